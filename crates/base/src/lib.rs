@@ -1,0 +1,14 @@
+//! What every other crate speaks: `Status` errors, times, quantities, names, ids and the clock.
+//!
+//! Nothing here knows a kind, a socket or a store. Invariant: no global state, and no function reads the wall clock
+//! except [`clock::System`].
+
+pub mod clock;
+pub mod ids;
+pub mod names;
+pub mod quantity;
+pub mod status;
+pub mod time;
+
+pub use ids::Revision;
+pub use status::{FieldError, FieldErrors, Reason, Status};
