@@ -9,6 +9,8 @@ pub mod names;
 pub mod quantity;
 pub mod status;
 pub mod time;
+pub mod user;
 
 pub use ids::Revision;
 pub use status::{FieldError, FieldErrors, Reason, Status};
+pub use user::User;

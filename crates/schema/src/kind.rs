@@ -1,0 +1,200 @@
+//! A kind as a value.
+//!
+//! Everything that upstream spreads over a REST storage, a strategy, a printer and generated code stands here as data;
+//! what data cannot say is a [`Hooks`] object. Decided against: a trait per kind with associated types, because every
+//! client of the engine would be generic and a CRD could not be one.
+
+use crate::{Column, Hooks, Schema};
+use std::{sync::Arc, time::Duration};
+use value::Str;
+
+/// One group and kind, with all its versions.
+#[derive(Debug, Clone)]
+pub struct Kind {
+    /// `""` is the legacy group.
+    pub group: Str,
+    pub kind: Str,
+    pub list_kind: Str,
+    pub plural: Str,
+    pub singular: Str,
+    pub short_names: Vec<Str>,
+    pub categories: Vec<Str>,
+    pub scope: Scope,
+    /// Preferred first: the order of discovery.
+    pub versions: Vec<Version>,
+    /// Index into `versions`: the one that is stored.
+    pub storage: usize,
+    pub verbs: Vec<Verb>,
+    pub subresources: Vec<Subresource>,
+    /// Fields that field selectors may name beside `metadata.name` and `metadata.namespace`.
+    pub selectable: Vec<SelectableField>,
+    pub policy: Policy,
+    pub hooks: Arc<dyn Hooks>,
+    /// The UID of the CustomResourceDefinition that made this kind; `None` for a built-in one.
+    pub custom: Option<Str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    Cluster,
+    Namespaced,
+}
+
+/// One version of a kind.
+#[derive(Debug, Clone)]
+pub struct Version {
+    pub name: Str,
+    pub served: bool,
+    /// The warning that a deprecated version answers with.
+    pub deprecated: Option<Str>,
+    pub schema: Schema,
+    /// What `kubectl get` shows; `Name` first.
+    pub columns: Vec<Column>,
+}
+
+/// A field that field selectors may name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SelectableField {
+    /// As selectors write it: `spec.nodeName`.
+    pub name: Str,
+    /// Object members from the root: `["spec", "nodeName"]`.
+    pub path: Vec<Str>,
+    /// What an absent field counts as (`"false"` for `spec.unschedulable`, `""` for most).
+    pub absent: Str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verb {
+    Create,
+    Delete,
+    DeleteCollection,
+    Get,
+    List,
+    Patch,
+    Update,
+    Watch,
+}
+
+/// `pods/status`, `deployments/scale`, `serviceaccounts/token` …
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subresource {
+    pub name: Str,
+    /// Group, version and kind of its body where that is not the parent's own.
+    pub body: Option<(Str, Str, Str)>,
+    pub verbs: Vec<Verb>,
+    pub action: SubresourceAction,
+}
+
+/// What a request to a subresource does. The engine knows these few mechanisms, and no subresource by name.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SubresourceAction {
+    /// Reads the whole object; writes only the listed top-level or nested fields (`["status"]`,
+    /// `["spec", "ephemeralContainers"]`) and metadata that the main resource may not (none).
+    Fields(Vec<Vec<Str>>),
+    /// `autoscaling/v1 Scale` over paths of the object.
+    Scale { replicas: Vec<Str>, status_replicas: Vec<Str>, selector: Option<Vec<Str>> },
+    /// A body that acts on the object by [`Hooks::act`]: binding, eviction, approval.
+    Act,
+    /// Answered by the server, not the engine: token, log, exec, attach, portforward, proxy.
+    Server,
+}
+
+/// Rules of the engine that differ by kind.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    pub generation: Generation,
+    /// The `status` field is dropped from writes to the main resource (there is a `status` subresource).
+    pub status_apart: bool,
+    /// PUT to a name that does not exist creates it.
+    pub create_on_update: bool,
+    /// PUT without resourceVersion overwrites.
+    pub unconditional_update: bool,
+    /// Deletion sets `deletionTimestamp` and waits for the grace period ([`Hooks::grace`]).
+    pub graceful: bool,
+    /// Objects vanish that long after their last write (events).
+    pub ttl: Option<Duration>,
+    /// Stored bytes are sealed (secrets).
+    pub sealed: bool,
+    pub name: NameRule,
+    /// `orphan` is the default propagation policy of upstream's oldest kinds; all that are served today: background.
+    pub orphan_by_default: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            generation: Generation::None,
+            status_apart: false,
+            create_on_update: false,
+            unconditional_update: true,
+            graceful: false,
+            ttl: None,
+            sealed: false,
+            name: NameRule::Subdomain,
+            orphan_by_default: false,
+        }
+    }
+}
+
+/// When `metadata.generation` counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Generation {
+    /// Never set.
+    None,
+    /// Starts at 1, counts when anything but `metadata` and `status` changes.
+    Spec,
+}
+
+/// What `metadata.name` must look like. Source: `k8s.io/apimachinery/pkg/api/validation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameRule {
+    /// RFC 1123 subdomain, at most 253 characters.
+    Subdomain,
+    /// RFC 1123 label, at most 63.
+    Label,
+    /// RFC 1035 label, at most 63 (services).
+    Label1035,
+    /// Anything that fits in one path segment (RBAC kinds).
+    PathSegment,
+}
+
+impl Kind {
+    /// `deployments.apps`, or `pods`.
+    pub fn qualified(&self) -> String {
+        base::status::qualified(&self.group, &self.plural)
+    }
+    /// `apps/v1`, or `v1`: `apiVersion` of the version at that index.
+    pub fn api_version(&self, version: usize) -> String {
+        let version = &self.versions[version].name;
+        if self.group.is_empty() { version.to_string() } else { format!("{}/{version}", self.group) }
+    }
+    /// The index of a version by name.
+    pub fn version(&self, name: &str) -> Option<usize> {
+        self.versions.iter().position(|v| v.name == name)
+    }
+    pub fn namespaced(&self) -> bool {
+        self.scope == Scope::Namespaced
+    }
+    /// A subresource by name.
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|s| s.name == name)
+    }
+    /// The prefix of its keys in the store, with a trailing slash. Upstream's layout: built-in kinds stand under their
+    /// resource (`/registry/pods/`), with few historical exceptions; custom ones under group and resource.
+    pub fn prefix(&self) -> String {
+        match (self.custom.is_some(), self.group.as_str(), self.plural.as_str()) {
+            (false, "", "services") => "/registry/services/specs/".into(),
+            (false, "", "endpoints") => "/registry/services/endpoints/".into(),
+            (false, "", "nodes") => "/registry/minions/".into(),
+            (false, "apiextensions.k8s.io" | "apiregistration.k8s.io", plural) => {
+                format!("/registry/{}/{plural}/", self.group)
+            }
+            (false, _, plural) => format!("/registry/{plural}/"),
+            (true, group, plural) => format!("/registry/{group}/{plural}/"),
+        }
+    }
+    /// The key of one object in the store.
+    pub fn store_key(&self, key: &value::ObjectKey) -> String {
+        format!("{}{key}", self.prefix())
+    }
+}
