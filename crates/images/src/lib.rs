@@ -1,0 +1,1 @@
+//! Archives, registries, content and overlay snapshots.

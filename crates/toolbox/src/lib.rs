@@ -1,0 +1,1 @@
+//! The multi-call programs inside the demo image.
