@@ -12,5 +12,5 @@ pub mod time;
 pub mod user;
 
 pub use ids::Revision;
-pub use status::{FieldError, FieldErrors, Reason, Status};
+pub use status::{FieldError, FieldErrors, Reason, Result, Status};
 pub use user::User;
