@@ -1,0 +1,1 @@
+//! What every runtime must do, as code: run [`all`] on an implementation.
