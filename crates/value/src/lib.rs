@@ -11,6 +11,7 @@ mod json;
 mod map;
 mod object;
 mod path;
+pub mod shared;
 mod tree;
 
 pub use compact_str::CompactString as Str;
