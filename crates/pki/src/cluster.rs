@@ -1,0 +1,108 @@
+//! All keys of one cluster, in one directory: made at the first start, read at every other.
+//!
+//! A half that is missing is an error, never a reason to make a new authority: that would lock every node out.
+
+use crate::{Authority, Error, Leaf, Result, SigningKey, file};
+use std::{path::Path, sync::Arc};
+
+/// The authorities and keys of a cluster.
+#[derive(Clone)]
+pub struct ClusterPki {
+    /// Signs servers, clients and nodes.
+    pub ca: Arc<Authority>,
+    /// Signs the client certificate with which the API server speaks for users to aggregated servers.
+    pub front_proxy: Arc<Authority>,
+    /// Signs ServiceAccount tokens.
+    pub service_accounts: Arc<SigningKey>,
+    /// Seals Secrets at rest (AES-256-GCM).
+    pub encryption_key: [u8; 32],
+}
+
+impl ClusterPki {
+    /// A cluster that lives in memory only.
+    pub fn ephemeral() -> Result<Self> {
+        Ok(ClusterPki {
+            ca: Arc::new(Authority::new("kubernetes")?),
+            front_proxy: Arc::new(Authority::new("front-proxy-ca")?),
+            service_accounts: Arc::new(SigningKey::generate()?),
+            encryption_key: base::ids::random(),
+        })
+    }
+    /// Reads `ca.{crt,key}`, `front-proxy-ca.{crt,key}`, `sa.key` and `encryption.key`, or makes what does not exist.
+    pub fn load_or_create(dir: &Path) -> Result<Self> {
+        Ok(ClusterPki {
+            ca: Arc::new(authority(dir, "ca", "kubernetes")?),
+            front_proxy: Arc::new(authority(dir, "front-proxy-ca", "front-proxy-ca")?),
+            service_accounts: Arc::new(signing_key(&dir.join("sa.key"))?),
+            encryption_key: encryption_key(&dir.join("encryption.key"))?,
+        })
+    }
+}
+
+fn authority(dir: &Path, name: &str, common_name: &str) -> Result<Authority> {
+    // `save` writes the key first: a key alone is a creation that a crash cut short, and nothing was signed with it.
+    let torn = !dir.join(format!("{name}.crt")).exists();
+    match if torn { None } else { Leaf::load(dir, name)? } {
+        Some(leaf) => Authority::from_leaf(leaf),
+        None => {
+            let made = Authority::new(common_name)?;
+            made.leaf().save(dir, name)?;
+            Ok(made)
+        }
+    }
+}
+
+fn signing_key(path: &Path) -> Result<SigningKey> {
+    match file::read(path)? {
+        Some(pem) => SigningKey::from_pem(pem),
+        None => {
+            let key = SigningKey::generate()?;
+            file::write(path, key.pem().as_bytes())?;
+            Ok(key)
+        }
+    }
+}
+
+fn encryption_key(path: &Path) -> Result<[u8; 32]> {
+    match file::read(path)? {
+        Some(text) => parse_hex(text.trim()).ok_or_else(|| Error::malformed("encryption key", "want 64 hex digits")),
+        None => {
+            let key = base::ids::random();
+            file::write(path, base::ids::hex(&key).as_bytes())?;
+            Ok(key)
+        }
+    }
+}
+
+fn parse_hex(text: &str) -> Option<[u8; 32]> {
+    let mut out = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (i, byte) in out.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_second_start_reads_what_the_first_made() {
+        let dir = std::env::temp_dir().join(format!("ferry-pki-{}", base::ids::suffix(8)));
+        let first = ClusterPki::load_or_create(&dir).unwrap();
+        let second = ClusterPki::load_or_create(&dir).unwrap();
+        assert_eq!(first.ca.cert_pem(), second.ca.cert_pem());
+        assert_eq!(first.encryption_key, second.encryption_key);
+        assert_eq!(first.service_accounts.id(), second.service_accounts.id());
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            assert_eq!(entry.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        std::fs::remove_file(dir.join("ca.key")).unwrap();
+        assert!(matches!(ClusterPki::load_or_create(&dir), Err(Error::Incomplete { .. })));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
