@@ -111,6 +111,11 @@ pub trait Hooks: Send + Sync + Debug {
         let _ = cx;
         Err(base::Status::method_not_allowed())
     }
+    /// The kind that this object defines, for kinds with [`crate::Policy::defines_kinds`]; `None` while it may not be
+    /// served.
+    fn defines(&self, _obj: &Value) -> Option<crate::Kind> {
+        None
+    }
     /// Converts between two versions of the kind, in place; `apiVersion` is set by the caller.
     fn convert(&self, _obj: &mut Value, _from: &str, _to: &str) -> Result<()> {
         Ok(())

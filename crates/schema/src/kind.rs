@@ -118,6 +118,8 @@ pub struct Policy {
     pub name: NameRule,
     /// `orphan` is the default propagation policy of upstream's oldest kinds; all that are served today: background.
     pub orphan_by_default: bool,
+    /// Its objects define kinds ([`Hooks::defines`]): CustomResourceDefinition.
+    pub defines_kinds: bool,
 }
 
 impl Default for Policy {
@@ -132,6 +134,7 @@ impl Default for Policy {
             sealed: false,
             name: NameRule::Subdomain,
             orphan_by_default: false,
+            defines_kinds: false,
         }
     }
 }
