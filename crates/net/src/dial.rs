@@ -1,0 +1,106 @@
+//! Dialling: TLS to an address, and one HTTP/1.1 exchange on it (for streams that upgrade, and for log bodies).
+
+use crate::{Body, BoxError};
+use http::{Request, Response};
+use hyper::{body::Incoming, client::conn::http1, upgrade::Upgraded};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, pki_types::ServerName};
+use std::{fmt, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, copy_bidirectional},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+/// Why a call did not come to an answer. The caller may retry; nothing here does.
+#[derive(Debug)]
+pub enum DialError {
+    /// The address does not parse, or is not a name TLS can check.
+    Address(String),
+    /// No connection in time.
+    Timeout { to: String },
+    /// TCP or TLS failed.
+    Connect { to: String, source: std::io::Error },
+    /// HTTP failed after the connection stood.
+    Http { to: String, source: hyper::Error },
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DialError::Address(address) => write!(f, "address {address}: not valid"),
+            DialError::Timeout { to } => write!(f, "dial tcp {to}: i/o timeout"),
+            DialError::Connect { to, source } => write!(f, "dial tcp {to}: {source}"),
+            DialError::Http { to, source } => write!(f, "{to}: {source}"),
+        }
+    }
+}
+impl std::error::Error for DialError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            DialError::Connect { source, .. } => Some(source),
+            DialError::Http { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Dials with one TLS set-up.
+#[derive(Clone)]
+pub struct Dialer {
+    config: Arc<ClientConfig>,
+    timeout: Duration,
+}
+
+impl Dialer {
+    pub fn new(config: Arc<ClientConfig>) -> Self {
+        Dialer { config, timeout: Duration::from_secs(10) }
+    }
+    /// A TLS stream to `host:port`; the certificate must name `host`.
+    pub async fn connect(&self, host: &str, port: u16) -> Result<TlsStream<TcpStream>, DialError> {
+        let to = format!("{host}:{port}");
+        let name = ServerName::try_from(host.to_string()).map_err(|_| DialError::Address(to.clone()))?;
+        let connector = TlsConnector::from(self.config.clone());
+        let connecting = async {
+            let stream = TcpStream::connect((host, port)).await?;
+            stream.set_nodelay(true)?;
+            connector.connect(name, stream).await
+        };
+        match tokio::time::timeout(self.timeout, connecting).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(source)) => Err(DialError::Connect { to, source }),
+            Err(_) => Err(DialError::Timeout { to }),
+        }
+    }
+    /// One request on a connection of its own. A 101 answer may be upgraded with [`hyper::upgrade::on`].
+    pub async fn request(
+        &self,
+        host: &str,
+        port: u16,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, DialError> {
+        let stream = self.connect(host, port).await?;
+        let http = |source| DialError::Http { to: format!("{host}:{port}"), source };
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
+        tokio::spawn(async move {
+            if let Err(e) = connection.with_upgrades().await {
+                tracing::debug!("outgoing connection: {e}");
+            }
+        });
+        sender.send_request(request).await.map_err(http)
+    }
+}
+
+/// Copies both ways until both ends are done.
+pub async fn splice(a: Upgraded, b: Upgraded) -> Result<(u64, u64), BoxError> {
+    copy_both(TokioIo::new(a), TokioIo::new(b)).await
+}
+
+/// Copies both ways between any two streams.
+pub async fn copy_both<A, B>(mut a: A, mut b: B) -> Result<(u64, u64), BoxError>
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    Ok(copy_bidirectional(&mut a, &mut b).await?)
+}

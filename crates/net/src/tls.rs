@@ -1,0 +1,99 @@
+//! TLS settings: one place for protocol versions, ALPN, client certificates and resumption.
+
+use base::time::Timestamp;
+use parking_lot::RwLock;
+use pki::{Error, Leaf, Result};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    client::Resumption,
+    crypto::{CryptoProvider, ring},
+    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier},
+    sign::CertifiedKey,
+};
+use std::sync::Arc;
+
+/// Protocols in order of preference.
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// The certificate that a server shows; it may be replaced while the server runs (rotation).
+#[derive(Debug)]
+pub struct CertificateSlot(RwLock<Option<Arc<CertifiedKey>>>);
+
+impl CertificateSlot {
+    /// A slot with a certificate.
+    pub fn new(leaf: &Leaf) -> Result<Arc<Self>> {
+        let slot = CertificateSlot::empty();
+        slot.set(leaf)?;
+        Ok(slot)
+    }
+    /// A slot that refuses every handshake until [`CertificateSlot::set`] (a node that waits for its serving certificate).
+    pub fn empty() -> Arc<Self> {
+        Arc::new(CertificateSlot(RwLock::new(None)))
+    }
+    /// New connections see the new certificate; old ones stay.
+    pub fn set(&self, leaf: &Leaf) -> Result<()> {
+        let key = CertifiedKey::from_der(leaf.chain()?, leaf.key()?, &provider())
+            .map_err(|e| Error::Malformed { what: "server certificate", why: e.to_string() })?;
+        *self.0.write() = Some(Arc::new(key));
+        Ok(())
+    }
+    /// When the certificate ends.
+    pub fn not_after(&self) -> Option<Timestamp> {
+        let held = self.0.read().clone()?;
+        pki::Identity::of(held.cert.first()?).ok().map(|id| id.not_after)
+    }
+}
+
+impl ResolvesServerCert for CertificateSlot {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.read().clone()
+    }
+}
+
+/// A server that takes client certificates of `clients` and callers without any (who must show a token then).
+pub fn server(certificate: Arc<CertificateSlot>, clients: RootCertStore) -> Result<Arc<ServerConfig>> {
+    let bad = |why: &dyn std::fmt::Display| Error::Malformed { what: "TLS set-up", why: why.to_string() };
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(clients), provider())
+        .allow_unauthenticated()
+        .build()
+        .map_err(|e| bad(&e))?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| bad(&e))?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(certificate);
+    config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
+    // Resumed handshakes carry the verified client certificate inside the ticket.
+    config.ticketer = ring::Ticketer::new().map_err(|e| bad(&e))?;
+    config.send_tls13_tickets = 1;
+    Ok(Arc::new(config))
+}
+
+/// A client that trusts `roots` and shows `leaf` where it has one. `http1` alone is offered for upgrades.
+pub fn client(roots: RootCertStore, leaf: Option<&Leaf>, http1: bool) -> Result<Arc<ClientConfig>> {
+    let bad = |why: &dyn std::fmt::Display| Error::Malformed { what: "TLS set-up", why: why.to_string() };
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| bad(&e))?
+        .with_root_certificates(roots);
+    let mut config = match leaf {
+        Some(leaf) => builder.with_client_auth_cert(leaf.chain()?, leaf.key()?).map_err(|e| bad(&e))?,
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = ALPN[usize::from(http1)..].iter().map(|p| p.to_vec()).collect();
+    config.resumption = Resumption::in_memory_sessions(64);
+    Ok(Arc::new(config))
+}
+
+/// The roots of a PEM text.
+pub fn roots(pem: &str) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for cert in pki::leaf::certificates(pem.as_bytes())? {
+        roots.add(cert).map_err(|e| Error::Malformed { what: "root certificate", why: e.to_string() })?;
+    }
+    Ok(roots)
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
