@@ -10,12 +10,15 @@ use crate::{Error, Result};
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
 
 const IFINFOMSG: usize = 16;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
+const IFLA_PROTINFO: u16 = 12;
+const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
@@ -133,6 +136,16 @@ impl Route {
     /// Brings a link up.
     pub fn up(&mut self, link: &str) -> Result<()> {
         self.set_link(link, LinkChange { up: Some(true), ..LinkChange::default() })
+    }
+
+    /// Whether a bridge may send a frame back out of the port that it came in by.
+    pub fn set_hairpin(&mut self, port: &str, on: bool) -> Result<()> {
+        let mut info = ifinfomsg(self.index(port)?, 0, 0);
+        info[0] = libc::AF_BRIDGE as u8;
+        let mut message = Message::new(RTM_SETLINK, (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16);
+        message.raw(&info);
+        message.nest(IFLA_PROTINFO, |m| m.attr(IFLA_BRPORT_MODE, &[u8::from(on)]));
+        self.socket.request(message, "set hairpin mode of", port)
     }
 
     /// Deletes a link; the other end of a veth goes with it.
