@@ -1,0 +1,82 @@
+//! `create`.
+
+use crate::{
+    Answer, Body, Call, Engine, Reply, WriteOptions,
+    decode::{self, decode},
+    engine::{Change, Committed, Half, RETRIES},
+    meta,
+};
+use base::{FieldErrors, Result, Status};
+use schema::Operation;
+use value::{ObjectKey, Value};
+
+impl Engine {
+    /// Creates an object; with a subresource, posts a body to one.
+    pub async fn create(&self, call: &Call, body: Body, options: &WriteOptions) -> Result<Reply> {
+        if call.subresource.is_some() {
+            return self.post_subresource(call, body, options).await;
+        }
+        let mut warnings = Vec::new();
+        let object = decode(call, body, options, &mut warnings)?;
+        if !object.str_at(&["metadata", "resourceVersion"]).is_empty() {
+            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        }
+        self.create_decoded(call, object, options, warnings).await
+    }
+
+    /// Creates an object that is decoded already, in the storage version.
+    pub(crate) async fn create_decoded(
+        &self,
+        call: &Call,
+        mut object: Value,
+        options: &WriteOptions,
+        mut warnings: Vec<String>,
+    ) -> Result<Reply> {
+        let kind = &call.kind;
+        meta::adopt_path(call, &mut object)?;
+        let change = Change { object, old: None, options, warnings: &mut warnings };
+        let mut object = self.admit(Half::Mutating, call, Operation::Create, change).await?;
+        let cx = self.context(call, Operation::Create);
+        if kind.policy.status_apart {
+            object.remove(&["status"]);
+        }
+        meta::fill_new(kind, &mut object, cx.now);
+        kind.hooks.prepare_create(&cx, &mut object);
+        let asked = object;
+        for attempt in 0..RETRIES {
+            let mut object = asked.clone();
+            let generated = meta::generate_name(&mut object);
+            let cx = self.context(call, Operation::Create);
+            kind.hooks.allocate(&cx, &mut object, None, &*self.published)?;
+            let mut errors = FieldErrors::default();
+            meta::validate(kind, &object, &mut errors);
+            schema::validate(&kind.versions[kind.storage].schema, &object, &mut errors);
+            kind.hooks.validate(&cx, &object, None, &mut errors);
+            self.check(call, object.name(), &errors)?;
+            let change = Change { object, old: None, options, warnings: &mut warnings };
+            let object = self.admit(Half::Validating, call, Operation::Create, change).await?;
+            warnings.extend(kind.hooks.warnings(&self.context(call, Operation::Create), &object, None));
+            let key = ObjectKey::new(object.namespace(), object.name());
+            if options.dry_run {
+                if self.published.cache(kind).is_some_and(|cache| cache.get(&key).is_some()) {
+                    return Err(Status::already_exists(&kind.group, &kind.plural, &key.name));
+                }
+                let made = decode::convert(kind, object, kind.storage, call.version)?;
+                return Ok(Reply { answer: Answer::Made(made), created: true, warnings });
+            }
+            match self.commit(call, &key, None, Some(&object)).await? {
+                Committed::Done(revision) => {
+                    let stored = self.committed(kind, &key, revision, &object);
+                    let answer = Answer::Stored(decode::in_version(kind, call.version, &stored)?);
+                    return Ok(Reply { answer, created: true, warnings });
+                }
+                Committed::Raced if !generated => {
+                    return Err(Status::already_exists(&kind.group, &kind.plural, &key.name));
+                }
+                // A random name that was taken, or a claim that somebody else got first: try another.
+                Committed::Raced | Committed::ClaimTaken => tracing::debug!(attempt, %key, "creating again"),
+            }
+        }
+        Err(Status::internal(format!("{} could not be created: what it claims is always taken", kind.kind)))
+    }
+}

@@ -1,0 +1,97 @@
+//! From a request's tree to an object in its storage version: types, unknown fields, defaults, conversion.
+
+use crate::{Body, Call, FieldValidation, WriteOptions, encode};
+use base::{Result, Status};
+use schema::Kind;
+use std::sync::Arc;
+use value::{Object, Value};
+
+/// Decodes a body in the version of the call. Types are checked, unknown fields are dropped and reported as
+/// `fieldValidation` says, defaults are set; the result is in the storage version.
+pub(crate) fn decode(call: &Call, body: Body, options: &WriteOptions, warnings: &mut Vec<String>) -> Result<Value> {
+    let Body { mut value, duplicates } = body;
+    check_type_meta(call, &mut value)?;
+    let schema = &call.kind.versions[call.version].schema;
+    schema::normalize(schema, &mut value);
+    schema::check_types(schema, &value).map_err(|why| cannot_be_handled(call, &why))?;
+    let mut faults: Vec<String> = Vec::new();
+    if options.field_validation != FieldValidation::Ignore {
+        faults.extend(schema::unknown_fields(schema, &value).into_iter().map(|f| format!("unknown field \"{f}\"")));
+        faults.extend(duplicates.into_iter().map(|f| format!("duplicate field \"{f}\"")));
+    }
+    if !faults.is_empty() && options.field_validation == FieldValidation::Strict {
+        return Err(cannot_be_handled(call, &format!("strict decoding error: {}", faults.join(", "))));
+    }
+    warnings.append(&mut faults);
+    schema::prune(schema, &mut value);
+    to_storage(call, value)
+}
+
+/// Defaults in the call's version, then conversion.
+pub(crate) fn to_storage(call: &Call, mut value: Value) -> Result<Value> {
+    schema::apply_defaults(&call.kind.versions[call.version].schema, &mut value);
+    let mut value = convert(&call.kind, value, call.version, call.kind.storage)?;
+    call.kind.hooks.default(&mut value);
+    Ok(value)
+}
+
+/// Converts a tree between two versions of its kind.
+pub(crate) fn convert(kind: &Kind, mut value: Value, from: usize, to: usize) -> Result<Value> {
+    if from != to {
+        kind.hooks.convert(&mut value, &kind.versions[from].name, &kind.versions[to].name)?;
+        value.set(&["apiVersion"], kind.api_version(to));
+    }
+    Ok(value)
+}
+
+/// A stored object in the version of the call: the same one where that is how it was stored.
+pub(crate) fn in_version(kind: &Kind, version: usize, object: &Arc<Object>) -> Result<Arc<Object>> {
+    let wanted = kind.api_version(version);
+    let stored = encode::api_version(object.json());
+    if stored == wanted {
+        return Ok(object.clone());
+    }
+    let from = stored.rsplit('/').next().and_then(|v| kind.version(v)).unwrap_or(kind.storage);
+    let value = convert(kind, object.value(), from, version)?;
+    let json = encode::complete(&value, object.revision);
+    Ok(Object::new(object.key.clone(), object.revision, object.meta.clone(), json))
+}
+
+/// A stored object's tree in the storage version.
+pub(crate) fn stored_value(kind: &Kind, object: &Arc<Object>) -> Result<Value> {
+    Ok(in_version(kind, kind.storage, object)?.value())
+}
+
+fn check_type_meta(call: &Call, value: &mut Value) -> Result<()> {
+    if value.as_object().is_none() {
+        let text = format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", value.type_name());
+        return Err(cannot_be_handled(call, &text));
+    }
+    let wanted = call.api_version();
+    match value.str_at(&["apiVersion"]) {
+        "" => value.set(&["apiVersion"], wanted),
+        given if given != wanted => {
+            return Err(Status::bad_request(format!(
+                "the API version in the data ({given}) does not match the expected API version ({wanted})"
+            )));
+        }
+        _ => {}
+    }
+    match value.str_at(&["kind"]) {
+        "" => value.set(&["kind"], &call.kind.kind),
+        given if given != call.kind.kind => {
+            return Err(Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {}): the kind in the data is {given}",
+                call.kind.kind
+            )));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn cannot_be_handled(call: &Call, why: &str) -> Status {
+    let kind = &call.kind.kind;
+    let version = &call.kind.versions[call.version].name;
+    Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
+}

@@ -1,0 +1,157 @@
+//! `delete` and `deletecollection`: grace, finalizers, propagation, preconditions.
+
+use crate::{
+    Answer, Call, Engine, ListQuery, ListReply, Reply, WriteOptions,
+    decode::stored_value,
+    engine::{Change, Committed, Half, RETRIES},
+    meta,
+};
+use base::{Reason, Result, Status, time};
+use schema::{Kind, Operation};
+use std::sync::Arc;
+use value::{Object, Value, value};
+
+/// Finalizers that stand for a propagation policy.
+const FOREGROUND: &str = "foregroundDeletion";
+const ORPHAN: &str = "orphan";
+
+impl Engine {
+    /// Deletes an object; `asked` is a DeleteOptions object.
+    pub async fn delete(&self, call: &Call, asked: Option<Value>, options: &WriteOptions) -> Result<Reply> {
+        let asked = asked.unwrap_or_else(Value::object);
+        for _ in 0..RETRIES {
+            let current = self.current(call).ok_or_else(|| call.not_found())?;
+            preconditions(call, &asked, &current)?;
+            let mut old = stored_value(&call.kind, &current)?;
+            old.remove(&["metadata", "resourceVersion"]);
+            let mut warnings = Vec::new();
+            let change = Change { object: Value::Null, old: Some(&old), options, warnings: &mut warnings };
+            self.admit(Half::Mutating, call, Operation::Delete, change).await?;
+            let change = Change { object: Value::Null, old: Some(&old), options, warnings: &mut warnings };
+            self.admit(Half::Validating, call, Operation::Delete, change).await?;
+            let cx = self.context(call, Operation::Delete);
+            let mut next = old.clone();
+            let goes = begin(&call.kind, &mut next, &asked, cx.now);
+            if !goes && old.at(&["metadata", "deletionTimestamp"]).is_null() {
+                call.kind.hooks.begin_deletion(&cx, &mut next);
+            }
+            if options.dry_run || (!goes && next == old) {
+                let answer = if goes { gone(&call.kind, &current) } else { Answer::Made(with_revision(next, &current)) };
+                return Ok(Reply { warnings, ..Reply::ok(answer) });
+            }
+            let written = if goes { None } else { Some(&next) };
+            let key = call.key();
+            if let Committed::Done(revision) = self.commit(call, &key, Some((&current, &old)), written).await? {
+                let answer = match goes {
+                    true => gone(&call.kind, &current),
+                    false => Answer::Stored(self.committed(&call.kind, &key, revision, &next)),
+                };
+                return Ok(Reply { warnings, ..Reply::ok(answer) });
+            }
+        }
+        Err(Status::stale(&call.kind.group, &call.kind.plural, &call.name))
+    }
+
+    /// Deletes every object that a list with the same query would show; answers with them.
+    pub async fn delete_collection(
+        &self,
+        call: &Call,
+        query: &ListQuery,
+        asked: Option<Value>,
+        options: &WriteOptions,
+    ) -> Result<ListReply> {
+        let reply = self.list(call, query).await?;
+        for object in &reply.items {
+            let mut one = call.clone();
+            one.namespace = object.key.namespace.clone();
+            one.name = object.key.name.clone();
+            match self.delete(&one, asked.clone(), options).await {
+                Ok(_) => {}
+                Err(gone) if gone.is(Reason::NotFound) => {}
+                Err(status) => return Err(status),
+            }
+        }
+        Ok(reply)
+    }
+}
+
+/// Changes an object as its deletion asks; true where nothing holds it and it can go at once.
+fn begin(kind: &Kind, object: &mut Value, asked: &Value, now: time::Timestamp) -> bool {
+    propagation(object, asked);
+    let requested = asked.at(&["gracePeriodSeconds"]).as_i64();
+    let deleting = !object.at(&["metadata", "deletionTimestamp"]).is_null();
+    let grace = if kind.policy.graceful { kind.hooks.grace(object, requested) } else { 0 };
+    let held = !object.items_at(&["metadata", "finalizers"]).is_empty() || !kind.hooks.may_be_removed(object);
+    if grace == 0 && !held {
+        return true;
+    }
+    let before = object.at(&["metadata", "deletionGracePeriodSeconds"]).as_i64().unwrap_or(0);
+    // A second request may shorten the grace period, never lengthen it.
+    if deleting && grace >= before {
+        return false;
+    }
+    let at = now.checked_add(time::SignedDuration::from_secs(grace)).unwrap_or(now);
+    object.set(&["metadata", "deletionTimestamp"], time::seconds(at));
+    object.set(&["metadata", "deletionGracePeriodSeconds"], grace);
+    if object.at(&["metadata", "generation"]).as_i64().is_some() && !deleting {
+        meta::bump_generation(object);
+    }
+    false
+}
+
+/// Sets or removes the finalizers that stand for a propagation policy. Without a word from the client they stay.
+fn propagation(object: &mut Value, asked: &Value) {
+    let policy = match (asked.str_at(&["propagationPolicy"]), asked.at(&["orphanDependents"]).as_bool()) {
+        ("", Some(true)) => "Orphan",
+        ("", Some(false)) => "Background",
+        (policy, _) => policy,
+    };
+    let wanted = match policy {
+        "Orphan" => Some(ORPHAN),
+        "Foreground" => Some(FOREGROUND),
+        "Background" => None,
+        _ => return,
+    };
+    let mut finalizers: Vec<Value> = object.items_at(&["metadata", "finalizers"]).to_vec();
+    finalizers.retain(|f| *f != *FOREGROUND && *f != *ORPHAN);
+    finalizers.extend(wanted.map(Value::from));
+    if finalizers.is_empty() {
+        object.remove(&["metadata", "finalizers"]);
+    } else {
+        object.set(&["metadata", "finalizers"], finalizers);
+    }
+}
+
+fn preconditions(call: &Call, asked: &Value, current: &Object) -> Result<()> {
+    let fail = |what: &str, asked: &str, is: &str| {
+        Err(call.conflict(&format!("Precondition failed: {what} in precondition: {asked}, {what} in object meta: {is}")))
+    };
+    match asked.str_at(&["preconditions", "uid"]) {
+        "" => {}
+        uid if uid != current.meta.uid => return fail("UID", uid, &current.meta.uid),
+        _ => {}
+    }
+    match asked.str_at(&["preconditions", "resourceVersion"]) {
+        "" => Ok(()),
+        revision if revision != current.revision.to_string() => {
+            fail("ResourceVersion", revision, &current.revision.to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The `Status` of an object that is gone.
+fn gone(kind: &Kind, object: &Arc<Object>) -> Answer {
+    let mut details = value!({"name": object.name(), "kind": kind.plural.as_str(), "uid": object.meta.uid.as_str()});
+    if !kind.group.is_empty() {
+        details.set(&["group"], &kind.group);
+    }
+    let mut status = value!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Success"});
+    status.set(&["details"], details);
+    Answer::Made(status)
+}
+
+fn with_revision(mut object: Value, current: &Object) -> Value {
+    object.set(&["metadata", "resourceVersion"], current.revision.to_string());
+    object
+}

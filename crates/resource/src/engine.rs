@@ -1,0 +1,265 @@
+//! The engine of one cluster: what it is made of, and the few services that all verbs share.
+
+use crate::{
+    Call,
+    admission::{Admission, Attributes},
+    claims, encode,
+    publish::{Prepared, Published, meta_of},
+    seal::Sealer,
+};
+use base::{FieldErrors, Result, Revision, Status, clock::Clock};
+use parking_lot::Mutex;
+use schema::{Catalog, ClusterConfig, Context, Kind, Operation, View};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use store::{CommitError, Condition, Store, Txn, Write};
+use value::{Object, ObjectKey, Value};
+
+/// What an engine is given beside its store.
+pub struct Options {
+    pub cluster: ClusterConfig,
+    pub clock: Arc<dyn Clock>,
+    pub admission: Arc<dyn Admission>,
+    pub sealer: Arc<dyn Sealer>,
+}
+
+/// Why an engine could not be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The store could not be replayed.
+    Store(store::OpenError),
+    /// A stored object cannot be read; nothing was changed.
+    Object(String),
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            OpenError::Store(e) => e.fmt(f),
+            OpenError::Object(why) => write!(f, "a stored object cannot be read: {why}"),
+        }
+    }
+}
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            OpenError::Store(e) => Some(e),
+            OpenError::Object(_) => None,
+        }
+    }
+}
+
+/// One cluster's engine.
+pub struct Engine {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) published: Arc<Published>,
+    pub(crate) options: Options,
+    /// Uniform read access for hooks and plugins.
+    reader: Reader,
+}
+
+/// How often a write that lost a race is tried again before the client is told.
+pub(crate) const RETRIES: usize = 16;
+
+/// How long a read waits for a revision that has not been reached yet. Source: upstream's watch cache.
+const REVISION_WAIT: Duration = Duration::from_secs(3);
+
+impl Engine {
+    /// Replays the store into the caches.
+    pub async fn open(store: Arc<dyn Store>, builtins: Catalog, options: Options) -> Result<Arc<Self>, OpenError> {
+        let published = Arc::new(Published::new(builtins, options.sealer.clone()));
+        store.subscribe(published.clone()).await.map_err(OpenError::Store)?;
+        if let Some(why) = published.damage.lock().take() {
+            return Err(OpenError::Object(why));
+        }
+        let reader = Reader { published: published.clone() };
+        Ok(Arc::new(Engine { store, published, options, reader }))
+    }
+
+    /// All kinds, as they are now.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.published.catalog.read().clone()
+    }
+    /// Counts up with each change of the catalog; documents made from it are cached under this number.
+    pub fn catalog_generation(&self) -> u64 {
+        *self.published.generation.borrow()
+    }
+    /// Wakes when the catalog changes.
+    pub fn catalog_changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.published.generation.subscribe()
+    }
+    /// The newest published revision.
+    pub fn revision(&self) -> Revision {
+        *self.published.applied.borrow()
+    }
+    /// Read access to all objects, for authorizers, admission and hooks.
+    pub fn view(&self) -> &dyn View {
+        &self.reader
+    }
+    /// The same, to keep.
+    pub fn shared_view(&self) -> Arc<dyn View> {
+        Arc::new(Reader { published: self.published.clone() })
+    }
+    /// Facts about the cluster.
+    pub fn cluster(&self) -> &ClusterConfig {
+        &self.options.cluster
+    }
+    pub(crate) fn clock(&self) -> base::time::Timestamp {
+        self.options.clock.now()
+    }
+
+    /// The present state of the object that the call names.
+    pub(crate) fn current(&self, call: &Call) -> Option<Arc<Object>> {
+        self.published.cache(&call.kind)?.get(&call.key())
+    }
+
+    pub(crate) fn context<'a>(&'a self, call: &'a Call, operation: Operation) -> Context<'a> {
+        Context {
+            now: self.clock(),
+            user: &call.user,
+            operation,
+            subresource: call.subresource.as_deref(),
+            cluster: &self.options.cluster,
+            view: &self.reader,
+        }
+    }
+
+    /// Waits until a revision is published; 504 as upstream when it does not come.
+    pub(crate) async fn wait_for(&self, revision: Revision) -> Result<()> {
+        if self.revision() >= revision {
+            return Ok(());
+        }
+        let mut applied = self.published.applied.subscribe();
+        let reached = tokio::time::timeout(REVISION_WAIT, applied.wait_for(|r| *r >= revision)).await;
+        if matches!(reached, Ok(Ok(_))) {
+            return Ok(());
+        }
+        let text = format!("Too large resource version: {revision}, current: {}", self.revision());
+        Err(Status::new(base::Reason::Timeout, text).with_retry_after(1))
+    }
+
+    /// Runs one half of the admission chain.
+    pub(crate) async fn admit(&self, half: Half, call: &Call, operation: Operation, change: Change<'_>) -> Result<Value> {
+        let Change { object, old, options, warnings } = change;
+        if !self.options.admission.applies(call, operation) {
+            return Ok(object);
+        }
+        let name = match call.name.as_str() {
+            "" => object.name().to_string(),
+            name => name.to_string(),
+        };
+        let mut attributes = Attributes {
+            call,
+            operation,
+            name,
+            object,
+            old,
+            options,
+            view: &self.reader,
+            now: self.clock(),
+            warnings: Vec::new(),
+        };
+        match half {
+            Half::Mutating => self.options.admission.mutate(&mut attributes).await?,
+            Half::Validating => self.options.admission.validate(&mut attributes).await?,
+        }
+        warnings.append(&mut attributes.warnings);
+        Ok(attributes.object)
+    }
+
+    /// Commits one object: `new` replaces `old` (`None`: there must be none; `new` of `None`: delete).
+    pub(crate) async fn commit(&self, call: &Call, key: &ObjectKey, old: Option<(&Object, &Value)>, new: Option<&Value>) -> Result<Committed> {
+        let kind = &call.kind;
+        let store_key: Arc<str> = kind.store_key(key).into();
+        let (mut conditions, mut writes) = claims::transfer(kind, old.map(|o| o.1), new, &store_key);
+        conditions.push(match old {
+            Some((object, _)) => Condition::At { key: store_key.clone(), revision: object.revision },
+            None => Condition::Absent { key: store_key.clone() },
+        });
+        let mut waiting = None;
+        let value = new.map(|new| {
+            let plain = encode::stored(new);
+            let stored = if kind.policy.sealed { self.options.sealer.seal(&store_key, &plain) } else { plain.clone() };
+            let meta = meta_of(kind, new);
+            self.published.prepared.lock().insert(stored.as_ptr() as usize, Prepared { meta, plain });
+            waiting = Some(Waiting { map: &self.published.prepared, address: stored.as_ptr() as usize });
+            stored
+        });
+        let ttl = kind.policy.ttl.filter(|_| value.is_some());
+        let expires = ttl.and_then(|ttl| self.clock().checked_add(ttl).ok());
+        writes.push(Write { key: store_key.clone(), value: value.clone(), expires });
+        match self.store.commit(Txn { conditions, writes }).await {
+            Ok(revision) => Ok(Committed::Done(revision)),
+            Err(CommitError::Conflict { key, .. }) if *key == *store_key => Ok(Committed::Raced),
+            Err(CommitError::Conflict { .. }) => Ok(Committed::ClaimTaken),
+            Err(CommitError::TooLarge { .. }) => {
+                Err(Status::new(base::Reason::RequestEntityTooLarge, "Request entity too large: limit is 3145728"))
+            }
+            Err(error) => Err(Status::internal(error)),
+        }
+    }
+
+    /// The committed object, as readers see it.
+    pub(crate) fn committed(&self, kind: &Kind, key: &ObjectKey, revision: Revision, value: &Value) -> Arc<Object> {
+        match self.published.cache(kind).and_then(|cache| cache.get(key)) {
+            Some(object) if object.revision == revision => object,
+            // Already changed again, or gone: answer with what this call wrote.
+            _ => Object::new(key.clone(), revision, meta_of(kind, value), encode::complete(value, revision)),
+        }
+    }
+
+    /// 422 for the object, or nothing.
+    pub(crate) fn check(&self, call: &Call, name: &str, errors: &FieldErrors) -> Result<()> {
+        if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&call.kind.group, &call.kind.kind, name, errors)) }
+    }
+}
+
+/// Takes back what waits for a publication that did not come.
+struct Waiting<'a> {
+    map: &'a Mutex<HashMap<usize, Prepared>>,
+    address: usize,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.map.lock().remove(&self.address);
+    }
+}
+
+/// What became of a commit.
+pub(crate) enum Committed {
+    Done(Revision),
+    /// The object is not what it was.
+    Raced,
+    /// Something that the object wants to hold was taken in the meantime.
+    ClaimTaken,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Half {
+    Mutating,
+    Validating,
+}
+
+/// What a half of the admission chain is shown.
+pub(crate) struct Change<'a> {
+    pub object: Value,
+    pub old: Option<&'a Value>,
+    pub options: &'a crate::WriteOptions,
+    pub warnings: &'a mut Vec<String>,
+}
+
+struct Reader {
+    published: Arc<Published>,
+}
+
+impl View for Reader {
+    fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        let kind = self.published.catalog.read().get(group, plural)?.clone();
+        self.published.cache(&kind)?.get(&ObjectKey::new(namespace, name))
+    }
+    fn list(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Arc<Object>> {
+        let Some(kind) = self.published.catalog.read().get(group, plural).cloned() else { return Vec::new() };
+        let Some(cache) = self.published.cache(&kind) else { return Vec::new() };
+        cache.snapshot().0.namespace(namespace.unwrap_or(""))
+    }
+}

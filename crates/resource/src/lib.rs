@@ -1,0 +1,34 @@
+//! The engine: every verb on every kind, built-in or custom, over one store.
+//!
+//! Bytes become a tree once; the tree is defaulted, converted, admitted, prepared, validated and committed by one
+//! compare-and-swap; the committed object is encoded once and shared by gets, lists, watches and caches. A verb is a
+//! file; what differs by kind is data in [`schema::Kind`] or a hook. Invariants: there is no code here that names a
+//! kind; reads never touch the store; a reply means durable and visible to the next read.
+
+mod admission;
+mod cache;
+mod call;
+mod claims;
+mod create;
+mod decode;
+mod delete;
+mod encode;
+mod engine;
+mod event;
+mod list;
+mod meta;
+mod publish;
+mod seal;
+mod snap_map;
+mod subresource;
+mod update;
+mod watch;
+
+pub use admission::{Admission, AdmitAll, Attributes, BoxFuture};
+pub use call::{
+    Answer, Body, Call, FieldValidation, ListQuery, ListReply, Reply, VersionMatch, WriteOptions,
+};
+pub use engine::{Engine, OpenError, Options};
+pub use event::{Event, EventKind, json_frame};
+pub use seal::{AesGcm, Sealer, Unsealed};
+pub use watch::{Delivery, Watcher};

@@ -1,0 +1,233 @@
+//! `get` and `list`: from the cache, never from the store.
+//!
+//! A list is consistent: it is the state at one revision, and its pages are pages of that same state.
+
+use crate::{
+    Answer, Call, Engine, ListQuery, ListReply, Reply, VersionMatch,
+    cache::{KindCache, TooOld},
+    decode,
+    snap_map::SnapMap,
+};
+use base::{Result, Revision, Status};
+use schema::SubresourceAction;
+use select::CompiledFieldSelector;
+use std::{ops::ControlFlow, sync::Arc};
+use value::{Object, ObjectKey};
+
+impl Engine {
+    /// One object. A given revision is the oldest that the client accepts.
+    pub async fn get(&self, call: &Call, revision: Option<&str>) -> Result<Reply> {
+        if let Some(revision) = parse_revision(revision)? {
+            self.wait_for(revision).await?;
+        }
+        let object = self.current(call).ok_or_else(|| call.not_found())?;
+        if let Some(SubresourceAction::Scale { .. }) = self.action(call) {
+            return self.get_scale(call, &object);
+        }
+        Ok(Reply::ok(Answer::Stored(decode::in_version(&call.kind, call.version, &object)?)))
+    }
+
+    /// The objects that a query selects, or one page of them.
+    pub async fn list(&self, call: &Call, query: &ListQuery) -> Result<ListReply> {
+        let filter = Filter::new(call, query)?;
+        let cache = self.published.cache(&call.kind).ok_or_else(Status::no_such_path)?;
+        let (objects, revision, start) = self.state_for(&cache, query).await?;
+        let limit = query.limit.filter(|n| *n > 0).unwrap_or(usize::MAX);
+        let mut items: Vec<Arc<Object>> = Vec::with_capacity(if filter.selects_all() { objects.len().min(limit) } else { 0 });
+        let mut more = false;
+        let from = filter.first_key(start);
+        objects.walk_from(from.as_ref(), |object| {
+            if filter.is_past(object) {
+                return ControlFlow::Break(());
+            }
+            if filter.matches(object) {
+                if items.len() == limit {
+                    more = true;
+                    return ControlFlow::Break(());
+                }
+                items.push(object.clone());
+            }
+            ControlFlow::Continue(())
+        });
+        let last = items.last().filter(|_| more).map(|o| o.key.clone());
+        let remaining = match &last {
+            Some(last) if filter.has_no_selectors() => Some(filter.count_after(&objects, last)),
+            _ => None,
+        };
+        let continue_token = last.map(|key| Token { revision, last: key }.encode());
+        if !call.is_storage_version() || call.kind.versions.len() > 1 {
+            for item in &mut items {
+                *item = decode::in_version(&call.kind, call.version, item)?;
+            }
+        }
+        Ok(ListReply { items, revision, continue_token, remaining })
+    }
+
+    /// The state that a list is made of, its revision, and the key behind which it goes on.
+    async fn state_for(&self, cache: &KindCache, query: &ListQuery) -> Result<(SnapMap, Revision, Option<ObjectKey>)> {
+        if let Some(token) = query.continue_token.as_deref().filter(|t| !t.is_empty()) {
+            if !matches!(query.resource_version.as_deref(), None | Some("" | "0")) {
+                return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+            }
+            let token = Token::decode(token)?;
+            let objects = cache.snapshot_at(token.revision).map_err(|_| continue_expired())?;
+            return Ok((objects, token.revision, Some(token.last)));
+        }
+        let asked = parse_revision(query.resource_version.as_deref())?;
+        if query.version_match.is_some() && query.resource_version.as_deref().is_none_or(str::is_empty) {
+            let text = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+            return Err(invalid_list_option("resourceVersionMatch", text));
+        }
+        match (asked, query.version_match) {
+            (Some(revision), Some(VersionMatch::Exact)) => {
+                self.wait_for(revision).await?;
+                let objects = cache.snapshot_at(revision).map_err(|TooOld(oldest)| too_old(revision, oldest))?;
+                Ok((objects, revision, None))
+            }
+            (None, Some(VersionMatch::Exact)) => {
+                let text = "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"";
+                Err(invalid_list_option("resourceVersionMatch", text))
+            }
+            (asked, _) => {
+                if let Some(revision) = asked {
+                    self.wait_for(revision).await?;
+                }
+                // Read before the cache: everything up to here is in it.
+                let applied = self.revision();
+                let (objects, last) = cache.snapshot();
+                Ok((objects, applied.max(last), None))
+            }
+        }
+    }
+}
+
+/// What a list or watch selects.
+pub(crate) struct Filter {
+    namespace: value::Str,
+    name: Option<value::Str>,
+    labels: select::LabelSelector,
+    fields: CompiledFieldSelector,
+    no_labels: bool,
+    no_fields: bool,
+}
+
+impl Filter {
+    pub fn new(call: &Call, query: &ListQuery) -> Result<Self> {
+        let known: Vec<&str> = call.kind.selectable.iter().map(|f| f.name.as_str()).collect();
+        let fields = query.fields.compile(&known)?;
+        let name = match call.name.as_str() {
+            "" => fields.name().map(value::Str::from),
+            name => Some(name.into()),
+        };
+        Ok(Filter {
+            namespace: call.namespace.clone(),
+            name,
+            no_labels: query.labels.is_everything(),
+            no_fields: fields.is_everything(),
+            labels: query.labels.clone(),
+            fields,
+        })
+    }
+    pub fn matches(&self, object: &Object) -> bool {
+        (self.namespace.is_empty() || object.key.namespace == self.namespace)
+            && self.name.as_ref().is_none_or(|name| object.key.name == *name)
+            && (self.no_labels || self.labels.matches(&object.meta))
+            && (self.no_fields || self.fields.matches(object))
+    }
+    fn has_no_selectors(&self) -> bool {
+        self.no_labels && self.no_fields && self.name.is_none()
+    }
+    fn selects_all(&self) -> bool {
+        self.has_no_selectors() && self.namespace.is_empty()
+    }
+    /// Where a walk begins: behind the last key of the page before, at the namespace, at the one name.
+    fn first_key(&self, after: Option<ObjectKey>) -> Option<ObjectKey> {
+        match (after, &self.name) {
+            // The smallest key behind another: its name with a NUL.
+            (Some(last), _) => Some(ObjectKey::new(last.namespace, format!("{}\0", last.name))),
+            (None, Some(name)) if !self.namespace.is_empty() => Some(ObjectKey::new(self.namespace.clone(), name.clone())),
+            (None, _) if !self.namespace.is_empty() => Some(ObjectKey::new(self.namespace.clone(), "")),
+            _ => None,
+        }
+    }
+    /// True for an object behind everything that can match.
+    fn is_past(&self, object: &Object) -> bool {
+        !self.namespace.is_empty()
+            && (object.key.namespace > self.namespace
+                || (object.key.namespace == self.namespace && self.name.as_ref().is_some_and(|n| object.key.name > *n)))
+    }
+    fn count_after(&self, objects: &SnapMap, last: &ObjectKey) -> u64 {
+        let mut count = 0;
+        objects.walk_from(self.first_key(Some(last.clone())).as_ref(), |object| {
+            if self.is_past(object) {
+                return ControlFlow::Break(());
+            }
+            count += 1;
+            ControlFlow::Continue(())
+        });
+        count
+    }
+}
+
+/// A continue token: opaque to clients; the revision of the list and the last key of the page.
+struct Token {
+    revision: Revision,
+    last: ObjectKey,
+}
+
+impl Token {
+    fn encode(&self) -> String {
+        base::ids::hex(format!("{}\n{}\n{}", self.revision, self.last.namespace, self.last.name).as_bytes())
+    }
+    fn decode(token: &str) -> Result<Self> {
+        let read = || {
+            let pairs = token.as_bytes().chunks(2);
+            let bytes = pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+            let text = String::from_utf8(bytes.collect::<Option<Vec<u8>>>()?).ok()?;
+            let mut parts = text.splitn(3, '\n');
+            let revision = parts.next()?.parse().ok()?;
+            Some(Token { revision, last: ObjectKey::new(parts.next()?, parts.next()?) })
+        };
+        read().ok_or_else(|| Status::bad_request("continue key is not valid"))
+    }
+}
+
+/// `resourceVersion` of a read: `None` for "most recent" and for `"0"`.
+pub(crate) fn parse_revision(text: Option<&str>) -> Result<Option<Revision>> {
+    match text {
+        None | Some("" | "0") => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|_| {
+            invalid_list_option("resourceVersion", &format!("Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"))
+        }),
+    }
+}
+
+fn invalid_list_option(field: &str, why: &str) -> Status {
+    Status::bad_request(format!("{field}: {why}"))
+}
+
+/// 410: the client lists anew.
+pub(crate) fn too_old(asked: Revision, oldest: Revision) -> Status {
+    Status::expired(format!("too old resource version: {asked} ({oldest})"))
+}
+
+fn continue_expired() -> Status {
+    Status::expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_round_trip_and_rubbish_is_refused() {
+        let token = Token { revision: Revision(42), last: ObjectKey::new("ns", "a.b") };
+        let back = Token::decode(&token.encode()).unwrap();
+        assert_eq!((back.revision, back.last), (token.revision, token.last));
+        for text in ["x", "zz", "0a", "é", "31"] {
+            assert!(Token::decode(text).is_err(), "{text}");
+        }
+    }
+}

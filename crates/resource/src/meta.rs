@@ -1,0 +1,212 @@
+//! Rules for `metadata` that hold for every kind. Source: `k8s.io/apimachinery/pkg/api/validation/objectmeta.go`.
+
+use crate::Call;
+use base::{FieldErrors, Result, Status, ids, names, time};
+use schema::{Generation, Kind, NameRule};
+use value::{Path, Value};
+
+/// Length of what `generateName` may keep, so that five random characters fit behind it.
+const GENERATE_NAME_MAX: usize = 63 - 5;
+
+/// All annotations of one object together, in bytes.
+const ANNOTATIONS_MAX: usize = 256 << 10;
+
+/// Puts the path's namespace and name into the object, or says that they differ.
+pub(crate) fn adopt_path(call: &Call, object: &mut Value) -> Result<()> {
+    if !matches!(object.at(&["metadata"]), Value::Object(_)) {
+        object.set(&["metadata"], Value::object());
+    }
+    let namespace = object.namespace();
+    if call.kind.namespaced() {
+        if namespace.is_empty() {
+            object.set(&["metadata", "namespace"], &call.namespace);
+        } else if namespace != call.namespace {
+            let text = "the namespace of the provided object does not match the namespace sent on the request";
+            return Err(Status::bad_request(text));
+        }
+    } else {
+        object.remove(&["metadata", "namespace"]);
+    }
+    if !call.name.is_empty() {
+        let name = object.name();
+        if name.is_empty() && call.subresource.is_some() {
+            object.set(&["metadata", "name"], &call.name);
+        } else if name.is_empty() {
+            return Err(Status::bad_request("name must be provided"));
+        } else if name != call.name {
+            let text = format!("the name of the object ({name}) does not match the name on the URL ({})", call.name);
+            return Err(Status::bad_request(text));
+        }
+    }
+    Ok(())
+}
+
+/// Fills what the server decides at creation.
+pub(crate) fn fill_new(kind: &Kind, object: &mut Value, now: time::Timestamp) {
+    for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields"] {
+        object.remove(&["metadata", field]);
+    }
+    object.set(&["metadata", "uid"], ids::uid());
+    object.set(&["metadata", "creationTimestamp"], time::seconds(now));
+    match kind.policy.generation {
+        Generation::None => drop(object.remove(&["metadata", "generation"])),
+        Generation::Spec => object.set(&["metadata", "generation"], 1),
+    }
+}
+
+/// Makes a name from `generateName` where there is none.
+pub(crate) fn generate_name(object: &mut Value) -> bool {
+    let prefix = object.str_at(&["metadata", "generateName"]);
+    if !object.name().is_empty() || prefix.is_empty() {
+        return false;
+    }
+    let cut = prefix.char_indices().nth(GENERATE_NAME_MAX).map_or(prefix.len(), |(i, _)| i);
+    let name = format!("{}{}", &prefix[..cut], ids::suffix(5));
+    object.set(&["metadata", "name"], name);
+    true
+}
+
+/// Takes over from the old object what an update may not set.
+pub(crate) fn keep_system_fields(object: &mut Value, old: &Value) {
+    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"]
+    {
+        match old.at(&["metadata", field]) {
+            Value::Null => drop(object.remove(&["metadata", field])),
+            kept => object.set(&["metadata", field], kept),
+        }
+    }
+    for field in ["selfLink", "managedFields", "resourceVersion"] {
+        object.remove(&["metadata", field]);
+    }
+}
+
+/// Counts the generation up where anything but metadata and status changed.
+pub(crate) fn count_generation(kind: &Kind, object: &mut Value, old: &Value) {
+    if kind.policy.generation == Generation::None {
+        return;
+    }
+    let desired = |v: &Value| -> Vec<(String, Value)> {
+        let members = v.as_object().into_iter().flat_map(|m| m.iter());
+        let members = members.filter(|(k, _)| !matches!(*k, "metadata" | "status"));
+        members.map(|(k, v)| (k.to_string(), v.clone())).collect()
+    };
+    if desired(object) != desired(old) {
+        bump_generation(object);
+    }
+}
+
+/// One more than before.
+pub(crate) fn bump_generation(object: &mut Value) {
+    let generation = object.at(&["metadata", "generation"]).as_i64().unwrap_or(0);
+    object.set(&["metadata", "generation"], generation + 1);
+}
+
+/// Metadata of an object as it would be stored.
+pub(crate) fn validate(kind: &Kind, object: &Value, errors: &mut FieldErrors) {
+    let root = Path::root();
+    let path = root.key("metadata");
+    let meta = object.at(&["metadata"]);
+    let name = meta.str_at(&["name"]);
+    if name.is_empty() {
+        errors.required(path.key("name"), "name or generateName is required");
+    } else if let Err(why) = check_name(kind.policy.name, name) {
+        errors.invalid(path.key("name"), name, why);
+    }
+    if kind.namespaced() {
+        match meta.str_at(&["namespace"]) {
+            "" => errors.required(path.key("namespace"), ""),
+            namespace => {
+                if let Err(why) = names::label(namespace) {
+                    errors.invalid(path.key("namespace"), namespace, why);
+                }
+            }
+        }
+    }
+    labels(&path.key("labels"), meta.at(&["labels"]), errors);
+    annotations(&path.key("annotations"), meta.at(&["annotations"]), errors);
+    for (i, finalizer) in meta.items_at(&["finalizers"]).iter().enumerate() {
+        let finalizer = finalizer.as_str().unwrap_or("");
+        let at = path.key("finalizers");
+        if let Err(why) = names::qualified_name(finalizer) {
+            errors.invalid(at.index(i), finalizer, why);
+        }
+    }
+    owners(&path.key("ownerReferences"), meta.items_at(&["ownerReferences"]), errors);
+}
+
+/// What may not change between two states of one object.
+pub(crate) fn validate_update(object: &Value, old: &Value, errors: &mut FieldErrors) {
+    let root = Path::root();
+    let path = root.key("metadata");
+    for field in ["name", "namespace", "uid", "creationTimestamp"] {
+        let (new, old) = (object.at(&["metadata", field]), old.at(&["metadata", field]));
+        if new != old {
+            errors.invalid(path.key(field), new.as_str().unwrap_or(""), "field is immutable");
+        }
+    }
+    if !old.at(&["metadata", "deletionTimestamp"]).is_null() {
+        let before = old.items_at(&["metadata", "finalizers"]);
+        let added: Vec<_> = object.items_at(&["metadata", "finalizers"]).iter().filter(|f| !before.contains(f)).collect();
+        if !added.is_empty() {
+            let list: Vec<String> = added.iter().map(|f| f.to_string()).collect();
+            let text = "no new finalizers can be added if the object is being deleted, found new finalizers []string{";
+            errors.forbidden(path.key("finalizers"), format!("{text}{}}}", list.join(", ")));
+        }
+    }
+}
+
+/// A name by the kind's rule.
+pub(crate) fn check_name(rule: NameRule, name: &str) -> Result<(), String> {
+    match rule {
+        NameRule::Subdomain => names::subdomain(name),
+        NameRule::Label => names::label(name),
+        NameRule::Label1035 => names::label1035(name),
+        NameRule::PathSegment => names::path_segment(name),
+    }
+}
+
+fn labels(path: &Path, labels: &Value, errors: &mut FieldErrors) {
+    for (key, label) in labels.as_object().into_iter().flat_map(|m| m.iter()) {
+        if let Err(why) = names::qualified_name(key) {
+            errors.invalid(path, key, why);
+        }
+        let label = label.as_str().unwrap_or("");
+        if let Err(why) = names::label_value(label) {
+            errors.invalid(path, label, why);
+        }
+    }
+}
+
+fn annotations(path: &Path, annotations: &Value, errors: &mut FieldErrors) {
+    let mut total = 0;
+    for (key, text) in annotations.as_object().into_iter().flat_map(|m| m.iter()) {
+        if let Err(why) = names::qualified_name(&key.to_lowercase()) {
+            errors.invalid(path, key, why);
+        }
+        total += key.len() + text.as_str().map_or(0, str::len);
+    }
+    if total > ANNOTATIONS_MAX {
+        errors.too_long(path, ANNOTATIONS_MAX);
+    }
+}
+
+fn owners(path: &Path, owners: &[Value], errors: &mut FieldErrors) {
+    let mut controllers = Vec::new();
+    for (i, owner) in owners.iter().enumerate() {
+        let at = path.index(i);
+        for field in ["apiVersion", "kind", "name", "uid"] {
+            if owner.str_at(&[field]).is_empty() {
+                let word = if field == "apiVersion" { "version" } else { field };
+                errors.invalid(at.key(field), "", format!("{word} must not be empty"));
+            }
+        }
+        if owner.at(&["controller"]).as_bool() == Some(true) {
+            controllers.push(owner);
+        }
+    }
+    if let [first, second, ..] = controllers.as_slice() {
+        let name = |o: &Value| format!("{}/{}", o.str_at(&["kind"]), o.str_at(&["name"]));
+        let text = "Only one reference can have Controller set to true. Found \"true\" in references for";
+        errors.invalid_raw(path, path, format!("{text} {} and {}", name(first), name(second)));
+    }
+}

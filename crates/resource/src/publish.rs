@@ -1,0 +1,243 @@
+//! From the store to the readers: the sink that turns durable changes into shared objects, per kind.
+//!
+//! Called by the store in revision order, after durability and before the writer's reply. What the writer already knew
+//! about its object (selection metadata, unsealed bytes) waits here under the address of the stored bytes, so that a
+//! live write is parsed once in its life; replayed history is parsed here.
+
+use crate::{cache::KindCache, claims, encode, seal::Sealer};
+use base::Revision;
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use schema::{Catalog, Kind};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    ops::Bound,
+    sync::Arc,
+};
+use store::{Change, Item, Sink};
+use tokio::sync::watch;
+use value::{Meta, Object, ObjectKey, Str, Value};
+
+/// What the writer of an object knows, by the address of the bytes that it gave to the store.
+pub(crate) struct Prepared {
+    pub meta: Meta,
+    /// The unsealed bytes.
+    pub plain: Bytes,
+}
+
+/// Everything that readers see.
+pub(crate) struct Published {
+    pub catalog: RwLock<Arc<Catalog>>,
+    /// Counts up with each change of the catalog.
+    pub generation: watch::Sender<u64>,
+    /// By prefix of the store keys.
+    caches: RwLock<BTreeMap<String, Entry>>,
+    /// Objects whose kind is not known (yet): a CustomResourceDefinition may be replayed after its objects.
+    orphans: Mutex<BTreeMap<Arc<str>, (Revision, Bytes)>>,
+    pub claims: RwLock<HashSet<String>>,
+    pub applied: watch::Sender<Revision>,
+    pub prepared: Mutex<HashMap<usize, Prepared>>,
+    sealer: Arc<dyn Sealer>,
+    /// The first object that could not be read; opening fails with it.
+    pub damage: Mutex<Option<String>>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    kind: Arc<Kind>,
+    cache: Arc<KindCache>,
+}
+
+impl Published {
+    pub fn new(catalog: Catalog, sealer: Arc<dyn Sealer>) -> Self {
+        let caches = catalog
+            .iter()
+            .map(|kind| (kind.prefix(), Entry { kind: kind.clone(), cache: Arc::new(KindCache::new()) }))
+            .collect();
+        Published {
+            catalog: RwLock::new(Arc::new(catalog)),
+            generation: watch::Sender::new(1),
+            caches: RwLock::new(caches),
+            orphans: Mutex::default(),
+            claims: RwLock::default(),
+            applied: watch::Sender::new(Revision::ZERO),
+            prepared: Mutex::default(),
+            sealer,
+            damage: Mutex::default(),
+        }
+    }
+
+    /// The cache of a kind; `None` once the kind is gone.
+    pub fn cache(&self, kind: &Kind) -> Option<Arc<KindCache>> {
+        self.caches.read().get(&kind.prefix()).map(|entry| entry.cache.clone())
+    }
+
+    /// The kind that a store key belongs to, and the object's key within it.
+    fn route(&self, key: &str) -> Option<(Entry, ObjectKey)> {
+        let caches = self.caches.read();
+        let (prefix, entry) = caches.range::<str, _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
+        let rest = key.strip_prefix(prefix.as_str())?;
+        let key = match (entry.kind.namespaced(), rest.split_once('/')) {
+            (true, Some((namespace, name))) => ObjectKey::new(namespace, name),
+            (false, None) => ObjectKey::cluster(rest),
+            _ => return None,
+        };
+        Some((entry.clone(), key))
+    }
+
+    /// Makes the shared object of stored bytes.
+    fn object(&self, kind: &Kind, store_key: &str, key: ObjectKey, revision: Revision, stored: &Bytes) -> Option<Arc<Object>> {
+        let prepared = self.prepared.lock().remove(&(stored.as_ptr() as usize));
+        let Prepared { meta, plain } = match prepared {
+            Some(prepared) => prepared,
+            None => match self.read(kind, store_key, stored) {
+                Ok(prepared) => prepared,
+                Err(why) => {
+                    tracing::error!(key = store_key, "unreadable object: {why}");
+                    self.damage.lock().get_or_insert(why);
+                    return None;
+                }
+            },
+        };
+        Some(Object::new(key, revision, meta, encode::with_revision(&plain, revision)))
+    }
+
+    fn read(&self, kind: &Kind, store_key: &str, stored: &Bytes) -> Result<Prepared, String> {
+        let plain = if kind.policy.sealed { self.sealer.open(store_key, stored)? } else { stored.clone() };
+        let value = value::parse_lenient(&plain).map_err(|e| format!("{store_key}: not JSON: {e}"))?;
+        Ok(Prepared { meta: meta_of(kind, &value), plain })
+    }
+
+    /// One change; the cache that it touched.
+    fn apply(&self, change: &Change) -> Option<Arc<KindCache>> {
+        if let Some(claim) = change.key.strip_prefix(claims::PREFIX) {
+            let mut claims = self.claims.write();
+            if change.value.is_some() { claims.insert(claim.into()) } else { claims.remove(claim) };
+            return None;
+        }
+        let Some((entry, key)) = self.route(&change.key) else {
+            let mut orphans = self.orphans.lock();
+            match &change.value {
+                Some(value) => drop(orphans.insert(change.key.clone(), (change.revision, value.clone()))),
+                None => drop(orphans.remove(&change.key)),
+            }
+            return None;
+        };
+        let object = match &change.value {
+            Some(stored) => Some(self.object(&entry.kind, &change.key, key.clone(), change.revision, stored)?),
+            None => None,
+        };
+        let event = entry.cache.apply(key, change.revision, object)?;
+        if entry.kind.policy.defines_kinds {
+            let new = change.value.is_some().then_some(&*event.object);
+            self.redefine(&entry.kind, event.previous.as_deref(), new, change.revision);
+        }
+        Some(entry.cache)
+    }
+
+    /// An object that defines a kind came, changed or went.
+    fn redefine(&self, definer: &Kind, old: Option<&Object>, new: Option<&Object>, revision: Revision) {
+        let catalog = self.catalog.read().clone();
+        let defined = |o: &Object| definer.hooks.defines(&o.value());
+        let (old, new) = (old.and_then(defined), new.and_then(defined));
+        let mut next = (*catalog).clone();
+        if let Some(old) = &old
+            && new.as_ref().is_none_or(|n| n.prefix() != old.prefix())
+        {
+            next = next.without(&old.group, &old.plural);
+            if let Some(entry) = self.caches.write().remove(&old.prefix()) {
+                entry.cache.clear();
+            }
+        }
+        if let Some(new) = new {
+            let kind = Arc::new(new);
+            next = next.with(kind.clone());
+            let prefix = kind.prefix();
+            let known = self.caches.read().get(&prefix).map(|e| e.cache.clone());
+            let cache = known.unwrap_or_else(|| {
+                let cache = Arc::new(KindCache::new());
+                cache.load(revision, []);
+                cache
+            });
+            self.caches.write().insert(prefix, Entry { kind, cache });
+            self.adopt(revision);
+        }
+        *self.catalog.write() = Arc::new(next);
+        self.generation.send_modify(|g| *g += 1);
+    }
+
+    /// Gives orphans to the kinds that have come.
+    fn adopt(&self, revision: Revision) {
+        let waiting = std::mem::take(&mut *self.orphans.lock());
+        for (key, (at, bytes)) in waiting {
+            match self.route(&key) {
+                Some((entry, object_key)) => {
+                    if let Some(object) = self.object(&entry.kind, &key, object_key, at, &bytes) {
+                        entry.cache.load(revision, [object]);
+                    }
+                }
+                None => drop(self.orphans.lock().insert(key, (at, bytes))),
+            }
+        }
+    }
+}
+
+/// What selection needs of an object.
+pub(crate) fn meta_of(kind: &Kind, value: &Value) -> Meta {
+    let fields = kind.selectable.iter().map(|field| {
+        let found = field.path.iter().try_fold(value, |v, key| v.get(key));
+        match found {
+            Some(Value::String(s)) => s.clone(),
+            None | Some(Value::Null) => field.absent.clone(),
+            Some(other) => Str::from(other.to_string()),
+        }
+    });
+    Meta::of(value, fields.collect())
+}
+
+impl Sink for Published {
+    fn base(&self, revision: Revision, items: &mut dyn Iterator<Item = Item>) {
+        let (mut by_kind, mut definitions) = (HashMap::<String, Vec<Arc<Object>>>::new(), Vec::new());
+        for (key, at, bytes) in items {
+            if let Some(claim) = key.strip_prefix(claims::PREFIX) {
+                self.claims.write().insert(claim.into());
+                continue;
+            }
+            match self.route(&key) {
+                Some((entry, object_key)) => {
+                    let Some(object) = self.object(&entry.kind, &key, object_key, at, &bytes) else { continue };
+                    if entry.kind.policy.defines_kinds {
+                        definitions.push((entry.kind.clone(), object.clone()));
+                    }
+                    by_kind.entry(entry.kind.prefix()).or_default().push(object);
+                }
+                None => drop(self.orphans.lock().insert(key, (at, bytes))),
+            }
+        }
+        let caches: Vec<(String, Entry)> = self.caches.read().iter().map(|(p, e)| (p.clone(), e.clone())).collect();
+        for (prefix, entry) in caches {
+            entry.cache.load(revision, by_kind.remove(&prefix).unwrap_or_default());
+        }
+        for (definer, definition) in definitions {
+            self.redefine(&definer, None, Some(&definition), revision);
+        }
+        self.applied.send_replace(revision);
+    }
+
+    fn changes(&self, batch: &[Change]) {
+        let mut touched: Vec<Arc<KindCache>> = Vec::new();
+        for change in batch {
+            if let Some(cache) = self.apply(change)
+                && !touched.iter().any(|c| Arc::ptr_eq(c, &cache))
+            {
+                touched.push(cache);
+            }
+        }
+        if let Some(last) = batch.last() {
+            self.applied.send_replace(last.revision);
+        }
+        for cache in touched {
+            cache.wake();
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! `scale`, and bodies posted to an object: binding, eviction, approval.
+
+use crate::{
+    Answer, Body, Call, Engine, Reply, WriteOptions,
+    call::given_revision,
+    decode::stored_value,
+    engine::{Change, Committed, Half, RETRIES},
+    meta,
+};
+use base::{FieldErrors, Result, Status};
+use schema::{ActOutcome, Operation, SubresourceAction};
+use std::sync::Arc;
+use value::{Object, Str, Value, value};
+
+impl Engine {
+    /// A body posted to a subresource.
+    pub(crate) async fn post_subresource(&self, call: &Call, body: Body, options: &WriteOptions) -> Result<Reply> {
+        if self.action(call) != Some(&SubresourceAction::Act) {
+            return Err(Status::method_not_allowed());
+        }
+        for _ in 0..RETRIES {
+            let current = self.current(call).ok_or_else(|| call.not_found())?;
+            let mut old = stored_value(&call.kind, &current)?;
+            old.remove(&["metadata", "resourceVersion"]);
+            let mut warnings = Vec::new();
+            let change = Change { object: body.value.clone(), old: Some(&old), options, warnings: &mut warnings };
+            let asked = self.admit(Half::Mutating, call, Operation::Create, change).await?;
+            let cx = self.context(call, Operation::Create);
+            let mut new = old.clone();
+            let outcome = call.kind.hooks.act(&cx, &asked, &mut new)?;
+            let change = Change { object: asked, old: Some(&old), options, warnings: &mut warnings };
+            self.admit(Half::Validating, call, Operation::Create, change).await?;
+            let answer = match outcome {
+                ActOutcome::Delete(asked) => {
+                    let mut whole = call.clone();
+                    whole.subresource = None;
+                    self.delete(&whole, Some(asked), options).await?;
+                    return Ok(Reply { answer: success(), created: true, warnings });
+                }
+                ActOutcome::Commit(answer) => answer,
+            };
+            if options.dry_run {
+                return Ok(Reply { answer: Answer::Made(answer.unwrap_or(new)), created: true, warnings });
+            }
+            meta::count_generation(&call.kind, &mut new, &old);
+            let key = call.key();
+            if let Committed::Done(revision) = self.commit(call, &key, Some((&current, &old)), Some(&new)).await? {
+                let answer = match answer {
+                    Some(value) => Answer::Made(value),
+                    None => Answer::Stored(self.committed(&call.kind, &key, revision, &new)),
+                };
+                return Ok(Reply { answer, created: true, warnings });
+            }
+        }
+        Err(Status::stale(&call.kind.group, &call.kind.plural, &call.name))
+    }
+
+    pub(crate) fn get_scale(&self, call: &Call, object: &Arc<Object>) -> Result<Reply> {
+        let value = stored_value(&call.kind, object)?;
+        Ok(Reply::ok(Answer::Made(scale_of(call, &value)?)))
+    }
+
+    pub(crate) async fn put_scale(&self, call: &Call, body: Body, options: &WriteOptions) -> Result<Reply> {
+        self.change_scale(call, options, |_| Ok(body.value.clone())).await
+    }
+
+    pub(crate) async fn patch_scale(&self, call: &Call, patch: &merge::Patch, options: &WriteOptions) -> Result<Reply> {
+        self.change_scale(call, options, |scale| patch.apply(None, scale)).await
+    }
+
+    /// Reads the scale, changes it, and writes the replicas through the main resource's own rules.
+    async fn change_scale(
+        &self,
+        call: &Call,
+        options: &WriteOptions,
+        change: impl Fn(&Value) -> Result<Value>,
+    ) -> Result<Reply> {
+        let mut whole = call.clone();
+        whole.subresource = None;
+        for attempt in 0..RETRIES {
+            let current = self.current(call).ok_or_else(|| call.not_found())?;
+            let mut object = stored_value(&call.kind, &current)?;
+            let scale = change(&scale_of(call, &object)?)?;
+            let given = given_revision(&scale)?;
+            if given.is_some_and(|given| given != current.revision) {
+                return Err(Status::stale(&call.kind.group, &call.kind.plural, &call.name));
+            }
+            let replicas = scale.at(&["spec", "replicas"]).as_i64().unwrap_or(0);
+            if replicas < 0 {
+                let mut errors = FieldErrors::default();
+                errors.invalid_raw("spec.replicas", replicas, "must be greater than or equal to 0");
+                return Err(Status::invalid("autoscaling", "Scale", &call.name, &errors));
+            }
+            let (path, ..) = scale_paths(call)?;
+            object.set(&members(path), replicas);
+            let mut main = whole.clone();
+            main.version = call.kind.storage;
+            match Box::pin(self.update(&main, Body::from(object), options)).await {
+                Ok(reply) => {
+                    let answer = Answer::Made(scale_of(call, &reply.answer.value())?);
+                    return Ok(Reply { answer, ..reply });
+                }
+                Err(status) if status.is(base::Reason::Conflict) && given.is_none() => {
+                    tracing::debug!(attempt, name = %call.name, "scaling again");
+                }
+                Err(status) => return Err(status),
+            }
+        }
+        Err(Status::stale(&call.kind.group, &call.kind.plural, &call.name))
+    }
+}
+
+type ScalePaths<'a> = (&'a [Str], &'a [Str], Option<&'a [Str]>);
+
+fn scale_paths(call: &Call) -> Result<ScalePaths<'_>> {
+    let name = call.subresource.as_deref().unwrap_or("");
+    match call.kind.subresource(name).map(|s| &s.action) {
+        Some(SubresourceAction::Scale { replicas, status_replicas, selector }) => {
+            Ok((replicas, status_replicas, selector.as_deref()))
+        }
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+fn members(path: &[Str]) -> Vec<&str> {
+    path.iter().map(Str::as_str).collect()
+}
+
+/// `autoscaling/v1 Scale` of an object.
+fn scale_of(call: &Call, object: &Value) -> Result<Value> {
+    let (replicas, status_replicas, selector) = scale_paths(call)?;
+    let mut scale = value!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {}});
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        let found = object.at(&["metadata", field]);
+        if !found.is_null() {
+            scale.set(&["metadata", field], found);
+        }
+    }
+    scale.set(&["spec", "replicas"], object.at(&members(replicas)).as_i64().unwrap_or(0));
+    scale.set(&["status", "replicas"], object.at(&members(status_replicas)).as_i64().unwrap_or(0));
+    let selector = selector.map(|path| object.at(&members(path)));
+    let text = match selector {
+        Some(Value::String(text)) => text.to_string(),
+        Some(found @ Value::Object(_)) => {
+            select::LabelSelector::from_object(found).map_err(Status::internal)?.to_string()
+        }
+        _ => String::new(),
+    };
+    if !text.is_empty() {
+        scale.set(&["status", "selector"], text);
+    }
+    Ok(scale)
+}
+
+/// `Status` of success without details.
+fn success() -> Answer {
+    Answer::Made(value!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Success", "code": 201}))
+}

@@ -1,0 +1,208 @@
+//! `update` and `patch`: one loop. A body replaces the object; a patch is applied to what is there and tried again
+//! when somebody else was faster (upstream's GuaranteedUpdate).
+
+use crate::{
+    Answer, Body, Call, Engine, Reply, WriteOptions,
+    call::given_revision,
+    decode::{self, decode, stored_value},
+    engine::{Change, Committed, Half, RETRIES},
+    meta,
+};
+use base::{FieldErrors, Result, Status};
+use schema::{Kind, Operation, SubresourceAction};
+use std::sync::Arc;
+use value::{Object, Str, Value};
+
+/// Where the new state comes from.
+enum Source<'a> {
+    Body(Body),
+    Patch(&'a merge::Patch),
+}
+
+/// The outcome of one round of the loop.
+enum Round {
+    Done(Reply),
+    Again,
+}
+
+impl Engine {
+    /// Replaces an object (PUT).
+    pub async fn update(&self, call: &Call, body: Body, options: &WriteOptions) -> Result<Reply> {
+        if let Some(SubresourceAction::Scale { .. }) = self.action(call) {
+            return self.put_scale(call, body, options).await;
+        }
+        self.change(call, Source::Body(body), options).await
+    }
+
+    /// Applies a patch.
+    pub async fn patch(&self, call: &Call, patch: &merge::Patch, options: &WriteOptions) -> Result<Reply> {
+        if let Some(SubresourceAction::Scale { .. }) = self.action(call) {
+            return self.patch_scale(call, patch, options).await;
+        }
+        self.change(call, Source::Patch(patch), options).await
+    }
+
+    pub(crate) fn action<'a>(&self, call: &'a Call) -> Option<&'a SubresourceAction> {
+        call.kind.subresource(call.subresource.as_deref()?).map(|s| &s.action)
+    }
+
+    async fn change(&self, call: &Call, source: Source<'_>, options: &WriteOptions) -> Result<Reply> {
+        for _ in 0..RETRIES {
+            let Some(current) = self.current(call) else {
+                return match source {
+                    Source::Body(body) if call.kind.policy.create_on_update && call.subresource.is_none() => {
+                        let mut warnings = Vec::new();
+                        let object = decode(call, body, options, &mut warnings)?;
+                        self.create_decoded(call, object, options, warnings).await
+                    }
+                    _ => Err(call.not_found()),
+                };
+            };
+            let old = stored_value(&call.kind, &current)?;
+            let mut warnings = Vec::new();
+            let (new, pinned) = self.desired(call, &source, &current, &old, options, &mut warnings)?;
+            match self.write(call, &current, &old, new, pinned, options, warnings).await? {
+                Round::Done(reply) => return Ok(reply),
+                Round::Again => {}
+            }
+        }
+        Err(Status::stale(&call.kind.group, &call.kind.plural, &call.name))
+    }
+
+    /// The new state in the storage version, and whether the client insisted on a revision.
+    fn desired(
+        &self,
+        call: &Call,
+        source: &Source<'_>,
+        current: &Arc<Object>,
+        old: &Value,
+        options: &WriteOptions,
+        warnings: &mut Vec<String>,
+    ) -> Result<(Value, bool)> {
+        let kind = &call.kind;
+        let body = match source {
+            Source::Body(body) => body.clone(),
+            Source::Patch(patch) => {
+                let shown = decode::convert(kind, old.clone(), kind.storage, call.version)?;
+                let schema = (kind.custom.is_none()).then_some(&kind.versions[call.version].schema);
+                Body::from(patch.apply(schema, &shown)?)
+            }
+        };
+        let given = given_revision(&body.value)?;
+        let new = decode(call, body, options, warnings)?;
+        let is_patch = matches!(source, Source::Patch(_));
+        match given {
+            Some(given) if given != current.revision => {
+                return Err(Status::stale(&kind.group, &kind.plural, &call.name));
+            }
+            None if !is_patch && !kind.policy.unconditional_update => {
+                let mut errors = FieldErrors::default();
+                let text = "must be specified for an update";
+                errors.invalid_raw("metadata.resourceVersion", "0x0", text);
+                return Err(Status::invalid(&kind.group, &kind.kind, &call.name, &errors));
+            }
+            _ => {}
+        }
+        let uid = new.str_at(&["metadata", "uid"]);
+        if !uid.is_empty() && uid != current.meta.uid {
+            let text = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.meta.uid);
+            return Err(call.conflict(&text));
+        }
+        // A patched object repeats the revision it was read at; only a patch that names one insists on it.
+        let pinned = given.is_some() && !matches!(source, Source::Patch(patch) if !patch.names_revision());
+        Ok((new, pinned))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    async fn write(
+        &self,
+        call: &Call,
+        current: &Arc<Object>,
+        old: &Value,
+        mut new: Value,
+        pinned: bool,
+        options: &WriteOptions,
+        mut warnings: Vec<String>,
+    ) -> Result<Round> {
+        let kind = &call.kind;
+        meta::adopt_path(call, &mut new)?;
+        let mut bare = old.clone();
+        bare.remove(&["metadata", "resourceVersion"]);
+        let old = &bare;
+        if let Some(SubresourceAction::Fields(fields)) = self.action(call) {
+            new = only_fields(kind, old, new, fields);
+        } else if kind.policy.status_apart {
+            take(&mut new, old, &["status".into()]);
+        }
+        meta::keep_system_fields(&mut new, old);
+        let change = Change { object: new, old: Some(old), options, warnings: &mut warnings };
+        let mut new = self.admit(Half::Mutating, call, Operation::Update, change).await?;
+        let cx = self.context(call, Operation::Update);
+        kind.hooks.prepare_update(&cx, &mut new, old);
+        if new == *old {
+            let answer = Answer::Stored(decode::in_version(kind, call.version, current)?);
+            return Ok(Round::Done(Reply { warnings, ..Reply::ok(answer) }));
+        }
+        meta::count_generation(kind, &mut new, old);
+        kind.hooks.allocate(&cx, &mut new, Some(old), &*self.published)?;
+        let mut errors = FieldErrors::default();
+        meta::validate(kind, &new, &mut errors);
+        meta::validate_update(&new, old, &mut errors);
+        schema::validate(&kind.versions[kind.storage].schema, &new, &mut errors);
+        kind.hooks.validate(&cx, &new, Some(old), &mut errors);
+        self.check(call, &call.name, &errors)?;
+        warnings.extend(kind.hooks.warnings(&cx, &new, Some(old)));
+        let change = Change { object: new, old: Some(old), options, warnings: &mut warnings };
+        let new = self.admit(Half::Validating, call, Operation::Update, change).await?;
+        if options.dry_run {
+            let mut made = new;
+            made.set(&["metadata", "resourceVersion"], current.revision.to_string());
+            let made = decode::convert(kind, made, kind.storage, call.version)?;
+            return Ok(Round::Done(Reply { warnings, ..Reply::ok(Answer::Made(made)) }));
+        }
+        // The last finalizer went: the object goes with it.
+        let goes = may_go(kind, &new);
+        let key = call.key();
+        let written = if goes { None } else { Some(&new) };
+        match self.commit(call, &key, Some((current, old)), written).await? {
+            Committed::Done(revision) => {
+                let stored = self.committed(kind, &key, revision, &new);
+                let answer = Answer::Stored(decode::in_version(kind, call.version, &stored)?);
+                Ok(Round::Done(Reply { warnings, ..Reply::ok(answer) }))
+            }
+            Committed::Raced if pinned => Err(Status::stale(&kind.group, &kind.plural, &call.name)),
+            Committed::Raced | Committed::ClaimTaken => Ok(Round::Again),
+        }
+    }
+}
+
+/// True for an object that is being deleted and that nothing holds any more.
+pub(crate) fn may_go(kind: &Kind, object: &Value) -> bool {
+    !object.at(&["metadata", "deletionTimestamp"]).is_null()
+        && object.items_at(&["metadata", "finalizers"]).is_empty()
+        && object.at(&["metadata", "deletionGracePeriodSeconds"]).as_i64().unwrap_or(0) == 0
+        && kind.hooks.may_be_removed(object)
+}
+
+/// The old object with only the subresource's fields of the new one. Labels and annotations of built-in kinds may be
+/// written beside a status, as upstream's strategies allow.
+fn only_fields(kind: &Kind, old: &Value, new: Value, fields: &[Vec<Str>]) -> Value {
+    let mut out = old.clone();
+    for field in fields {
+        take(&mut out, &new, field);
+    }
+    let metadata: &[&str] = if kind.custom.is_some() { &[] } else { &["labels", "annotations", "finalizers"] };
+    for field in metadata {
+        take(&mut out, &new, &["metadata".into(), (*field).into()]);
+    }
+    out
+}
+
+/// Makes one field what it is in `from`, absent if it is absent there.
+fn take(into: &mut Value, from: &Value, field: &[Str]) {
+    let path: Vec<&str> = field.iter().map(Str::as_str).collect();
+    match from.at(&path) {
+        Value::Null => drop(into.remove(&path)),
+        found => into.set(&path, found),
+    }
+}

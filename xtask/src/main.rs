@@ -1,0 +1,44 @@
+//! `cargo xtask`: everything a developer repeats. Each task is a file; this one only names them.
+
+mod layers;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask <task>
+
+  test [--kubectl] [NAME]   every test: unit, integration, end to end with real containers (root);
+                            --kubectl: the scenarios driven by the real kubectl, red where it is missing
+  lint                      rustfmt, clippy with warnings denied, the crate graph
+  layers [--update]         the crate graph against xtask/layers.txt
+  bench [--update] ARGS…    start ferry and measure it; --update writes PROMISES.md
+  soak [ROUNDS]             the long forms of the kill tests";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (task, rest) = match args.split_first() {
+        Some((task, rest)) => (task.as_str(), rest),
+        None => ("", &[][..]),
+    };
+    let outcome = match task {
+        "test" => test::test(rest),
+        "lint" => test::lint(),
+        "layers" => layers::check(rest.iter().any(|a| a == "--update")),
+        "bench" => test::bench(rest),
+        "soak" => test::soak(rest),
+        "" | "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        other => Err(format!("no task {other:?}\n\n{USAGE}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The tests, the lints and what runs long.
+
+use crate::{
+    layers,
+    run::{cargo, run},
+};
+use std::process::Command;
+
+/// `test [--kubectl] [NAME]`
+pub fn test(args: &[String]) -> Result<(), String> {
+    let filter = args.iter().filter(|a| !a.starts_with("--"));
+    if args.iter().any(|a| a == "--kubectl") {
+        let found = Command::new("kubectl").args(["version", "--client"]).output();
+        if !found.is_ok_and(|out| out.status.success()) {
+            return Err("kubectl is not installed, or does not run; these scenarios drive it".into());
+        }
+        return crate::run::run(cargo().args(["test", "--package", "ferry", "--features", "kubectl", "--test", "kubectl"]).args(filter));
+    }
+    crate::run::run(cargo().args(["test", "--workspace", "--no-fail-fast"]).args(filter))
+}
+
+/// `lint`
+pub fn lint() -> Result<(), String> {
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    run(cargo().args(["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]))?;
+    layers::check(false)
+}
+
+/// `bench [--update] ARGS…`
+pub fn bench(args: &[String]) -> Result<(), String> {
+    run(cargo().args(["build", "--release", "--package", "ferry"]))?;
+    run(cargo().args(["run", "--release", "--package", "bench", "--"]).args(args))
+}
+
+/// `soak [ROUNDS]`: the kill tests again, with as many rounds as asked for (200).
+pub fn soak(args: &[String]) -> Result<(), String> {
+    let rounds = args.first().map_or("200", String::as_str);
+    rounds.parse::<u32>().map_err(|_| format!("ROUNDS must be a number, not {rounds:?}"))?;
+    for (package, test) in [("store-disk", "crash"), ("ferry", "soak")] {
+        let mut command = cargo();
+        command.args(["test", "--release", "--package", package, "--test", test, "--", "--nocapture"]);
+        run(command.env("FERRY_SOAK_ROUNDS", rounds))?;
+    }
+    Ok(())
+}
