@@ -106,7 +106,7 @@ impl Keyring {
             self.entries.push((normal_key(&key), credentials));
         }
         // Stable: of equal keys the secret that was named first wins.
-        self.entries.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()));
+        self.entries.sort_by_key(|(key, _)| std::cmp::Reverse(key.len()));
     }
 }
 

@@ -138,10 +138,8 @@ async fn exchange(
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
     // Ends with the response's body, or when the caller drops it.
     tokio::spawn(connection);
-    if let Some(authority) = uri.authority() {
-        if let Ok(host) = authority.as_str().parse() {
-            request.headers_mut().insert(http::header::HOST, host);
-        }
+    if let Some(Ok(host)) = uri.authority().map(|authority| authority.as_str().parse()) {
+        request.headers_mut().insert(http::header::HOST, host);
     }
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() = path.parse().map_err(|error| Failure::new(format!("{uri}: {error}")))?;

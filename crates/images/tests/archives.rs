@@ -10,6 +10,17 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 use tar::EntryType;
 
+impl Layer {
+    fn dir(self, name: &str) -> Self {
+        self.raw(name, EntryType::Directory, 0o755, "", b"")
+    }
+
+    fn pax(mut self, key: &str, value: &[u8]) -> Self {
+        self.0.append_pax_extensions([(key, value)]).expect("in memory");
+        self
+    }
+}
+
 fn blob(bytes: &[u8]) -> String {
     format!("blobs/sha256/{}", Digest::of(bytes).hex())
 }

@@ -28,7 +28,7 @@ impl Drop for TempDir {
 }
 
 /// A tar archive under construction. Names go in raw, so that hostile ones can be made.
-pub struct Layer(Builder<Vec<u8>>);
+pub struct Layer(pub Builder<Vec<u8>>);
 
 impl Layer {
     pub fn new() -> Self {
@@ -52,15 +52,6 @@ impl Layer {
 
     pub fn file(self, name: &str, content: &[u8]) -> Self {
         self.raw(name, EntryType::Regular, 0o644, "", content)
-    }
-
-    pub fn dir(self, name: &str) -> Self {
-        self.raw(name, EntryType::Directory, 0o755, "", b"")
-    }
-
-    pub fn pax(mut self, key: &str, value: &[u8]) -> Self {
-        self.0.append_pax_extensions([(key, value)]).expect("in memory");
-        self
     }
 
     pub fn build(self) -> Vec<u8> {
