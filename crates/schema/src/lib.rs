@@ -4,16 +4,26 @@
 //! pruning, defaulting, strict decoding and field selectors are functions of it. Invariants: no function here does I/O;
 //! there is no list of kinds in this crate (`kinds` has the built-in ones, the server makes those of CRDs).
 
+pub mod builtin;
 mod catalog;
 mod columns;
+pub mod crd;
+mod decode;
+mod defaults;
+pub mod discovery;
 mod hooks;
 mod kind;
+pub mod openapi;
 mod structural;
+mod validate;
 
 pub use catalog::{Catalog, Lookup};
 pub use columns::{Column, ColumnSource, ColumnType};
+pub use decode::{Mistyped, check_types, decode, normalize, prune, strict_status, unknown_fields};
+pub use defaults::apply_defaults;
 pub use hooks::{ActOutcome, Claim, ClusterConfig, Context, Hooks, NoHooks, Operation, Pool, View};
 pub use kind::{
     Generation, Kind, NameRule, Policy, Scope, SelectableField, Subresource, SubresourceAction, Verb, Version,
 };
-pub use structural::{Arena, Checks, Field, ListType, Node, NodeId, Patch, Schema, Type};
+pub use structural::{Arena, Checks, Empty, Field, ListType, Node, NodeId, Patch, Pattern, Schema, Type};
+pub use validate::validate;

@@ -2,7 +2,7 @@
 //! a cheap handle into it.
 
 use std::sync::Arc;
-use value::{Str, Value};
+use value::{Map, Str, Value};
 
 /// A handle to one node; cloning shares the arena.
 #[derive(Debug, Clone)]
@@ -68,6 +68,10 @@ pub struct Node {
     pub embedded: bool,
     /// Checks of values, as CRDs and few built-in types have them.
     pub checks: Option<Box<Checks>>,
+    /// Defaults that depend on sibling fields; runs on the object before its members are defaulted.
+    pub computed: Option<fn(&mut Map)>,
+    /// Something at or below this node has a default; set by [`Arena::finish`].
+    pub has_defaults: bool,
 }
 
 /// One named member of an object.
@@ -81,8 +85,25 @@ pub struct Field {
     pub patch: Patch,
     /// `patchMergeKey`, empty where there is none.
     pub merge_key: Str,
-    /// The field's number in protobuf; 0 where unknown (custom resources).
+    /// The field's number in protobuf; 0 where unknown (custom resources). Where JSON inlines a message that protobuf
+    /// keeps apart (the handler in Probe), the upper 16 bits hold the number of that message.
     pub number: u32,
+    pub empty: Empty,
+}
+
+/// What becomes of a field without content when an object is decoded, so that what is stored and answered is what
+/// upstream's encoder writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Empty {
+    /// As it came; null counts as absent.
+    #[default]
+    Keep,
+    /// Zero values and empty lists and maps are dropped.
+    Omit,
+    /// An absent field is written with its zero value (`""`, `0`, `{}`).
+    Zero,
+    /// An absent field is written as null.
+    Null,
 }
 
 /// `patchStrategy` of a list or object.
@@ -106,7 +127,7 @@ pub struct Checks {
     pub multiple_of: Option<f64>,
     pub min_length: Option<u64>,
     pub max_length: Option<u64>,
-    pub pattern: Option<Str>,
+    pub pattern: Option<Pattern>,
     pub min_items: Option<u64>,
     pub max_items: Option<u64>,
     pub unique_items: bool,
@@ -117,6 +138,49 @@ pub struct Checks {
     pub all_of: Vec<NodeId>,
     pub any_of: Vec<NodeId>,
     pub one_of: Vec<NodeId>,
+}
+
+/// A regular expression (RE2 syntax), compiled once with its schema.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    pub text: Str,
+    pub regex: regex::Regex,
+}
+
+impl Arena {
+    /// Sets what is derived from the nodes themselves; call once when all nodes stand.
+    pub fn finish(&mut self) {
+        let own = |n: &Node| n.computed.is_some() || n.fields.iter().any(|f| f.default.is_some());
+        for node in &mut self.nodes {
+            node.has_defaults = own(node);
+        }
+        // Types refer to each other in cycles: spread until nothing changes.
+        loop {
+            let mut changed = false;
+            for i in 0..self.nodes.len() {
+                let node = &self.nodes[i];
+                let mut below = node.fields.iter().map(|f| f.node).chain(node.additional).chain(node.items);
+                if !node.has_defaults && below.any(|id| self[id].has_defaults) {
+                    self.nodes[i].has_defaults = true;
+                    changed = true;
+                }
+            }
+            if !changed {
+                return;
+            }
+        }
+    }
+    /// Adds a node.
+    pub fn push(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        NodeId((self.nodes.len() - 1) as u32)
+    }
+}
+
+impl std::ops::IndexMut<NodeId> for Arena {
+    fn index_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[id.0 as usize]
+    }
 }
 
 impl Schema {
