@@ -236,7 +236,7 @@ impl Keyspace {
 }
 
 /// Runs what blocks on a thread of its own: it is rare, and this crate asks for no runtime.
-fn blocking<T: Send + 'static, E: Send + 'static>(
+pub fn blocking<T: Send + 'static, E: Send + 'static>(
     closed: E,
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> BoxFuture<'static, Result<T, E>> {

@@ -45,7 +45,7 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
-use store::{OpenError, Store};
+use store::{BoxFuture, OpenError, Store};
 
 /// What may be chosen. The defaults are for production; tests make everything small.
 #[derive(Debug, Clone)]
@@ -124,9 +124,11 @@ impl Disk {
         self.shared.keyspace(name)
     }
 
-    /// Folds the log now: all live data goes into a new base, and all history is forgotten. Blocks until it is done.
-    pub fn fold(&self) -> io::Result<()> {
-        fold::fold(&self.shared, fold::Cut::Everything)
+    /// Folds the log now: all live data goes into a new base, and all history is forgotten.
+    pub fn fold(&self) -> BoxFuture<'static, io::Result<()>> {
+        let shared = self.shared.clone();
+        let closed = io::Error::other("the store is closed");
+        keyspace::blocking(closed, move || fold::fold(&shared, fold::Cut::Everything))
     }
 
     /// Sizes at this moment.

@@ -69,6 +69,11 @@ impl Recorder {
         (*revision, items.len())
     }
 
+    /// What the base held.
+    pub fn base_items(&self) -> Vec<Item> {
+        self.seen.lock().base.as_ref().map(|(_, items)| items.clone()).unwrap_or_default()
+    }
+
     /// All changes so far.
     pub fn changes(&self) -> Vec<Change> {
         self.seen.lock().changes.clone()
