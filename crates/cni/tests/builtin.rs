@@ -8,7 +8,7 @@ use netlink::{Cidr, Namespace, RouteEntry, Veth, sysctl};
 
 /// A node with one address, `172.30.9.2`, and a neighbour outside, `172.30.9.1`, that knows no way to pods.
 struct Node {
-    directory: PathBuf,
+    root: PathBuf,
     sandboxes: PathBuf,
     node: Namespace,
     outside: Namespace,
@@ -20,9 +20,9 @@ fn cidr(s: &str) -> Cidr {
 
 impl Node {
     fn new(name: &str) -> Node {
-        let directory = std::env::temp_dir().join(format!("ferry-cni-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&directory);
-        std::fs::create_dir_all(directory.join("netns")).expect("mkdir");
+        let root = std::env::temp_dir().join(format!("ferry-cni-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&root);
+        std::fs::create_dir_all(root.join("netns")).expect("mkdir");
         let (node, outside) = (Namespace::anonymous().expect("namespace"), Namespace::anonymous().expect("namespace"));
         let mut route = node.route().expect("route");
         let near = Veth { name: "uplink", mac: None, namespace: None };
@@ -35,13 +35,13 @@ impl Node {
         route.add_address("node", cidr("172.30.9.1/24")).expect("address");
         route.add_address("lo", cidr("198.51.100.1/32")).expect("address");
         route.up("node").expect("up");
-        let sandboxes = directory.join("netns");
-        Node { directory, sandboxes, node, outside }
+        let sandboxes = root.join("netns");
+        Node { root, sandboxes, node, outside }
     }
 
     fn config(&self) -> Config {
         Config::new(
-            self.directory.join("state"),
+            self.root.join("state"),
             cidr("10.244.9.0/27"),
             vec![cidr("10.244.0.0/16"), cidr("172.30.9.0/24")],
         )
@@ -61,7 +61,7 @@ impl Drop for Node {
         if let Ok(entries) = std::fs::read_dir(&self.sandboxes) {
             entries.flatten().for_each(|entry| drop(Namespace::delete(&entry.path())));
         }
-        let _ = std::fs::remove_dir_all(&self.directory);
+        let _ = std::fs::remove_dir_all(&self.root);
     }
 }
 
