@@ -4,7 +4,10 @@
 //! the next page of a list and the start of a watch need no snapshots kept aside. Once the ring no longer reaches back,
 //! the answer is 410. Decided against: a ring of map versions (it pins chunks of memory for readers who never come).
 
-use crate::{event::{Event, EventKind}, snap_map::SnapMap};
+use crate::{
+    event::{Event, EventKind},
+    snap_map::SnapMap,
+};
 use base::Revision;
 use parking_lot::RwLock;
 use std::{collections::VecDeque, sync::Arc};

@@ -155,7 +155,9 @@ pub(crate) fn given_revision(value: &Value) -> Result<Option<Revision>> {
     match value.str_at(&["metadata", "resourceVersion"]) {
         "" | "0" => Ok(None),
         text => text.parse().map(Some).map_err(|_| {
-            Status::bad_request(format!("metadata.resourceVersion: Invalid value: \"{text}\": must be a decimal integer"))
+            Status::bad_request(format!(
+                "metadata.resourceVersion: Invalid value: \"{text}\": must be a decimal integer"
+            ))
         }),
     }
 }

@@ -18,8 +18,14 @@ fn key(claim: &Claim) -> Arc<str> {
 }
 
 /// The conditions and writes that move claims from what `old` held to what `new` holds.
-pub(crate) fn transfer(kind: &Kind, old: Option<&Value>, new: Option<&Value>, owner: &str) -> (Vec<Condition>, Vec<Write>) {
-    let held = |v: Option<&Value>| v.map(|v| kind.hooks.claims(v).into_iter().collect::<BTreeSet<_>>()).unwrap_or_default();
+pub(crate) fn transfer(
+    kind: &Kind,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    owner: &str,
+) -> (Vec<Condition>, Vec<Write>) {
+    let held =
+        |v: Option<&Value>| v.map(|v| kind.hooks.claims(v).into_iter().collect::<BTreeSet<_>>()).unwrap_or_default();
     let (old, new) = (held(old), held(new));
     let conditions = new.difference(&old).map(|c| Condition::Absent { key: key(c) }).collect();
     let taken = new.difference(&old).map(|c| Write::put(key(c), owner.as_bytes().to_vec()));

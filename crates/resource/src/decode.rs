@@ -11,19 +11,16 @@ use value::{Object, Value};
 pub(crate) fn decode(call: &Call, body: Body, options: &WriteOptions, warnings: &mut Vec<String>) -> Result<Value> {
     let Body { mut value, duplicates } = body;
     check_type_meta(call, &mut value)?;
-    let schema = &call.kind.versions[call.version].schema;
-    schema::normalize(schema, &mut value);
-    schema::check_types(schema, &value).map_err(|why| cannot_be_handled(call, &why))?;
-    let mut faults: Vec<String> = Vec::new();
+    let version = &call.kind.versions[call.version];
+    let unknown = schema::decode(&version.schema, &mut value).map_err(|e| e.status(&call.kind.kind, &version.name))?;
     if options.field_validation != FieldValidation::Ignore {
-        faults.extend(schema::unknown_fields(schema, &value).into_iter().map(|f| format!("unknown field \"{f}\"")));
-        faults.extend(duplicates.into_iter().map(|f| format!("duplicate field \"{f}\"")));
+        let mut problems = unknown;
+        problems.extend(duplicates.into_iter().map(|f| format!("duplicate field \"{f}\"")));
+        if !problems.is_empty() && options.field_validation == FieldValidation::Strict {
+            return Err(schema::strict_status(&call.kind.kind, &version.name, &problems));
+        }
+        warnings.append(&mut problems);
     }
-    if !faults.is_empty() && options.field_validation == FieldValidation::Strict {
-        return Err(cannot_be_handled(call, &format!("strict decoding error: {}", faults.join(", "))));
-    }
-    warnings.append(&mut faults);
-    schema::prune(schema, &mut value);
     to_storage(call, value)
 }
 
@@ -64,8 +61,9 @@ pub(crate) fn stored_value(kind: &Kind, object: &Arc<Object>) -> Result<Value> {
 
 fn check_type_meta(call: &Call, value: &mut Value) -> Result<()> {
     if value.as_object().is_none() {
-        let text = format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", value.type_name());
-        return Err(cannot_be_handled(call, &text));
+        let text =
+            format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", value.type_name());
+        return Err(schema::Mistyped(text).status(&call.kind.kind, &call.kind.versions[call.version].name));
     }
     let wanted = call.api_version();
     match value.str_at(&["apiVersion"]) {
@@ -88,10 +86,4 @@ fn check_type_meta(call: &Call, value: &mut Value) -> Result<()> {
         _ => {}
     }
     Ok(())
-}
-
-fn cannot_be_handled(call: &Call, why: &str) -> Status {
-    let kind = &call.kind.kind;
-    let version = &call.kind.versions[call.version].name;
-    Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
 }

@@ -36,7 +36,8 @@ impl Engine {
                 call.kind.hooks.begin_deletion(&cx, &mut next);
             }
             if options.dry_run || (!goes && next == old) {
-                let answer = if goes { gone(&call.kind, &current) } else { Answer::Made(with_revision(next, &current)) };
+                let answer =
+                    if goes { gone(&call.kind, &current) } else { Answer::Made(with_revision(next, &current)) };
                 return Ok(Reply { warnings, ..Reply::ok(answer) });
             }
             let written = if goes { None } else { Some(&next) };
@@ -124,7 +125,8 @@ fn propagation(object: &mut Value, asked: &Value) {
 
 fn preconditions(call: &Call, asked: &Value, current: &Object) -> Result<()> {
     let fail = |what: &str, asked: &str, is: &str| {
-        Err(call.conflict(&format!("Precondition failed: {what} in precondition: {asked}, {what} in object meta: {is}")))
+        Err(call
+            .conflict(&format!("Precondition failed: {what} in precondition: {asked}, {what} in object meta: {is}")))
     };
     match asked.str_at(&["preconditions", "uid"]) {
         "" => {}

@@ -138,7 +138,13 @@ impl Engine {
     }
 
     /// Runs one half of the admission chain.
-    pub(crate) async fn admit(&self, half: Half, call: &Call, operation: Operation, change: Change<'_>) -> Result<Value> {
+    pub(crate) async fn admit(
+        &self,
+        half: Half,
+        call: &Call,
+        operation: Operation,
+        change: Change<'_>,
+    ) -> Result<Value> {
         let Change { object, old, options, warnings } = change;
         if !self.options.admission.applies(call, operation) {
             return Ok(object);
@@ -167,7 +173,13 @@ impl Engine {
     }
 
     /// Commits one object: `new` replaces `old` (`None`: there must be none; `new` of `None`: delete).
-    pub(crate) async fn commit(&self, call: &Call, key: &ObjectKey, old: Option<(&Object, &Value)>, new: Option<&Value>) -> Result<Committed> {
+    pub(crate) async fn commit(
+        &self,
+        call: &Call,
+        key: &ObjectKey,
+        old: Option<(&Object, &Value)>,
+        new: Option<&Value>,
+    ) -> Result<Committed> {
         let kind = &call.kind;
         let store_key: Arc<str> = kind.store_key(key).into();
         let (mut conditions, mut writes) = claims::transfer(kind, old.map(|o| o.1), new, &store_key);

@@ -25,9 +25,7 @@ mod update;
 mod watch;
 
 pub use admission::{Admission, AdmitAll, Attributes, BoxFuture};
-pub use call::{
-    Answer, Body, Call, FieldValidation, ListQuery, ListReply, Reply, VersionMatch, WriteOptions,
-};
+pub use call::{Answer, Body, Call, FieldValidation, ListQuery, ListReply, Reply, VersionMatch, WriteOptions};
 pub use engine::{Engine, OpenError, Options};
 pub use event::{Event, EventKind, json_frame};
 pub use seal::{AesGcm, Sealer, Unsealed};

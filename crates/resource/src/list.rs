@@ -33,7 +33,8 @@ impl Engine {
         let cache = self.published.cache(&call.kind).ok_or_else(Status::no_such_path)?;
         let (objects, revision, start) = self.state_for(&cache, query).await?;
         let limit = query.limit.filter(|n| *n > 0).unwrap_or(usize::MAX);
-        let mut items: Vec<Arc<Object>> = Vec::with_capacity(if filter.selects_all() { objects.len().min(limit) } else { 0 });
+        let mut items: Vec<Arc<Object>> =
+            Vec::with_capacity(if filter.selects_all() { objects.len().min(limit) } else { 0 });
         let mut more = false;
         let from = filter.first_key(start);
         objects.walk_from(from.as_ref(), |object| {
@@ -145,7 +146,9 @@ impl Filter {
         match (after, &self.name) {
             // The smallest key behind another: its name with a NUL.
             (Some(last), _) => Some(ObjectKey::new(last.namespace, format!("{}\0", last.name))),
-            (None, Some(name)) if !self.namespace.is_empty() => Some(ObjectKey::new(self.namespace.clone(), name.clone())),
+            (None, Some(name)) if !self.namespace.is_empty() => {
+                Some(ObjectKey::new(self.namespace.clone(), name.clone()))
+            }
             (None, _) if !self.namespace.is_empty() => Some(ObjectKey::new(self.namespace.clone(), "")),
             _ => None,
         }
@@ -197,7 +200,10 @@ pub(crate) fn parse_revision(text: Option<&str>) -> Result<Option<Revision>> {
     match text {
         None | Some("" | "0") => Ok(None),
         Some(text) => text.parse().map(Some).map_err(|_| {
-            invalid_list_option("resourceVersion", &format!("Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"))
+            invalid_list_option(
+                "resourceVersion",
+                &format!("Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"),
+            )
         }),
     }
 }

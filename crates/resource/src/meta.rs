@@ -68,7 +68,8 @@ pub(crate) fn generate_name(object: &mut Value) -> bool {
 
 /// Takes over from the old object what an update may not set.
 pub(crate) fn keep_system_fields(object: &mut Value, old: &Value) {
-    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"]
+    for field in
+        ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"]
     {
         match old.at(&["metadata", field]) {
             Value::Null => drop(object.remove(&["metadata", field])),
@@ -146,7 +147,8 @@ pub(crate) fn validate_update(object: &Value, old: &Value, errors: &mut FieldErr
     }
     if !old.at(&["metadata", "deletionTimestamp"]).is_null() {
         let before = old.items_at(&["metadata", "finalizers"]);
-        let added: Vec<_> = object.items_at(&["metadata", "finalizers"]).iter().filter(|f| !before.contains(f)).collect();
+        let added: Vec<_> =
+            object.items_at(&["metadata", "finalizers"]).iter().filter(|f| !before.contains(f)).collect();
         if !added.is_empty() {
             let list: Vec<String> = added.iter().map(|f| f.to_string()).collect();
             let text = "no new finalizers can be added if the object is being deleted, found new finalizers []string{";

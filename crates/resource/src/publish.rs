@@ -86,7 +86,14 @@ impl Published {
     }
 
     /// Makes the shared object of stored bytes.
-    fn object(&self, kind: &Kind, store_key: &str, key: ObjectKey, revision: Revision, stored: &Bytes) -> Option<Arc<Object>> {
+    fn object(
+        &self,
+        kind: &Kind,
+        store_key: &str,
+        key: ObjectKey,
+        revision: Revision,
+        stored: &Bytes,
+    ) -> Option<Arc<Object>> {
         let prepared = self.prepared.lock().remove(&(stored.as_ptr() as usize));
         let Prepared { meta, plain } = match prepared {
             Some(prepared) => prepared,
@@ -112,7 +119,11 @@ impl Published {
     fn apply(&self, change: &Change) -> Option<Arc<KindCache>> {
         if let Some(claim) = change.key.strip_prefix(claims::PREFIX) {
             let mut claims = self.claims.write();
-            if change.value.is_some() { claims.insert(claim.into()) } else { claims.remove(claim) };
+            if change.value.is_some() {
+                claims.insert(claim.into())
+            } else {
+                claims.remove(claim)
+            };
             return None;
         }
         let Some((entry, key)) = self.route(&change.key) else {

@@ -105,7 +105,8 @@ impl Engine {
         }
         let uid = new.str_at(&["metadata", "uid"]);
         if !uid.is_empty() && uid != current.meta.uid {
-            let text = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.meta.uid);
+            let text =
+                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.meta.uid);
             return Err(call.conflict(&text));
         }
         // A patched object repeats the revision it was read at; only a patch that names one insists on it.

@@ -13,12 +13,7 @@ use crate::{
 use base::{Reason, Result, Revision, Status};
 use bytes::Bytes;
 use schema::Kind;
-use std::{
-    collections::VecDeque,
-    ops::ControlFlow,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, ops::ControlFlow, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 use value::{Meta, Object, ObjectKey, value};
 
@@ -229,12 +224,17 @@ fn bookmark(kind: &Kind, version: usize, revision: Revision, ends_initial: bool)
 }
 
 fn check_query(query: &ListQuery) -> Result<()> {
-    let refuse = |text: &str| Err(Status::new(Reason::Invalid, format!("ListOptions.meta.k8s.io \"\" is invalid: {text}")));
+    let refuse =
+        |text: &str| Err(Status::new(Reason::Invalid, format!("ListOptions.meta.k8s.io \"\" is invalid: {text}")));
     if query.send_initial_events.is_some() && query.version_match != Some(crate::VersionMatch::NotOlderThan) {
-        return refuse("resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+        return refuse(
+            "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        );
     }
     if query.send_initial_events.is_none() && query.version_match.is_some() {
-        return refuse("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+        return refuse(
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        );
     }
     Ok(())
 }

@@ -6,9 +6,11 @@
 pub mod decide;
 pub mod filter;
 pub mod model;
+pub mod run;
 pub mod score;
 pub mod snapshot;
 pub mod spread;
 
 pub use decide::{Decision, decide};
+pub use run::run;
 pub use snapshot::Snapshot;
