@@ -65,7 +65,7 @@ impl Engine {
     }
 
     pub(crate) async fn patch_scale(&self, call: &Call, patch: &merge::Patch, options: &WriteOptions) -> Result<Reply> {
-        self.change_scale(call, options, |scale| patch.apply(None, scale)).await
+        self.change_scale(call, options, |scale| merge::apply(patch, None, scale)).await
     }
 
     /// Reads the scale, changes it, and writes the replicas through the main resource's own rules.

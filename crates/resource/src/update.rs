@@ -85,7 +85,7 @@ impl Engine {
             Source::Patch(patch) => {
                 let shown = decode::convert(kind, old.clone(), kind.storage, call.version)?;
                 let schema = (kind.custom.is_none()).then_some(&kind.versions[call.version].schema);
-                Body::from(patch.apply(schema, &shown)?)
+                Body::from(merge::apply(patch, schema, &shown)?)
             }
         };
         let given = given_revision(&body.value)?;
@@ -110,7 +110,7 @@ impl Engine {
             return Err(call.conflict(&text));
         }
         // A patched object repeats the revision it was read at; only a patch that names one insists on it.
-        let pinned = given.is_some() && !matches!(source, Source::Patch(patch) if !patch.names_revision());
+        let pinned = given.is_some() && !matches!(source, Source::Patch(patch) if !names_revision(patch));
         Ok((new, pinned))
     }
 
@@ -206,4 +206,10 @@ fn take(into: &mut Value, from: &Value, field: &[Str]) {
         Value::Null => drop(into.remove(&path)),
         found => into.set(&path, found),
     }
+}
+
+/// True for a patch that says at which revision it applies.
+fn names_revision(patch: &merge::Patch) -> bool {
+    let in_operation = |op: &Value| op.str_at(&["path"]) == "/metadata/resourceVersion";
+    !patch.body.str_at(&["metadata", "resourceVersion"]).is_empty() || patch.body.items_at(&[]).iter().any(in_operation)
 }
