@@ -37,6 +37,13 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, SyntaxError> {
     Ok(Parsed { value, duplicates: notes.into_inner() })
 }
 
+/// The same from any self-describing format (YAML).
+pub fn parse_from<'de, D: Deserializer<'de>>(d: D) -> Result<Parsed, D::Error> {
+    let notes = RefCell::default();
+    let value = Seed { path: &Path::root(), notes: &notes }.deserialize(d)?;
+    Ok(Parsed { value, duplicates: notes.into_inner() })
+}
+
 /// Parses bytes that this server wrote itself, or where duplicates do not matter.
 pub fn parse_lenient(bytes: &[u8]) -> Result<Value, SyntaxError> {
     parse(bytes).map(|parsed| parsed.value)

@@ -16,7 +16,7 @@ mod tree;
 
 pub use compact_str::CompactString as Str;
 pub use convert::{from_value, to_value};
-pub use json::{Parsed, SyntaxError, parse, parse_lenient};
+pub use json::{Parsed, SyntaxError, parse, parse_from, parse_lenient};
 pub use map::Map;
 pub use object::{Meta, Object, ObjectKey};
 pub use path::Path;

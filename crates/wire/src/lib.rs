@@ -1,0 +1,43 @@
+//! The edge between bytes and values: content negotiation, request bodies, lists, Tables and metadata-only answers.
+//!
+//! Lists, events and metadata-only objects are put together from bytes that exist already; only Tables need the tree,
+//! for their cells. JSON and YAML are served; protobuf and CBOR join as further [`Encoding`]s, with
+//! [`value::Object::protobuf`] as the place of the bytes. Invariant: nothing here knows a kind beyond its columns.
+
+mod body;
+mod jsonpath;
+mod list;
+mod negotiate;
+mod table;
+pub mod yaml;
+
+pub use body::{Decoded, decode, decode_as};
+pub use jsonpath::JsonPath;
+pub use list::{
+    ListMeta, Source, bookmark, event_frame, list_json, partial_metadata, partial_metadata_list, status_bytes,
+};
+pub use negotiate::{Accepted, Encoding, Offers, Shape, negotiate};
+pub use table::{Include, TableOptions, table};
+
+use bytes::Bytes;
+use value::Value;
+
+/// One value in an encoding; `pretty` indents JSON.
+pub fn encode(value: &Value, encoding: Encoding, pretty: bool) -> Bytes {
+    match encoding {
+        Encoding::Json if pretty => serde_json::to_vec_pretty(value).unwrap_or_else(|_| value.to_json()).into(),
+        Encoding::Json => value.to_json().into(),
+        Encoding::Yaml => yaml::to_string(value).into(),
+    }
+}
+
+/// JSON that exists already, in an encoding: unchanged where that is compact JSON.
+pub fn reencode(json: Bytes, encoding: Encoding, pretty: bool) -> Bytes {
+    match (encoding, pretty) {
+        (Encoding::Json, false) => json,
+        _ => match value::parse_lenient(&json) {
+            Ok(value) => encode(&value, encoding, pretty),
+            Err(_) => json,
+        },
+    }
+}
