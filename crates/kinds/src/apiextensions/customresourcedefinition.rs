@@ -1,0 +1,199 @@
+//! CustomResourceDefinition: an object that declares a kind. [`schema::crd`] makes a [`Kind`] of it, and finds what is
+//! wrong with its schemas; the engine installs the kind and writes the conditions. Here stand the rules about the
+//! object: names, versions, what never changes.
+
+use crate::{at::At, cells::created_at, declare::declare};
+use base::FieldErrors;
+use schema::{Column, Context, Hooks, Kind};
+use std::collections::BTreeSet;
+use value::{Value, value};
+
+pub fn kind() -> Kind {
+    let ty = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
+    declare("apiextensions.k8s.io", "CustomResourceDefinition")
+        .short(["crd", "crds"])
+        .categories(["api-extensions"])
+        .cluster()
+        .version("v1", ty, vec![Column::object_name(), created_at()])
+        .generation()
+        .status()
+        .conditional_update()
+        .hooks(CustomResourceDefinition)
+        .build()
+}
+
+#[derive(Debug)]
+struct CustomResourceDefinition;
+
+impl Hooks for CustomResourceDefinition {
+    fn default(&self, obj: &mut Value) {
+        if obj.at(&["spec"]).as_object().is_none() {
+            return;
+        }
+        let spec = obj.at_mut(&["spec"]);
+        let kind = spec.str_at(&["names", "kind"]).to_string();
+        if !kind.is_empty() {
+            spec.set_default(&["names", "singular"], kind.to_lowercase());
+            spec.set_default(&["names", "listKind"], format!("{kind}List"));
+        }
+        spec.set_default(&["conversion"], value!({"strategy": "None"}));
+    }
+
+    fn prepare_create(&self, _cx: &Context, obj: &mut Value) {
+        let stored = stored_version(obj).map(String::from);
+        obj.set(&["status"], value!({"acceptedNames": {"kind": "", "plural": ""}, "conditions": []}));
+        obj.set(&["status", "storedVersions"], stored.into_iter().collect::<Value>());
+    }
+
+    fn prepare_update(&self, cx: &Context, obj: &mut Value, _old: &Value) {
+        // Objects may exist in every version that was ever the stored one.
+        if cx.subresource.is_none()
+            && let Some(version) = stored_version(obj).map(Value::from)
+            && !obj.items_at(&["status", "storedVersions"]).contains(&version)
+        {
+            let mut versions = obj.items_at(&["status", "storedVersions"]).to_vec();
+            versions.push(version);
+            obj.set(&["status", "storedVersions"], versions);
+        }
+    }
+
+    fn validate(&self, cx: &Context, obj: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+        let root = At::root(obj);
+        if cx.subresource == Some("status") {
+            return;
+        }
+        let spec = root.get("spec");
+        let (group, names) = (spec.get("group"), spec.get("names"));
+        let want = format!("{}.{}", names.get("plural").str(), group.str());
+        if obj.name() != want {
+            errors.invalid("metadata.name", obj.name(), "must be spec.names.plural+\".\"+spec.group");
+        }
+        if group.need(errors) {
+            group.dns_subdomain(errors);
+            if !group.str().contains('.') {
+                group.invalid(errors, "should be a domain with at least one dot");
+            }
+        }
+        spec.get("scope").one_of(errors, &["Cluster", "Namespaced"]);
+        self::names(names, errors);
+        versions(spec.get("versions"), errors);
+        if errors.is_empty()
+            && let Err(wrong) = schema::crd::kind_of(obj)
+        {
+            errors.0.extend(wrong.0);
+        }
+        if let Some(old) = old {
+            changes(spec, old, errors);
+        }
+    }
+}
+
+fn stored_version(obj: &Value) -> Option<&str> {
+    let versions = obj.items_at(&["spec", "versions"]);
+    versions.iter().find(|v| v.at(&["storage"]).as_bool() == Some(true)).map(|v| v.str_at(&["name"]))
+}
+
+fn names(names: At, errors: &mut FieldErrors) {
+    for field in ["plural", "singular", "kind", "listKind"] {
+        let name = names.get(field);
+        if name.need(errors) {
+            // Kinds are labels but for their capitals.
+            name.shape(errors, base::names::label1035(&name.str().to_lowercase()));
+        }
+    }
+    if !names.get("kind").is_empty() && names.get("kind").str() == names.get("listKind").str() {
+        names.get("listKind").invalid(errors, "kind and listKind may not be the same");
+    }
+    for list in ["shortNames", "categories"] {
+        for name in names.get(list).items() {
+            name.shape(errors, base::names::label1035(name.str()));
+        }
+    }
+}
+
+fn versions(versions: At, errors: &mut FieldErrors) {
+    let mut seen = BTreeSet::new();
+    for version in versions.items() {
+        let name = version.get("name");
+        name.shape(errors, base::names::label1035(name.str()));
+        if !seen.insert(name.str().to_string()) {
+            versions.invalid(errors, "must contain unique version names");
+        }
+        let schema = version.get("schema");
+        if !schema.get("openAPIV3Schema").is_set() {
+            schema.get("openAPIV3Schema").required(errors, "schemas are required");
+        }
+    }
+    if versions.items().filter(|v| v.get("storage").flag()).count() != 1 {
+        versions.invalid(errors, "must have exactly one version marked as storage version");
+    }
+}
+
+/// What other objects' identity depends on.
+fn changes(spec: At, old: &Value, errors: &mut FieldErrors) {
+    let before = old.at(&["spec"]);
+    spec.get("scope").immutable(errors, before.at(&["scope"]));
+    let names = spec.get("names");
+    names.get("plural").immutable(errors, before.at(&["names", "plural"]));
+    names.get("kind").immutable(errors, before.at(&["names", "kind"]));
+    let versions = spec.get("versions");
+    for (i, version) in old.items_at(&["status", "storedVersions"]).iter().enumerate() {
+        if versions.items().any(|v| v.get("name").value == version) {
+            continue;
+        }
+        let name = version.as_str().unwrap_or("");
+        let detail = format!(
+            "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until \
+             a storage migration ensures no data remains persisted in {name} and removes {name} from \
+             status.storedVersions"
+        );
+        errors.invalid(format!("status.storedVersions[{i}]"), name, detail);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{create, created, defaults, update, updated};
+    use expect_test::expect;
+
+    fn crd() -> Value {
+        value!({
+            "metadata": {"name": "lamps.example.com"},
+            "spec": {
+                "group": "example.com", "scope": "Namespaced", "names": {"plural": "lamps", "kind": "Lamp"},
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}],
+            },
+        })
+    }
+
+    fn with(path: &[&str], value: impl Into<Value>) -> Value {
+        let mut obj = crd();
+        obj.set(path, value);
+        obj
+    }
+
+    #[test]
+    fn defaulting() {
+        defaults(&kind(), crd(), &["spec", "names"], expect![[r#""#]]);
+        assert_eq!(created(&kind(), crd()).at(&["status", "storedVersions"]), &value!(["v1"]));
+    }
+
+    #[test]
+    fn validation() {
+        create(&kind(), crd(), expect![""]);
+        create(&kind(), with(&["metadata", "name"], "lamps"), expect![[r#""#]]);
+        create(&kind(), with(&["spec", "group"], "local"), expect![[r#""#]]);
+        create(&kind(), with(&["spec", "names", "listKind"], "Lamp"), expect![[r#""#]]);
+        create(&kind(), with(&["spec", "versions"], value!([{"name": "v1"}, {"name": "V"}])), expect![[r#""#]]);
+    }
+
+    #[test]
+    fn what_stays() {
+        let mut old = crd();
+        old.set(&["status", "storedVersions"], value!(["v0", "v1"]));
+        update(&kind(), old.clone(), with(&["spec", "scope"], "Cluster"), expect![[r#""#]]);
+        let after = updated(&kind(), &old, crd());
+        assert_eq!(after.at(&["status", "storedVersions"]), &value!(["v1"]));
+    }
+}

@@ -1,0 +1,192 @@
+//! Node: a machine that runs pods. The kubelet registers it with its status, so a creation keeps the status.
+
+use crate::{at::At, cells::condition, declare::declare, rules::same, template};
+use base::FieldErrors;
+use schema::{Column, ColumnType, Context, Hooks, Kind, Verb};
+use std::collections::BTreeSet;
+use value::Value;
+
+pub fn kind() -> Kind {
+    use Verb::{Create, Delete, Get, Patch, Update};
+    declare("", "Node")
+        .short(["no"])
+        .cluster()
+        .version("v1", "io.k8s.api.core.v1.Node", columns())
+        .fields("status", [&["status"]])
+        .server("proxy", Some(("", "v1", "NodeProxyOptions")), [Create, Delete, Get, Patch, Update])
+        .selectable_at("spec.unschedulable", "spec.unschedulable", "false")
+        .hooks(Node)
+        .build()
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::object_name(),
+        Column::text("Status", |node, _| status(node).into()),
+        Column::text("Roles", |node, _| roles(node).into()),
+        Column::age(),
+        Column::path("Version", ColumnType::String, "status.nodeInfo.kubeletVersion"),
+        Column::text("Internal-IP", |node, _| address(node, "InternalIP").into()).wide(),
+        Column::text("External-IP", |node, _| address(node, "ExternalIP").into()).wide(),
+        Column::text("OS-Image", |node, _| info(node, "osImage").into()).wide(),
+        Column::text("Kernel-Version", |node, _| {
+            let machine = node.str_at(&["status", "nodeInfo", "architecture"]);
+            let kernel = info(node, "kernelVersion");
+            if machine.is_empty() { kernel.into() } else { format!("{kernel} ({machine})").into() }
+        })
+        .wide(),
+        Column::text("Container-Runtime", |node, _| info(node, "containerRuntimeVersion").into()).wide(),
+    ]
+}
+
+fn status(node: &Value) -> String {
+    let ready = match condition(node, "Ready").map(|c| c.str_at(&["status"])) {
+        Some("True") => "Ready",
+        Some(_) => "NotReady",
+        None => "Unknown",
+    };
+    let cordoned = node.at(&["spec", "unschedulable"]).as_bool() == Some(true);
+    format!("{ready}{}", if cordoned { ",SchedulingDisabled" } else { "" })
+}
+
+fn roles(node: &Value) -> String {
+    let role = |(key, value): (&str, &Value)| match key.strip_prefix("node-role.kubernetes.io/") {
+        Some(role) => Some(role.to_string()),
+        None if key == "kubernetes.io/role" => value.as_str().map(String::from),
+        None => None,
+    };
+    let labels = node.members_at(&["metadata", "labels"]);
+    let roles: BTreeSet<String> = labels.filter_map(role).filter(|r| !r.is_empty()).collect();
+    crate::cells::or_none(&roles.into_iter().collect::<Vec<_>>().join(",")).into()
+}
+
+fn address<'a>(node: &'a Value, ty: &str) -> &'a str {
+    let addresses = node.items_at(&["status", "addresses"]);
+    addresses.iter().find(|a| a.str_at(&["type"]) == ty).map_or("<none>", |a| a.str_at(&["address"]))
+}
+
+fn info<'a>(node: &'a Value, field: &str) -> &'a str {
+    match node.str_at(&["status", "nodeInfo", field]) {
+        "" => "<unknown>",
+        text => text,
+    }
+}
+
+#[derive(Debug)]
+struct Node;
+
+impl Hooks for Node {
+    fn default(&self, obj: &mut Value) {
+        let capacity = obj.at(&["status", "capacity"]).clone();
+        if !capacity.is_null() {
+            obj.set_default(&["status", "allocatable"], capacity);
+        }
+    }
+
+    fn prepare_update(&self, cx: &Context, obj: &mut Value, old: &Value) {
+        if cx.subresource.is_none() {
+            match old.at(&["status"]) {
+                Value::Null => drop(obj.remove(&["status"])),
+                status => obj.set(&["status"], status),
+            }
+        }
+    }
+
+    fn validate(&self, _cx: &Context, obj: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+        let root = At::root(obj);
+        let (spec, status, metadata) = (root.get("spec"), root.get("status"), root.get("metadata"));
+        for list in ["capacity", "allocatable"] {
+            for (_, amount) in status.get(list).entries() {
+                amount.quantity(errors);
+            }
+        }
+        for cidr in spec.get("podCIDRs").items() {
+            if !is_cidr(cidr.str()) {
+                cidr.invalid(errors, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+            }
+        }
+        if let Some(old) = old {
+            changes(root, old, errors);
+        }
+        // Upstream's path is below metadata.
+        template::taints(At { value: spec.get("taints").value, path: metadata.path.key("taints") }, errors);
+    }
+}
+
+fn changes(root: At, old: &Value, errors: &mut FieldErrors) {
+    let (spec, status) = (root.get("spec"), root.get("status"));
+    let mut seen = Vec::new();
+    for address in status.get("addresses").items() {
+        if seen.contains(address.value) {
+            address.duplicate(errors);
+        }
+        seen.push(address.value.clone());
+    }
+    let cidrs = old.at(&["spec", "podCIDRs"]);
+    if cidrs.as_array().is_some_and(|c| !c.is_empty()) && !same(cidrs, spec.get("podCIDRs").value) {
+        spec.get("podCIDRs").forbidden(errors, "node updates may not change podCIDR except from \"\" to valid");
+    }
+    let provider = old.str_at(&["spec", "providerID"]);
+    if !provider.is_empty() && spec.get("providerID").str() != provider {
+        spec.get("providerID").forbidden(errors, "node updates may not change providerID except from \"\" to valid");
+    }
+}
+
+/// `10.0.0.0/8`
+pub fn is_cidr(text: &str) -> bool {
+    let Some((ip, len)) = text.split_once('/') else { return false };
+    let (Ok(ip), Ok(len)) = (ip.parse::<std::net::IpAddr>(), len.parse::<u8>()) else { return false };
+    len <= if ip.is_ipv4() { 32 } else { 128 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{cells, create, update};
+    use expect_test::expect;
+    use value::value;
+
+    #[test]
+    fn validation() {
+        create(
+            &kind(),
+            value!({"spec": {"podCIDRs": ["10.0.0/8"], "taints": [
+                {"key": "a", "effect": "NoSchedule"}, {"key": "a", "effect": "NoSchedule"}, {"key": "b", "effect": "No"}]}}),
+            expect![[r#"
+                spec.podCIDRs[0]: Invalid value: "10.0.0/8": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)
+                metadata.taints[1]: Duplicate value: {"effect":"NoSchedule","key":"a"}: taints must be unique by key and effect pair
+                metadata.taints[2].effect: Unsupported value: "No": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute""#]],
+        );
+    }
+
+    #[test]
+    fn what_a_node_keeps() {
+        update(
+            &kind(),
+            value!({"spec": {"podCIDRs": ["10.0.0.0/8"], "providerID": "a"}}),
+            value!({"spec": {"podCIDRs": ["10.1.0.0/16"], "providerID": "b"}}),
+            expect![[r#"
+                spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid
+                spec.providerID: Forbidden: node updates may not change providerID except from "" to valid"#]],
+        );
+    }
+
+    #[test]
+    fn columns() {
+        cells(
+            &kind(),
+            value!({
+                "metadata": {"labels": {"node-role.kubernetes.io/control-plane": "", "kubernetes.io/role": "x"}},
+                "spec": {"unschedulable": true},
+                "status": {
+                    "conditions": [{"type": "Ready", "status": "True"}],
+                    "addresses": [{"type": "InternalIP", "address": "10.0.0.2"}],
+                    "nodeInfo": {"kubeletVersion": "v1.36.2", "kernelVersion": "6.18", "architecture": "amd64"},
+                },
+            }),
+            expect![
+                "obj | Ready,SchedulingDisabled | control-plane,x | 5m | v1.36.2 || 10.0.0.2 | <none> | <unknown> | 6.18 (amd64) | <unknown>"
+            ],
+        );
+    }
+}

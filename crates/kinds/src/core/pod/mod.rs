@@ -1,0 +1,178 @@
+//! Pod: containers that share a node, a network and volumes.
+//!
+//! The spec's rules are in [`crate::template`], where other kinds find them too. Here: what only a pod has (phase, QoS
+//! class, requests from limits, grace), which updates it allows ([`update`]), its actions ([`act`]) and its columns.
+
+mod act;
+mod columns;
+mod qos;
+mod update;
+
+use crate::{
+    at::At,
+    declare::declare,
+    template::{self, In},
+};
+use base::{FieldErrors, Result};
+use schema::{ActOutcome, Context, Hooks, Kind, Verb};
+use value::{Value, value};
+
+pub fn kind() -> Kind {
+    use Verb::{Create, Delete, Get, Patch, Update};
+    let stream = |kind| Some(("", "v1", kind));
+    declare("", "Pod")
+        .short(["po"])
+        .categories(["all"])
+        .version("v1", "io.k8s.api.core.v1.Pod", columns::columns())
+        .generation()
+        .graceful()
+        .status()
+        .fields("ephemeralcontainers", [&["spec", "ephemeralContainers"]])
+        .fields("resize", [&["spec", "containers"], &["spec", "initContainers"], &["spec", "resources"]])
+        .act("binding", ("", "v1", "Binding"))
+        .act("eviction", ("policy", "v1", "Eviction"))
+        .server("log", None, [Get])
+        .server("attach", stream("PodAttachOptions"), [Create, Get])
+        .server("exec", stream("PodExecOptions"), [Create, Get])
+        .server("portforward", stream("PodPortForwardOptions"), [Create, Get])
+        .server("proxy", stream("PodProxyOptions"), [Create, Delete, Get, Patch, Update])
+        .selectable(["spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName"])
+        .selectable_at("spec.hostNetwork", "spec.hostNetwork", "false")
+        .selectable(["status.phase", "status.podIP", "status.nominatedNodeName"])
+        .hooks(Pod)
+        .build()
+}
+
+#[derive(Debug)]
+struct Pod;
+
+impl Hooks for Pod {
+    fn default(&self, obj: &mut Value) {
+        if obj.at(&["spec"]).as_object().is_none() {
+            return;
+        }
+        let spec = obj.at_mut(&["spec"]);
+        template::defaults(spec);
+        template::default_resources(spec);
+        spec.set_default(&["enableServiceLinks"], true);
+        if spec.at(&["hostNetwork"]).as_bool() == Some(true) {
+            host_ports(spec);
+        }
+    }
+
+    fn prepare_create(&self, _cx: &Context, obj: &mut Value) {
+        if obj.at(&["spec"]).as_object().is_some() {
+            sync_service_account(obj.at_mut(&["spec"]));
+        }
+        let mut status = value!({"phase": "Pending", "qosClass": qos::class(obj)});
+        if !obj.items_at(&["spec", "schedulingGates"]).is_empty() {
+            status.set(
+                &["conditions"],
+                value!([{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+                    "message": "Scheduling is blocked due to non-empty scheduling gates", "lastProbeTime": null,
+                    "lastTransitionTime": null}]),
+            );
+        }
+        obj.set(&["status"], status);
+    }
+
+    fn prepare_update(&self, cx: &Context, obj: &mut Value, old: &Value) {
+        match cx.subresource {
+            None => sync_service_account(obj.at_mut(&["spec"])),
+            Some("status") => update::keep_status(obj, old),
+            Some("resize") => update::keep_all_but_resources(obj, old),
+            _ => {}
+        }
+    }
+
+    fn validate(&self, cx: &Context, obj: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+        let root = At::root(obj);
+        let spec = root.get("spec");
+        match (cx.subresource, old) {
+            (Some("status"), Some(old)) => update::status(root, old, errors),
+            (Some("ephemeralcontainers"), Some(old)) => {
+                template::validate(spec, In::Pod, errors);
+                update::ephemeral_containers(spec, old, errors);
+            }
+            (Some("resize"), Some(old)) => {
+                template::validate(spec, In::Pod, errors);
+                update::resize(root, old, errors);
+            }
+            (_, Some(old)) => {
+                template::validate(spec, In::Pod, errors);
+                update::spec(spec, old.at(&["spec"]), errors);
+            }
+            (_, None) => {
+                template::validate(spec, In::Pod, errors);
+                create(spec, errors);
+            }
+        }
+    }
+
+    fn warnings(&self, cx: &Context, obj: &Value, old: Option<&Value>) -> Vec<String> {
+        match base::names::label(obj.name()) {
+            Err(why) if old.is_none() && cx.subresource.is_none() => vec![format!(
+                "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; \
+                 a DNS label is recommended: [{why}]"
+            )],
+            _ => Vec::new(),
+        }
+    }
+
+    /// A pod that no node knows, or that has ended, goes at once.
+    fn grace(&self, obj: &Value, requested: Option<i64>) -> i64 {
+        let ended = ["Failed", "Succeeded"].contains(&obj.str_at(&["status", "phase"]));
+        if obj.str_at(&["spec", "nodeName"]).is_empty() || ended {
+            return 0;
+        }
+        let own = || obj.at(&["spec", "terminationGracePeriodSeconds"]).as_i64().unwrap_or(0);
+        match requested.unwrap_or_else(own) {
+            negative if negative < 0 => 1,
+            seconds => seconds,
+        }
+    }
+
+    fn act(&self, cx: &Context, body: &Value, obj: &mut Value) -> Result<ActOutcome> {
+        match cx.subresource {
+            Some("binding") => act::bind(cx, body, obj),
+            Some("eviction") => act::evict(body, obj),
+            _ => Err(base::Status::method_not_allowed()),
+        }
+    }
+}
+
+/// `serviceAccount` is the old name of `serviceAccountName`; admission sets the new one only.
+fn sync_service_account(spec: &mut Value) {
+    let account = spec.str_at(&["serviceAccountName"]).to_string();
+    if !account.is_empty() {
+        spec.set(&["serviceAccount"], account);
+    }
+}
+
+/// With the host's network every port of a container is one of the host.
+fn host_ports(spec: &mut Value) {
+    for list in ["containers", "initContainers"] {
+        for container in spec.array_at_mut(&[list]).into_iter().flatten() {
+            for port in container.array_at_mut(&["ports"]).into_iter().flatten() {
+                if port.at(&["hostPort"]).as_i64().unwrap_or(0) == 0 {
+                    let own = port.at(&["containerPort"]).clone();
+                    port.set(&["hostPort"], own);
+                }
+            }
+        }
+    }
+}
+
+fn create(spec: At, errors: &mut FieldErrors) {
+    let ephemeral = spec.get("ephemeralContainers");
+    if !ephemeral.is_empty() {
+        ephemeral.forbidden(errors, "cannot be set on create");
+    }
+    let node = spec.get("nodeName");
+    if !node.is_empty() && !spec.get("schedulingGates").is_empty() {
+        node.forbidden(errors, "cannot be set until all schedulingGates have been cleared");
+    }
+}
+
+#[cfg(test)]
+mod tests;
