@@ -1,0 +1,295 @@
+//! NodeRestriction: a node writes its own Node, lease and the status of its own pods, and nothing else's.
+
+use crate::{Plugin, Target, plugin::forbid};
+use base::{Result, Status, User};
+use resource::{Attributes, Call};
+use schema::{Operation, View};
+use value::Value;
+
+const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Labels under this domain say where pods may run: a node must not give them to itself.
+const RESTRICTED: &str = "node-restriction.kubernetes.io";
+/// Labels of these domains that a kubelet may set. Source: `k8s.io/kubelet/pkg/apis`.
+const KUBELET_LABELS: [&str; 12] = [
+    "kubernetes.io/hostname",
+    "kubernetes.io/os",
+    "kubernetes.io/arch",
+    "beta.kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+    "beta.kubernetes.io/instance-type",
+    "node.kubernetes.io/instance-type",
+    "failure-domain.beta.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+    "node.kubernetes.io/windows-build",
+];
+
+pub struct NodeRestriction;
+
+impl Plugin for NodeRestriction {
+    fn applies(&self, call: &Call, _: Target<'_>) -> bool {
+        call.user.in_group("system:nodes")
+    }
+    fn validate(&self, a: &mut Attributes<'_>) -> Result<()> {
+        let Some(node) = a.call.user.node_name().filter(|n| !n.is_empty()).map(String::from) else {
+            return Err(forbid(a, format!("could not determine node from user {:?}", a.call.user.name)));
+        };
+        let kind = a.call.kind.clone();
+        let subresource = a.call.subresource.clone().unwrap_or_default();
+        let checked = match (kind.group.as_str(), kind.plural.as_str(), subresource.as_str()) {
+            ("", "pods", "") => pod(a, &node),
+            ("", "pods", "status") => pod_status(a, &node),
+            ("", "pods", "eviction") => match pod_node(a.view, &a.call.namespace, &a.name).as_deref() {
+                Some(on) if on != node => {
+                    Err(format!("node {node} can only evict pods with spec.nodeName set to itself"))
+                }
+                _ => Ok(()),
+            },
+            ("", "pods", other) => {
+                Err(format!("unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed"))
+            }
+            ("", "nodes", _) => own_node(a, &node),
+            ("coordination.k8s.io", "leases", _) if a.call.namespace != "kube-node-lease" => {
+                Err("can only access leases in the \"kube-node-lease\" system namespace".into())
+            }
+            ("coordination.k8s.io", "leases", _) if name_of(a) != node => {
+                Err("can only access node lease with the same name as the requesting node".into())
+            }
+            ("storage.k8s.io", "csinodes", _) if name_of(a) != node => {
+                Err("can only access CSINode with the same name as the requesting node".into())
+            }
+            _ => Ok(()),
+        };
+        checked.map_err(|why| forbid(a, why))
+    }
+}
+
+/// A token that a node asks for must be bound to a pod that runs on it. `body` is the TokenRequest.
+pub fn check_token(user: &User, namespace: &str, account: &str, body: &Value, view: &dyn View) -> Result<()> {
+    if !user.in_group("system:nodes") {
+        return Ok(());
+    }
+    let refuse = |why: &str| Err(Status::forbidden("", "serviceaccounts", account, why));
+    let bound = body.at(&["spec", "boundObjectRef"]);
+    if bound.str_at(&["apiVersion"]) != "v1" || bound.str_at(&["kind"]) != "Pod" || bound.str_at(&["name"]).is_empty() {
+        return refuse("node requested token not bound to a pod");
+    }
+    if bound.str_at(&["uid"]).is_empty() {
+        return refuse("node requested token with a pod binding without a uid");
+    }
+    match pod_node(view, namespace, bound.str_at(&["name"])) {
+        Some(on) if user.node_name() == Some(&on) => Ok(()),
+        Some(_) => refuse("node requested token bound to a pod scheduled on a different node"),
+        None => Err(Status::not_found("", "pods", bound.str_at(&["name"]))),
+    }
+}
+
+fn name_of<'a>(a: &'a Attributes<'_>) -> &'a str {
+    match a.operation {
+        Operation::Create => a.object.name(),
+        _ => &a.name,
+    }
+}
+
+fn pod_node(view: &dyn View, namespace: &str, name: &str) -> Option<String> {
+    let pod = view.get("", "pods", namespace, name)?;
+    Some(pod.value().str_at(&["spec", "nodeName"]).into())
+}
+
+fn pod(a: &Attributes<'_>, node: &str) -> Result<(), String> {
+    let on = |pod: &Value| pod.str_at(&["spec", "nodeName"]) == node;
+    match a.operation {
+        Operation::Create => {
+            let pod = &a.object;
+            if pod.at(&["metadata", "annotations", MIRROR]).is_null() {
+                return Err(format!(
+                    "pod does not have \"{MIRROR}\" annotation, node {node:?} can only create mirror pods"
+                ));
+            }
+            if !on(pod) {
+                return Err(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
+            }
+            let owners = pod.items_at(&["metadata", "ownerReferences"]);
+            match owners {
+                [one] if one.str_at(&["kind"]) == "Node" && one.str_at(&["name"]) == node => {}
+                [_] => return Err(format!("node {node:?} can only create pods with an owner reference set to itself")),
+                _ => {
+                    return Err(format!(
+                        "node {node:?} can only create pods with a single owner reference set to itself"
+                    ));
+                }
+            }
+            let named = ["serviceAccountName", "serviceAccount"];
+            if named.iter().any(|key| !pod.str_at(&["spec", key]).is_empty()) {
+                return Err(format!("node {node:?} can not create pods that reference serviceaccounts"));
+            }
+            let volumes = pod.items_at(&["spec", "volumes"]);
+            for (key, plural) in [
+                ("secret", "secrets"),
+                ("configMap", "configmaps"),
+                ("persistentVolumeClaim", "persistentvolumeclaims"),
+            ] {
+                if volumes.iter().any(|v| !v.at(&[key]).is_null()) {
+                    return Err(format!("node {node:?} can not create pods that reference {plural}"));
+                }
+            }
+            Ok(())
+        }
+        Operation::Delete if a.old.is_some_and(on) => Ok(()),
+        Operation::Delete => Err(format!("node {node:?} can only delete pods with spec.nodeName set to itself")),
+        _ => Err(format!("unexpected operation \"UPDATE\", node {node:?} can only create and delete mirror pods")),
+    }
+}
+
+fn pod_status(a: &Attributes<'_>, node: &str) -> Result<(), String> {
+    let old = a.old.unwrap_or(&Value::Null);
+    if old.str_at(&["spec", "nodeName"]) != node {
+        return Err(format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself"));
+    }
+    if old.at(&["metadata", "labels"]) != a.object.at(&["metadata", "labels"]) {
+        return Err(format!("node {node:?} cannot update labels through pod status"));
+    }
+    Ok(())
+}
+
+fn own_node(a: &Attributes<'_>, node: &str) -> Result<(), String> {
+    let requested = name_of(a);
+    if requested != node {
+        return Err(format!("node {node:?} is not allowed to modify node {requested:?}"));
+    }
+    match (a.operation, a.old) {
+        (Operation::Create, _) => {
+            let labels: Vec<&str> =
+                a.object.members_at(&["metadata", "labels"]).map(|(key, _)| key).filter(|key| !may_set(key)).collect();
+            match labels.is_empty() {
+                true => Ok(()),
+                false => {
+                    Err(format!("node {node:?} is not allowed to set the following labels: {}", labels.join(", ")))
+                }
+            }
+        }
+        (Operation::Update, Some(old)) => {
+            if old.at(&["spec", "taints"]) != a.object.at(&["spec", "taints"]) {
+                return Err(format!("node {node:?} is not allowed to modify taints"));
+            }
+            if old.at(&["metadata", "ownerReferences"]) != a.object.at(&["metadata", "ownerReferences"]) {
+                return Err(format!("node {node:?} is not allowed to modify ownerReferences"));
+            }
+            let changed = changed_labels(old, &a.object);
+            let refused: Vec<&str> = changed.into_iter().filter(|key| !may_set(key)).collect();
+            match refused.is_empty() {
+                true => Ok(()),
+                false => Err(format!("is not allowed to modify labels: {}", refused.join(", "))),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+fn changed_labels<'a>(old: &'a Value, new: &'a Value) -> Vec<&'a str> {
+    let path = ["metadata", "labels"];
+    let mut keys: Vec<&str> = old.members_at(&path).chain(new.members_at(&path)).map(|(key, _)| key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys.retain(|key| old.at(&["metadata", "labels", key]) != new.at(&["metadata", "labels", key]));
+    keys
+}
+
+/// A label that a kubelet may give its own node.
+fn may_set(key: &str) -> bool {
+    let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+    let within = |parent: &str| domain == parent || domain.ends_with(&format!(".{parent}"));
+    if within(RESTRICTED) {
+        return false;
+    }
+    if !within("kubernetes.io") && !within("k8s.io") {
+        return true;
+    }
+    KUBELET_LABELS.contains(&key) || within("kubelet.kubernetes.io") || within("node.kubernetes.io")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Case, check};
+    use value::value;
+
+    fn n1() -> User {
+        User::new("system:node:n1", ["system:nodes"])
+    }
+
+    #[test]
+    fn a_node_writes_its_own_node() {
+        let node = |name: &str, label: &str| {
+            let mut node = value!({"metadata": {"name": name}});
+            node.set(&["metadata", "labels", label], "x");
+            node
+        };
+        let create = |name, label| Case::default().create("", "nodes", node(name, label)).by(n1());
+        check(&NodeRestriction, create("n1", "kubernetes.io/hostname"), "ok");
+        check(&NodeRestriction, create("n1", "example.com/role"), "ok");
+        check(
+            &NodeRestriction,
+            create("n2", "a"),
+            r#"403 nodes "n2" is forbidden: node "n1" is not allowed to modify node "n2""#,
+        );
+        for label in ["node-restriction.kubernetes.io/a", "node-role.kubernetes.io/control-plane"] {
+            let want = format!(
+                r#"403 nodes "n1" is forbidden: node "n1" is not allowed to set the following labels: {label}"#
+            );
+            check(&NodeRestriction, create("n1", label), &want);
+        }
+        let mut tainted = node("n1", "a");
+        tainted.set(&["spec", "taints"], value!([{"key": "x"}]));
+        let update = |new: Value| Case::default().update("", "nodes", "", new, node("n1", "a")).by(n1());
+        check(
+            &NodeRestriction,
+            update(tainted),
+            r#"403 nodes "n1" is forbidden: node "n1" is not allowed to modify taints"#,
+        );
+        check(&NodeRestriction, update(node("n1", "b")), "ok");
+    }
+
+    #[test]
+    fn a_node_reports_on_its_own_pods() {
+        let pod = |node: &str| value!({"metadata": {"name": "p", "namespace": "d"}, "spec": {"nodeName": node}});
+        let status = |node: &str| Case::default().update("", "pods", "status", pod(node), pod(node)).by(n1());
+        check(&NodeRestriction, status("n1"), "ok");
+        assert!(crate::testing::run(&NodeRestriction, status("n2")).starts_with("403"));
+        let delete = |node: &str| Case::default().delete("", "pods", pod(node)).by(n1());
+        check(&NodeRestriction, delete("n1"), "ok");
+        assert!(crate::testing::run(&NodeRestriction, delete("n2")).starts_with("403"));
+        assert!(
+            crate::testing::run(&NodeRestriction, Case::default().create("", "pods", pod("n1")).by(n1()))
+                .contains("mirror")
+        );
+        let lease = |name: &str, ns: &str| {
+            let lease = value!({"metadata": {"name": name, "namespace": ns}});
+            crate::testing::run(
+                &NodeRestriction,
+                Case::default().create("coordination.k8s.io", "leases", lease).by(n1()),
+            )
+        };
+        assert_eq!(lease("n1", "kube-node-lease"), "ok");
+        assert!(lease("n2", "kube-node-lease").starts_with("403"));
+        assert!(lease("n1", "default").starts_with("403"));
+    }
+
+    #[test]
+    fn tokens_are_bound_to_pods_of_the_node() {
+        let pod =
+            |name: &str, node: &str| value!({"metadata": {"name": name, "namespace": "d"}, "spec": {"nodeName": node}});
+        let world = Case::default().with("pods", pod("mine", "n1")).with("pods", pod("other", "n2"));
+        let ask = |name: &str, uid: &str| {
+            let body =
+                value!({"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}}});
+            check_token(&n1(), "d", "sa", &body, &world.view).map_err(|e| e.code())
+        };
+        assert_eq!(ask("mine", "u"), Ok(()));
+        assert_eq!(ask("mine", ""), Err(403));
+        assert_eq!(ask("other", "u"), Err(403));
+        assert_eq!(ask("none", "u"), Err(404));
+        assert_eq!(check_token(&n1(), "d", "sa", &value!({}), &world.view).map_err(|e| e.code()), Err(403));
+    }
+}

@@ -1,0 +1,136 @@
+//! Cases for plugin tests: a world, a request, and what became of it.
+
+use crate::{Plugin, Target};
+use base::{Revision, User, time::Timestamp};
+use resource::{Attributes, Call, WriteOptions};
+use schema::{Kind, NoHooks, Operation, Policy, Scope, View};
+use std::sync::Arc;
+use value::{Meta, Object, ObjectKey, Str, Value};
+
+#[derive(Default)]
+pub struct World(Vec<(&'static str, Arc<Object>)>);
+
+impl View for World {
+    fn get(&self, _: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        let found = self.0.iter().find(|(p, o)| *p == plural && o.namespace() == namespace && o.name() == name);
+        found.map(|(_, o)| o.clone())
+    }
+    fn list(&self, _: &str, plural: &str, namespace: Option<&str>) -> Vec<Arc<Object>> {
+        let of = |(p, o): &&(&str, Arc<Object>)| *p == plural && namespace.is_none_or(|n| n == o.namespace());
+        self.0.iter().filter(of).map(|(_, o)| o.clone()).collect()
+    }
+}
+
+pub struct Case {
+    pub view: World,
+    user: User,
+    group: Str,
+    plural: Str,
+    subresource: Str,
+    operation: Operation,
+    object: Value,
+    old: Option<Value>,
+}
+
+impl Default for Case {
+    fn default() -> Self {
+        Case {
+            view: World::default(),
+            user: User::new("somebody", []),
+            group: "".into(),
+            plural: "".into(),
+            subresource: "".into(),
+            operation: Operation::Connect,
+            object: Value::Null,
+            old: None,
+        }
+    }
+}
+
+impl Case {
+    pub fn with(mut self, plural: &'static str, v: Value) -> Self {
+        let key = ObjectKey::new(v.namespace(), v.name());
+        self.view.0.push((plural, Object::new(key, Revision(1), Meta::of(&v, Box::default()), v.to_json().into())));
+        self
+    }
+    pub fn by(self, user: User) -> Self {
+        Case { user, ..self }
+    }
+    pub fn create(self, group: &str, plural: &str, object: Value) -> Self {
+        Case { group: group.into(), plural: plural.into(), operation: Operation::Create, object, ..self }
+    }
+    pub fn update(self, group: &str, plural: &str, subresource: &str, object: Value, old: Value) -> Self {
+        let (group, plural, subresource) = (group.into(), plural.into(), subresource.into());
+        Case { group, plural, subresource, operation: Operation::Update, object, old: Some(old), ..self }
+    }
+    pub fn delete(self, group: &str, plural: &str, old: Value) -> Self {
+        Case { group: group.into(), plural: plural.into(), operation: Operation::Delete, old: Some(old), ..self }
+    }
+}
+
+/// Runs both halves; `ok`, or code and message.
+pub fn run(plugin: &dyn Plugin, case: Case) -> String {
+    match outcome(plugin, case) {
+        Ok(_) => "ok".into(),
+        Err(status) => format!("{} {}", status.code(), status.message()),
+    }
+}
+
+#[track_caller]
+pub fn check(plugin: &dyn Plugin, case: Case, want: &str) {
+    assert_eq!(run(plugin, case), want);
+}
+
+/// The object as the plugin leaves it.
+#[track_caller]
+pub fn object_of(plugin: &dyn Plugin, case: Case) -> Value {
+    outcome(plugin, case).unwrap()
+}
+
+fn outcome(plugin: &dyn Plugin, case: Case) -> base::Result<Value> {
+    let subject = if case.object.is_null() { case.old.clone().unwrap_or_default() } else { case.object.clone() };
+    let namespaced = !subject.namespace().is_empty();
+    let kind = Kind {
+        group: case.group.clone(),
+        kind: "Kind".into(),
+        list_kind: "KindList".into(),
+        plural: case.plural.clone(),
+        singular: "kind".into(),
+        short_names: Vec::new(),
+        categories: Vec::new(),
+        scope: if namespaced { Scope::Namespaced } else { Scope::Cluster },
+        versions: Vec::new(),
+        storage: 0,
+        verbs: Vec::new(),
+        subresources: Vec::new(),
+        selectable: Vec::new(),
+        policy: Policy::default(),
+        hooks: Arc::new(NoHooks),
+        custom: None,
+    };
+    let call = Call {
+        user: Arc::new(case.user),
+        kind: Arc::new(kind),
+        version: 0,
+        namespace: subject.namespace().into(),
+        name: if case.operation == Operation::Create { "".into() } else { subject.name().into() },
+        subresource: Some(case.subresource).filter(|s| !s.is_empty()),
+    };
+    let options = WriteOptions::default();
+    let mut attributes = Attributes {
+        call: &call,
+        operation: case.operation,
+        name: subject.name().into(),
+        object: case.object,
+        old: case.old.as_ref(),
+        options: &options,
+        view: &case.view,
+        now: Timestamp::UNIX_EPOCH,
+        warnings: Vec::new(),
+    };
+    if plugin.applies(&call, Target::of(&call, case.operation)) {
+        plugin.mutate(&mut attributes)?;
+        plugin.validate(&mut attributes)?;
+    }
+    Ok(attributes.object)
+}

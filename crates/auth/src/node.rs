@@ -1,0 +1,356 @@
+//! The Node authorizer: a node sees what its own pods need.
+//!
+//! Upstream keeps a graph of pods, secrets, volumes and nodes. Here the pods of the namespace are asked when a node asks:
+//! the cache knows each pod's node without parsing it, and what a pod refers to is read from its bytes once and
+//! remembered by its UID. So there is no graph to keep in step, and no moment when a pod is bound but its secrets are
+//! not yet granted. Source of the rules: `plugin/pkg/auth/authorizer/node`.
+
+use crate::{Attributes, Decision, Rule, policy};
+use parking_lot::RwLock;
+use schema::View;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+use value::{Object, Str, Value};
+
+/// How many pods' references are remembered; beyond that they are read anew.
+const REMEMBERED: usize = 20_000;
+
+/// What a pod refers to, within its namespace.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct References {
+    node: Str,
+    service_account: Str,
+    secrets: HashSet<Str>,
+    config_maps: HashSet<Str>,
+    claims: HashSet<Str>,
+}
+
+/// Decides for users of the group `system:nodes`.
+pub struct NodeAuthorizer {
+    rules: Vec<Rule>,
+    remembered: RwLock<HashMap<Str, Arc<References>>>,
+    reason: Arc<str>,
+}
+
+impl Default for NodeAuthorizer {
+    fn default() -> Self {
+        NodeAuthorizer { rules: policy::node_rules(), remembered: RwLock::default(), reason: "".into() }
+    }
+}
+
+impl NodeAuthorizer {
+    /// `NoOpinion` for anybody who is no node.
+    pub fn decide(&self, a: &Attributes<'_>, view: &dyn View) -> Decision {
+        if !a.user.in_group("system:nodes") {
+            return Decision::NoOpinion(String::new());
+        }
+        let Some(node) = a.user.node_name().filter(|n| !n.is_empty()) else {
+            return Decision::NoOpinion(format!("unknown node for user {:?}", a.user.name));
+        };
+        match self.rule(node, a, view) {
+            Ok(()) => Decision::Allow(self.reason.clone()),
+            Err(why) => Decision::NoOpinion(why),
+        }
+    }
+
+    fn rule(&self, node: &str, a: &Attributes<'_>, view: &dyn View) -> Result<(), String> {
+        let relation = format!("no relationship found between node '{node}' and this object");
+        let related = |found: bool| if found { Ok(()) } else { Err(relation) };
+        let refers = |test: &dyn Fn(&References) -> bool| self.any_pod(node, a.namespace, view, test);
+        match (a.group, a.resource) {
+            _ if !a.is_resource() => self.static_rules(a),
+            ("", "secrets" | "configmaps") => {
+                single_read(a, "can only read namespaced object of this type")?;
+                let secret = a.resource == "secrets";
+                related(refers(&|r| if secret { &r.secrets } else { &r.config_maps }.contains(a.name)))
+            }
+            ("", "persistentvolumeclaims") => {
+                match (a.subresource, a.verb) {
+                    ("status", "update" | "patch") | ("", "get") => {}
+                    ("status", _) => return Err("can only get/update/patch this type".into()),
+                    _ => return Err("can only get individual resources of this type".into()),
+                }
+                related(!a.name.is_empty() && refers(&|r| r.claims.contains(a.name)))
+            }
+            ("", "persistentvolumes") => {
+                individual(a)?;
+                related(self.volume_in_use(node, a.name, view))
+            }
+            ("storage.k8s.io", "volumeattachments") => {
+                individual(a)?;
+                let attachment = view.get(a.group, a.resource, "", a.name);
+                related(attachment.is_some_and(|v| v.value().str_at(&["spec", "nodeName"]) == node))
+            }
+            ("", "serviceaccounts") => {
+                match (a.verb, a.subresource) {
+                    ("get", "") => {}
+                    ("create", "token") if !a.name.is_empty() => {}
+                    ("create", "token") => return Err("can only create tokens for individual service accounts".into()),
+                    ("create", _) => return Err("can only create token subresource of serviceaccount".into()),
+                    _ => return Err("can only create tokens for individual service accounts".into()),
+                }
+                related(refers(&|r| r.service_account == a.name))
+            }
+            ("coordination.k8s.io", "leases") => lease(node, a),
+            ("storage.k8s.io", "csinodes") => own_object(node, a, "CSINode"),
+            ("", "nodes") => own_node(node, a),
+            ("", "pods") => match (a.subresource, a.verb) {
+                ("", "get") => related(self.pod_is_on(node, a, view)),
+                ("", "list" | "watch") => {
+                    let selected = a.fields.and_then(|f| f.exact("spec.nodeName")) == Some(node);
+                    if selected || (!a.name.is_empty() && self.pod_is_on(node, a, view)) {
+                        return Ok(());
+                    }
+                    Err("can only list/watch pods with spec.nodeName field selector".into())
+                }
+                ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => Ok(()),
+                _ => Err(String::new()),
+            },
+            _ => self.static_rules(a),
+        }
+    }
+
+    fn static_rules(&self, a: &Attributes<'_>) -> Result<(), String> {
+        if self.rules.iter().any(|rule| rule.allows(a)) { Ok(()) } else { Err(String::new()) }
+    }
+
+    fn pod_is_on(&self, node: &str, a: &Attributes<'_>, view: &dyn View) -> bool {
+        view.get("", "pods", a.namespace, a.name).is_some_and(|pod| self.references(&pod).node == node)
+    }
+
+    fn any_pod(&self, node: &str, namespace: &str, view: &dyn View, test: &dyn Fn(&References) -> bool) -> bool {
+        view.list("", "pods", Some(namespace)).iter().any(|pod| {
+            // The node's name is among the selectable fields of a pod: most pods are passed over without a look inside.
+            if !pod.meta.fields.is_empty() && !pod.meta.fields.iter().any(|f| f == node) {
+                return false;
+            }
+            let references = self.references(pod);
+            references.node == node && test(&references)
+        })
+    }
+
+    /// A volume belongs to a claim of a namespace; the claim must be one that a pod on the node uses.
+    fn volume_in_use(&self, node: &str, name: &str, view: &dyn View) -> bool {
+        let Some(volume) = view.get("", "persistentvolumes", "", name) else { return false };
+        let volume = volume.value();
+        let claim = volume.at(&["spec", "claimRef"]);
+        let claim_name = claim.str_at(&["name"]);
+        self.any_pod(node, claim.str_at(&["namespace"]), view, &|r| r.claims.contains(claim_name))
+    }
+
+    fn references(&self, pod: &Object) -> Arc<References> {
+        if let Some(known) = self.remembered.read().get(&pod.meta.uid) {
+            return known.clone();
+        }
+        let read = Arc::new(References::of(&pod.value()));
+        // A pod that is not bound yet will be: only what cannot change any more is remembered.
+        if !read.node.is_empty() && !pod.meta.uid.is_empty() {
+            let mut remembered = self.remembered.write();
+            if remembered.len() >= REMEMBERED {
+                remembered.clear();
+            }
+            remembered.insert(pod.meta.uid.clone(), read.clone());
+        }
+        read
+    }
+}
+
+impl References {
+    fn of(pod: &Value) -> Self {
+        let spec = pod.at(&["spec"]);
+        let mut out = References {
+            node: spec.str_at(&["nodeName"]).into(),
+            service_account: spec.str_at(&["serviceAccountName"]).into(),
+            ..References::default()
+        };
+        out.secrets.extend(names(spec.items_at(&["imagePullSecrets"]), &["name"]));
+        for list in ["containers", "initContainers", "ephemeralContainers"] {
+            for container in spec.items_at(&[list]) {
+                let env = container.items_at(&["env"]);
+                let from = container.items_at(&["envFrom"]);
+                out.secrets.extend(names(env, &["valueFrom", "secretKeyRef", "name"]));
+                out.secrets.extend(names(from, &["secretRef", "name"]));
+                out.config_maps.extend(names(env, &["valueFrom", "configMapKeyRef", "name"]));
+                out.config_maps.extend(names(from, &["configMapRef", "name"]));
+            }
+        }
+        for volume in spec.items_at(&["volumes"]) {
+            out.volume(pod, volume);
+        }
+        out
+    }
+    fn volume(&mut self, pod: &Value, volume: &Value) {
+        self.secrets.extend(name_at(volume, &["secret", "secretName"]));
+        self.config_maps.extend(name_at(volume, &["configMap", "name"]));
+        self.claims.extend(name_at(volume, &["persistentVolumeClaim", "claimName"]));
+        if !volume.at(&["ephemeral"]).is_null() {
+            self.claims.insert(format!("{}-{}", pod.name(), volume.str_at(&["name"])).into());
+        }
+        for source in volume.items_at(&["projected", "sources"]) {
+            self.secrets.extend(name_at(source, &["secret", "name"]));
+            self.config_maps.extend(name_at(source, &["configMap", "name"]));
+        }
+        for driver in ["csi", "cephfs", "flexVolume", "rbd", "scaleIO", "storageos", "iscsi"] {
+            for key in ["secretRef", "nodePublishSecretRef"] {
+                self.secrets.extend(name_at(volume, &[driver, key, "name"]));
+            }
+        }
+        self.secrets.extend(name_at(volume, &["azureFile", "secretName"]));
+    }
+}
+
+fn name_at(value: &Value, path: &[&str]) -> Option<Str> {
+    Some(value.str_at(path)).filter(|name| !name.is_empty()).map(Str::from)
+}
+
+fn names<'a>(items: &'a [Value], path: &'a [&str]) -> impl Iterator<Item = Str> + 'a {
+    items.iter().filter_map(|item| name_at(item, path))
+}
+
+fn individual(a: &Attributes<'_>) -> Result<(), String> {
+    match (a.verb, a.subresource, a.name) {
+        ("get", "", "") => Err("No Object name found".into()),
+        ("get", "", _) => Ok(()),
+        ("get", ..) => Err("cannot get subresource".into()),
+        _ => Err("can only get individual resources of this type".into()),
+    }
+}
+
+fn single_read(a: &Attributes<'_>, no_namespace: &str) -> Result<(), String> {
+    match a.verb {
+        "get" | "list" | "watch" => {}
+        _ => return Err("can only read resources of this type".into()),
+    }
+    match (a.subresource, a.namespace, a.name) {
+        ("", "", _) => Err(no_namespace.into()),
+        ("", _, "") => Err("No Object name found".into()),
+        ("", ..) => Ok(()),
+        _ => Err("cannot read subresource".into()),
+    }
+}
+
+fn lease(node: &str, a: &Attributes<'_>) -> Result<(), String> {
+    if !matches!(a.verb, "get" | "create" | "update" | "patch" | "delete") {
+        return Err("can only get, create, update, patch, or delete a node lease".into());
+    }
+    if a.namespace != "kube-node-lease" {
+        return Err("can only access leases in the \"kube-node-lease\" system namespace".into());
+    }
+    // The name of a lease that is created is checked by admission (NodeRestriction).
+    if a.verb != "create" && a.name != node {
+        return Err("can only access node lease with the same name as the requesting node".into());
+    }
+    Ok(())
+}
+
+fn own_object(node: &str, a: &Attributes<'_>, kind: &str) -> Result<(), String> {
+    if !matches!(a.verb, "get" | "create" | "update" | "patch" | "delete") {
+        return Err(format!("can only get, create, update, patch, or delete a {kind}"));
+    }
+    if !a.subresource.is_empty() {
+        return Err(format!("cannot authorize {kind} subresources"));
+    }
+    if a.verb != "create" && a.name != node {
+        return Err(format!("can only access {kind} with the same name as the requesting node"));
+    }
+    Ok(())
+}
+
+fn own_node(node: &str, a: &Attributes<'_>) -> Result<(), String> {
+    match (a.subresource, a.verb) {
+        ("", "create" | "update" | "patch") | ("status", "update" | "patch") => Ok(()),
+        ("", "get" | "list" | "watch") => match a.name {
+            name if name == node => Ok(()),
+            "" => Err(format!("node '{node}' cannot read all nodes, only its own Node object")),
+            other => Err(format!("node '{node}' cannot read '{other}', only its own Node object")),
+        },
+        _ => Err(String::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::{Revision, User};
+    use bytes_of::object;
+    use select::FieldSelector;
+    use value::value;
+
+    /// Objects for a view by hand.
+    mod bytes_of {
+        use super::*;
+        use value::{Meta, ObjectKey};
+        pub fn object(v: Value) -> Arc<Object> {
+            let key = ObjectKey::new(v.namespace(), v.name());
+            Object::new(key, Revision(1), Meta::of(&v, Box::default()), v.to_json().into())
+        }
+    }
+
+    struct Pods(Vec<Arc<Object>>);
+    impl View for Pods {
+        fn get(&self, _: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
+            self.list("", plural, Some(namespace)).into_iter().find(|o| o.name() == name)
+        }
+        fn list(&self, _: &str, plural: &str, namespace: Option<&str>) -> Vec<Arc<Object>> {
+            let of = |o: &&Arc<Object>| plural == "pods" && namespace.is_none_or(|n| n == o.namespace());
+            self.0.iter().filter(of).cloned().collect()
+        }
+    }
+
+    #[test]
+    fn a_node_sees_what_its_pods_need() {
+        let pod = value!({
+            "metadata": {"name": "web", "namespace": "dev", "uid": "u1"},
+            "spec": {
+                "nodeName": "n1", "serviceAccountName": "web",
+                "imagePullSecrets": [{"name": "pull"}],
+                "containers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "env"}}}], "envFrom": [{"configMapRef": {"name": "cm"}}]}],
+                "volumes": [{"projected": {"sources": [{"configMap": {"name": "kube-root-ca.crt"}}]}}, {"persistentVolumeClaim": {"claimName": "data"}}],
+            },
+        });
+        let view = Pods(vec![object(pod)]);
+        let authorizer = NodeAuthorizer::default();
+        let node = |n: &str| User::new(format!("system:node:{n}"), ["system:nodes"]);
+        let (n1, n2) = (node("n1"), node("n2"));
+        let on_n1 = FieldSelector::equals("spec.nodeName", "n1");
+        let ask = |verb, group, resource| Attributes::resource(&n1, verb, group, resource).in_namespace("dev");
+        let check = |a: Attributes<'_>, want: bool| {
+            assert_eq!(authorizer.decide(&a, &view).allowed(), want, "{a:?}");
+        };
+        for name in ["pull", "env"] {
+            check(ask("get", "", "secrets").named(name), true);
+            check(ask("watch", "", "secrets").named(name), true);
+            check(Attributes { user: &n2, ..ask("get", "", "secrets").named(name) }, false);
+        }
+        check(ask("get", "", "secrets").named("other"), false);
+        check(ask("list", "", "secrets"), false);
+        check(ask("update", "", "secrets").named("pull"), false);
+        check(ask("get", "", "configmaps").named("cm"), true);
+        check(ask("get", "", "configmaps").named("kube-root-ca.crt"), true);
+        check(ask("get", "", "configmaps").named("cm").in_namespace("prod"), false);
+        check(ask("get", "", "persistentvolumeclaims").named("data"), true);
+        check(ask("create", "", "serviceaccounts").named("web").subresource("token"), true);
+        check(ask("create", "", "serviceaccounts").named("default").subresource("token"), false);
+        check(ask("get", "", "pods").named("web"), true);
+        check(Attributes { user: &n2, ..ask("get", "", "pods").named("web") }, false);
+        check(ask("list", "", "pods").in_namespace(""), false);
+        check(Attributes { fields: Some(&on_n1), ..ask("list", "", "pods").in_namespace("") }, true);
+        check(Attributes { user: &n2, fields: Some(&on_n1), ..ask("list", "", "pods").in_namespace("") }, false);
+        check(ask("patch", "", "pods").named("web").subresource("status"), true);
+        check(ask("patch", "", "pods").named("web"), false);
+        check(ask("get", "", "nodes").named("n1").in_namespace(""), true);
+        check(ask("get", "", "nodes").named("n2").in_namespace(""), false);
+        check(ask("list", "", "nodes").in_namespace(""), false);
+        check(ask("patch", "", "nodes").named("n1").subresource("status").in_namespace(""), true);
+        check(ask("delete", "", "nodes").named("n1").in_namespace(""), false);
+        check(ask("update", "coordination.k8s.io", "leases").named("n1").in_namespace("kube-node-lease"), true);
+        check(ask("update", "coordination.k8s.io", "leases").named("n2").in_namespace("kube-node-lease"), false);
+        check(ask("create", "coordination.k8s.io", "leases").in_namespace("kube-node-lease"), true);
+        check(ask("get", "coordination.k8s.io", "leases").named("n1"), false);
+        check(ask("create", "certificates.k8s.io", "certificatesigningrequests").in_namespace(""), true);
+        check(ask("list", "", "services").in_namespace(""), true);
+        check(ask("create", "", "services"), false);
+    }
+}

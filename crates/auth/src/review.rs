@@ -1,0 +1,219 @@
+//! Access reviews: virtual kinds that are only created, and answer at once. Each is a function of its body.
+
+use crate::{Attributes, Authenticator, Authorizer, Decision};
+use base::{FieldErrors, Result, Status, User};
+use value::{Map, Value, value};
+
+const AUTHORIZATION: &str = "authorization.k8s.io";
+
+/// Answers a review by its resource's plural; `None` where it is none of ours. `namespace` is that of the path.
+pub fn evaluate(
+    resource: &str,
+    namespace: &str,
+    user: &User,
+    body: &Value,
+    authorizer: &Authorizer,
+    authenticator: &Authenticator,
+) -> Option<Result<Value>> {
+    let answer = match resource {
+        "selfsubjectaccessreviews" => access(body, "SelfSubjectAccessReview", Some(user), "", authorizer),
+        "subjectaccessreviews" => access(body, "SubjectAccessReview", None, "", authorizer),
+        "localsubjectaccessreviews" => access(body, "LocalSubjectAccessReview", None, namespace, authorizer),
+        "selfsubjectrulesreviews" => rules(body, user, authorizer),
+        "selfsubjectreviews" => Ok(with_status(body, value!({"userInfo": user_info(user)}))),
+        "tokenreviews" => token(body, authenticator),
+        _ => return None,
+    };
+    Some(answer)
+}
+
+fn access(body: &Value, kind: &str, own: Option<&User>, namespace: &str, authorizer: &Authorizer) -> Result<Value> {
+    let spec = body.at(&["spec"]);
+    let (resource, path) = (spec.at(&["resourceAttributes"]), spec.at(&["nonResourceAttributes"]));
+    let mut errors = FieldErrors::default();
+    match (resource.is_null(), path.is_null()) {
+        (false, false) => errors.invalid(
+            "spec.nonResourceAttributes",
+            &path.to_string(),
+            "cannot be specified in combination with resourceAttributes",
+        ),
+        (true, true) => errors.invalid_raw(
+            "spec.resourceAttributes",
+            "null",
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        ),
+        _ => {}
+    }
+    let asked = match own {
+        Some(user) => user.clone(),
+        None => user_of(spec),
+    };
+    if own.is_none() && asked.name.is_empty() && asked.groups.is_empty() {
+        errors.invalid("spec.user", "", "at least one of user or group must be specified");
+    }
+    if kind == "LocalSubjectAccessReview" && !path.is_null() {
+        errors.invalid("spec.nonResourceAttributes", &path.to_string(), "disallowed on this kind of request");
+    }
+    if kind == "LocalSubjectAccessReview" && resource.str_at(&["namespace"]) != namespace {
+        errors.invalid(
+            "spec.resourceAttributes.namespace",
+            resource.str_at(&["namespace"]),
+            "must match metadata.namespace",
+        );
+    }
+    if !errors.is_empty() {
+        return Err(Status::invalid(AUTHORIZATION, kind, "", &errors));
+    }
+    let fields = selector_of(resource);
+    let attributes = match resource.is_null() {
+        true => Attributes::path(&asked, path.str_at(&["verb"]), path.str_at(&["path"])),
+        false => Attributes {
+            version: resource.str_at(&["version"]),
+            fields: fields.as_ref(),
+            ..Attributes::resource(
+                &asked,
+                resource.str_at(&["verb"]),
+                resource.str_at(&["group"]),
+                resource.str_at(&["resource"]),
+            )
+            .subresource(resource.str_at(&["subresource"]))
+            .in_namespace(resource.str_at(&["namespace"]))
+            .named(resource.str_at(&["name"]))
+        },
+    };
+    let status = match authorizer.authorize(&attributes) {
+        Decision::Allow(reason) if reason.is_empty() => value!({"allowed": true}),
+        Decision::Allow(reason) => value!({"allowed": true, "reason": &*reason}),
+        Decision::NoOpinion(why) if why.is_empty() => value!({"allowed": false}),
+        Decision::NoOpinion(why) => value!({"allowed": false, "reason": why}),
+    };
+    Ok(with_status(body, status))
+}
+
+/// `resourceAttributes.fieldSelector.requirements`: only equality narrows a request.
+fn selector_of(resource: &Value) -> Option<select::FieldSelector> {
+    let requirements = resource.items_at(&["fieldSelector", "requirements"]);
+    let raw = resource.str_at(&["fieldSelector", "rawSelector"]);
+    if !raw.is_empty() {
+        return select::FieldSelector::parse(raw).ok();
+    }
+    let terms: Vec<String> = requirements
+        .iter()
+        .filter(|r| r.str_at(&["operator"]) == "In" && r.items_at(&["values"]).len() == 1)
+        .map(|r| format!("{}={}", r.str_at(&["key"]), r.items_at(&["values"])[0].as_str().unwrap_or_default()))
+        .collect();
+    (!terms.is_empty()).then(|| select::FieldSelector::parse(&terms.join(",")).ok()).flatten()
+}
+
+fn rules(body: &Value, user: &User, authorizer: &Authorizer) -> Result<Value> {
+    let namespace = body.str_at(&["spec", "namespace"]);
+    if namespace.is_empty() {
+        return Err(Status::bad_request("no namespace on request"));
+    }
+    let (urls, resources): (Vec<_>, Vec<_>) =
+        authorizer.rules_for(user, namespace).into_iter().partition(|rule| rule.is_for_urls());
+    let list = |rules: Vec<crate::Rule>| rules.iter().map(crate::Rule::to_value).collect::<Value>();
+    let mut status = value!({"incomplete": false});
+    status.set(&["resourceRules"], list(resources));
+    status.set(&["nonResourceRules"], list(urls));
+    if user.node_name().is_some() {
+        status.set(&["incomplete"], true);
+        status.set(&["evaluationError"], "node authorizer does not support user rule resolution");
+    }
+    Ok(with_status(body, status))
+}
+
+fn token(body: &Value, authenticator: &Authenticator) -> Result<Value> {
+    let token = body.str_at(&["spec", "token"]);
+    if token.is_empty() {
+        return Err(Status::bad_request("token is required for TokenReview in authentication"));
+    }
+    let audiences: Vec<String> =
+        body.items_at(&["spec", "audiences"]).iter().filter_map(Value::as_str).map(String::from).collect();
+    let status = match authenticator.review(token, &audiences) {
+        Ok((user, audiences)) => {
+            value!({"authenticated": true, "user": user_info(&user), "audiences": audiences})
+        }
+        Err(why) => value!({"user": {}, "error": why}),
+    };
+    Ok(with_status(body, status))
+}
+
+/// A user as `authentication.k8s.io/v1 UserInfo`.
+pub fn user_info(user: &User) -> Value {
+    let mut out = value!({"username": user.name});
+    if !user.uid.is_empty() {
+        out.set(&["uid"], user.uid.as_str());
+    }
+    if !user.groups.is_empty() {
+        out.set(&["groups"], user.groups.iter().map(String::as_str).collect::<Value>());
+    }
+    if !user.extra.is_empty() {
+        let extra = user.extra.iter().map(|(k, v)| (k.as_str(), v.iter().map(String::as_str).collect::<Value>()));
+        out.set(&["extra"], extra.collect::<Map>());
+    }
+    out
+}
+
+fn user_of(spec: &Value) -> User {
+    let list = |v: &Value| v.as_array().into_iter().flatten().filter_map(Value::as_str).map(String::from).collect();
+    User {
+        name: spec.str_at(&["user"]).into(),
+        uid: spec.str_at(&["uid"]).into(),
+        groups: list(spec.at(&["groups"])),
+        extra: spec.members_at(&["extra"]).map(|(key, values)| (key.to_lowercase(), list(values))).collect(),
+    }
+}
+
+fn with_status(body: &Value, status: Value) -> Value {
+    let mut out = body.clone();
+    out.set_default(&["metadata"], Value::object());
+    out.set(&["status"], status);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Tokens, token::tests::Objects};
+    use std::sync::Arc;
+
+    fn ask(resource: &str, namespace: &str, user: &User, body: Value) -> Result<Value> {
+        let role = value!({"metadata": {"name": "r"}, "rules": [
+            {"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]},
+            {"verbs": ["get"], "nonResourceURLs": ["/healthz"]},
+        ]});
+        let binding = value!({"metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": "r"},
+            "subjects": [{"kind": "User", "name": "alice"}]});
+        let view = Arc::new(Objects::default().with("clusterroles", role).with("clusterrolebindings", binding));
+        let key = Arc::new(pki::SigningKey::generate().unwrap());
+        let tokens = Arc::new(Tokens::new(key, "https://issuer".into(), Arc::new(base::clock::System)));
+        let authenticator = Authenticator::new(view.clone(), tokens);
+        evaluate(resource, namespace, user, &body, &Authorizer::new(view), &authenticator).unwrap()
+    }
+
+    #[test]
+    fn reviews_answer() {
+        let alice = User::new("alice", ["system:authenticated"]);
+        let may = |verb: &str| {
+            let body = value!({"spec": {"resourceAttributes": {"verb": verb, "resource": "pods", "namespace": "d"}}});
+            ask("selfsubjectaccessreviews", "", &alice, body).unwrap().at(&["status", "allowed"]).as_bool()
+        };
+        assert_eq!((may("get"), may("delete")), (Some(true), Some(false)));
+        let body = value!({"spec": {"user": "alice", "nonResourceAttributes": {"verb": "get", "path": "/healthz"}}});
+        let out = ask("subjectaccessreviews", "", &User::default(), body).unwrap();
+        assert_eq!(
+            out.str_at(&["status", "reason"]),
+            r#"RBAC: allowed by ClusterRoleBinding "b" of ClusterRole "r" to User "alice""#
+        );
+        let body = value!({"spec": {"user": "alice", "resourceAttributes": {"namespace": "a", "verb": "get", "resource": "pods"}}});
+        assert_eq!(ask("localsubjectaccessreviews", "b", &alice, body).unwrap_err().code(), 422);
+        assert_eq!(ask("subjectaccessreviews", "", &alice, value!({"spec": {}})).unwrap_err().code(), 422);
+        let out = ask("selfsubjectrulesreviews", "", &alice, value!({"spec": {"namespace": "d"}})).unwrap();
+        assert_eq!(out.items_at(&["status", "resourceRules"]).len(), 1);
+        let out = ask("selfsubjectreviews", "", &alice, value!({})).unwrap();
+        assert_eq!(out.str_at(&["status", "userInfo", "username"]), "alice");
+        let out = ask("tokenreviews", "", &alice, value!({"spec": {"token": "rubbish"}})).unwrap();
+        assert!(out.str_at(&["status", "error"]).contains("invalid bearer token"));
+    }
+}
