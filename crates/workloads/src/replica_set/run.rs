@@ -1,0 +1,212 @@
+//! The ReplicaSet controller's executor.
+
+use super::plan::{Plan, plan};
+use crate::{claim, pod::Pod};
+use base::{clock::Clock, time::Timestamp};
+use client::{Client, DeleteOptions, Patch, kinds};
+use control::{Cache, Caches, Expectations, Outcome, Queue, Reconciler, Recorder, Reference};
+use futures::future::join_all;
+use std::{sync::Arc, time::Duration};
+use value::{ObjectKey, Value};
+
+struct ReplicaSets {
+    client: Client,
+    sets: Cache,
+    pods: Cache<Arc<Pod>>,
+    expectations: Arc<Expectations<ObjectKey>>,
+    recorder: Recorder,
+    clock: Arc<dyn Clock>,
+}
+
+/// Runs the controller until its caches end.
+pub async fn run(caches: Caches, recorder: Recorder, clock: Arc<dyn Clock>) {
+    let queue: Queue<ObjectKey> = Queue::default();
+    let (sets, pods) = (caches.kind(&kinds::REPLICA_SETS), caches.projected::<Pod>(&kinds::PODS));
+    sets.index("uid", |o| vec![o.meta.uid.clone()]);
+    let expectations: Arc<Expectations<ObjectKey>> = Arc::default();
+    let seen = expectations.clone();
+    sets.subscribe(&queue, move |event| {
+        if event.new.is_none() {
+            seen.forget(event.key);
+        }
+        Some(event.key.clone())
+    });
+    let (by_uid, seen) = (sets.clone(), expectations.clone());
+    pods.subscribe(&queue, move |event| {
+        let pod = event.latest();
+        let owner = pod.controller.as_ref().and_then(|uid| by_uid.by_index("uid", uid).pop());
+        if let Some(owner) = &owner {
+            let was_going = event.old.is_some_and(|p| p.deleting);
+            match (event.old, event.new) {
+                (None, Some(_)) => seen.created(&owner.key),
+                // A deletion counts when it begins: the pod stands no longer for a replica.
+                (_, new) if !was_going && new.is_none_or(|p| p.deleting) => seen.deleted(&owner.key),
+                _ => {}
+            }
+        }
+        // A pod that is nobody's may be adopted by any set of its namespace.
+        let mut keys: Vec<ObjectKey> = owner.map(|o| o.key.clone()).into_iter().collect();
+        if pod.controller.is_none() && event.new.is_some() {
+            keys.extend(by_uid.list_namespace(&event.key.namespace).iter().map(|o| o.key.clone()));
+        }
+        keys
+    });
+    sets.wait_synced().await;
+    pods.wait_synced().await;
+    let client = caches.client().clone();
+    let controller = ReplicaSets { client, sets, pods, expectations, recorder, clock: clock.clone() };
+    control::run(Arc::new(controller), queue, 4, clock).await;
+}
+
+/// A set and what it lacks.
+#[derive(Debug)]
+struct Work {
+    set: Value,
+    plan: Plan,
+}
+
+impl Reconciler for ReplicaSets {
+    type Key = ObjectKey;
+    type Plan = Work;
+
+    fn name(&self) -> &'static str {
+        "replicaset"
+    }
+
+    fn plan(&self, key: &ObjectKey, now: Timestamp) -> Option<Work> {
+        let set = self.sets.get(key)?.value();
+        let pending = !self.expectations.satisfied(key, now);
+        let plan = plan(&set, &self.pods.list_namespace(&key.namespace), pending, now);
+        (plan != Plan::default()).then_some(Work { set, plan })
+    }
+
+    async fn execute(&self, key: &ObjectKey, work: Work) -> Result<Outcome, client::Error> {
+        let Work { set, plan } = work;
+        self.claim(key, &set, &plan).await?;
+        let mut failure = None;
+        if plan.create > 0 || !plan.delete.is_empty() {
+            self.expectations.expect(key, plan.create, plan.delete.len(), self.clock.now());
+            failure = self.create(key, &set, plan.create).await.err();
+            let deleted = self.delete(key, &set, &plan.delete).await;
+            failure = failure.or(deleted.err());
+        }
+        if let Some(status) = plan.status {
+            let api = self.client.api(&kinds::REPLICA_SETS).namespace(key.namespace.clone());
+            let mut next = set.clone();
+            next.set(&["status"], status);
+            let made = api.update_status(&key.name, &next).await?;
+            self.sets.put(made.key.clone(), made.revision, made);
+        }
+        match (failure, plan.look_again) {
+            (Some(error), _) => Err(error),
+            (None, Some(delay)) => Ok(Outcome::After(delay.max(Duration::from_millis(1)))),
+            (None, None) => Ok(Outcome::Done),
+        }
+    }
+}
+
+impl ReplicaSets {
+    async fn claim(&self, key: &ObjectKey, set: &Value, plan: &Plan) -> Result<(), client::Error> {
+        let api = self.client.api(&kinds::PODS).namespace(key.namespace.clone());
+        for (name, uid) in &plan.adopt {
+            let patch = claim::adoption(claim::reference("apps/v1", "ReplicaSet", set), uid);
+            ignore_gone(api.patch(name, &Patch::Strategic(patch)).await)?;
+        }
+        for (name, uid) in &plan.release {
+            let patch = claim::release(set.str_at(&["metadata", "uid"]), uid);
+            ignore_gone(api.patch(name, &Patch::Strategic(patch)).await)?;
+        }
+        Ok(())
+    }
+
+    /// Creates pods in batches of 1, 2, 4 …, so that a template that is refused costs one request, not five hundred.
+    async fn create(&self, key: &ObjectKey, set: &Value, count: usize) -> Result<(), client::Error> {
+        let pod = from_template(set);
+        let api = self.client.api(&kinds::PODS).namespace(key.namespace.clone());
+        let about = reference(set);
+        let (mut left, mut batch) = (count, 1);
+        while left > 0 {
+            let now = batch.min(left);
+            let results = join_all((0..now).map(|_| api.create(&pod))).await;
+            left -= now;
+            batch *= 2;
+            let mut failure = None;
+            for result in results {
+                match result {
+                    Ok(made) => {
+                        self.recorder.normal(&about, "SuccessfulCreate", format!("Created pod: {}", made.name()))
+                    }
+                    Err(error) => {
+                        self.expectations.created(key);
+                        self.recorder.warning(&about, "FailedCreate", format!("Error creating: {error}"));
+                        failure = Some(error);
+                    }
+                }
+            }
+            if let Some(error) = failure {
+                (0..left).for_each(|_| self.expectations.created(key));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, key: &ObjectKey, set: &Value, names: &[value::Str]) -> Result<(), client::Error> {
+        let api = self.client.api(&kinds::PODS).namespace(key.namespace.clone());
+        let (about, options) = (reference(set), DeleteOptions::default());
+        let results = join_all(names.iter().map(|name| api.delete(name, &options))).await;
+        let mut failure = None;
+        for (name, result) in names.iter().zip(results) {
+            match result {
+                Ok(()) => self.recorder.normal(&about, "SuccessfulDelete", format!("Deleted pod: {name}")),
+                Err(error) => {
+                    self.expectations.deleted(key);
+                    if !error.is_not_found() {
+                        self.recorder.warning(&about, "FailedDelete", format!("Error deleting: {error}"));
+                        failure = Some(error);
+                    }
+                }
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+}
+
+fn reference(set: &Value) -> Reference {
+    Reference {
+        api_version: "apps/v1".into(),
+        kind: "ReplicaSet".into(),
+        namespace: set.namespace().into(),
+        name: set.name().into(),
+        uid: set.str_at(&["metadata", "uid"]).into(),
+        resource_version: set.str_at(&["metadata", "resourceVersion"]).into(),
+        ..Reference::default()
+    }
+}
+
+fn from_template(set: &Value) -> Value {
+    let template = set.at(&["spec", "template"]);
+    let mut pod = Value::object();
+    for field in ["labels", "annotations", "finalizers"] {
+        let found = template.at(&["metadata", field]);
+        if !found.is_null() {
+            pod.set(&["metadata", field], found);
+        }
+    }
+    // A long name is cut so that the random part fits into a label.
+    let prefix: String = set.name().chars().take(57).collect();
+    pod.set(&["apiVersion"], "v1");
+    pod.set(&["kind"], "Pod");
+    pod.set(&["metadata", "generateName"], format!("{prefix}-"));
+    pod.set(&["metadata", "namespace"], set.namespace());
+    pod.set(&["metadata", "ownerReferences"], vec![claim::reference("apps/v1", "ReplicaSet", set)]);
+    pod.set(&["spec"], template.at(&["spec"]));
+    pod
+}
+
+fn ignore_gone<T>(result: Result<T, client::Error>) -> Result<(), client::Error> {
+    match result {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
+}
