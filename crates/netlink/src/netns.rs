@@ -134,6 +134,26 @@ pub fn enter(namespace: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
+/// Gives the calling thread a network, a mount and a UTS namespace of its own: the parts of a host that a simulated machine
+/// has to itself. The new network has its loopback up. For a thread that ends afterwards; pin the namespaces from another
+/// thread by `/proc/self/task/<tid>/ns/…`, because a mount made on this thread is no longer seen outside.
+pub fn isolate() -> Result<()> {
+    // SAFETY: plain system call; what it changes belongs to this thread alone.
+    if unsafe { libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS | libc::CLONE_NEWUTS) } != 0 {
+        return Err(Error::last("create namespaces", "(network, mount, UTS)"));
+    }
+    Route::open()?.up("lo")
+}
+
+/// Makes the calling thread's present cgroups the roots of what it sees.
+pub fn isolate_cgroups() -> Result<()> {
+    // SAFETY: plain system call; what it changes belongs to this thread alone.
+    match unsafe { libc::unshare(libc::CLONE_NEWCGROUP) } {
+        0 => Ok(()),
+        _ => Err(Error::last("create namespace", "(cgroup)")),
+    }
+}
+
 /// A panic inside continues outside, so that a test's assertion fails the test.
 fn on_thread<T: Send>(f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| {
