@@ -73,12 +73,12 @@ pub fn normalize(schema: &Schema, value: &mut Value) {
 fn prune_node(arena: &Arena, id: NodeId, value: &mut Value, path: &Path, unknown: &mut Vec<String>) {
     let node = &arena[id];
     match value {
-        Value::Object(map) if node.ty != Type::Any => map.retain(|key, member| {
+        Value::Object(map) if node.ty != Type::Any || !node.fields.is_empty() => map.retain(|key, member| {
             if let Some(field) = node.field(key) {
                 prune_node(arena, field.node, member, &path.key(key), unknown);
             } else if let Some(additional) = node.additional {
                 prune_node(arena, additional, member, &path.key(key), unknown);
-            } else if !node.preserve_unknown {
+            } else if !node.preserve_unknown && node.ty != Type::Any {
                 unknown.push(unknown_text(path, key));
                 return false;
             }

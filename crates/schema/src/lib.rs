@@ -14,6 +14,7 @@ pub mod discovery;
 mod hooks;
 mod kind;
 pub mod openapi;
+mod priority;
 mod structural;
 mod validate;
 
@@ -25,5 +26,6 @@ pub use hooks::{ActOutcome, Claim, ClusterConfig, Context, Hooks, NoHooks, Opera
 pub use kind::{
     Generation, Kind, NameRule, Policy, Scope, SelectableField, Subresource, SubresourceAction, Verb, Version,
 };
+pub use priority::{by_priority, group_priority};
 pub use structural::{Arena, Checks, Empty, Field, ListType, Node, NodeId, Patch, Pattern, Schema, Type};
 pub use validate::validate;

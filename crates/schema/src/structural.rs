@@ -15,6 +15,9 @@ pub struct Schema {
 #[derive(Debug, Default)]
 pub struct Arena {
     pub nodes: Vec<Node>,
+    /// The `openAPIV3Schema` that the nodes were made from, for a custom resource: OpenAPI documents repeat it with its
+    /// descriptions, which nodes do not hold.
+    pub source: Option<Value>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -138,6 +141,25 @@ pub struct Checks {
     pub all_of: Vec<NodeId>,
     pub any_of: Vec<NodeId>,
     pub one_of: Vec<NodeId>,
+}
+
+impl Checks {
+    /// True where nothing is checked.
+    pub fn is_empty(&self) -> bool {
+        let lists = [&self.all_of, &self.any_of, &self.one_of].into_iter().all(Vec::is_empty);
+        let numbers = self.minimum.is_none() && self.maximum.is_none() && self.multiple_of.is_none();
+        let counts = [
+            self.min_length,
+            self.max_length,
+            self.min_items,
+            self.max_items,
+            self.min_properties,
+            self.max_properties,
+        ];
+        let counts = counts.into_iter().all(|c| c.is_none());
+        let rest = self.enumeration.is_empty() && self.pattern.is_none() && !self.unique_items && self.not.is_none();
+        lists && numbers && counts && rest
+    }
 }
 
 /// A regular expression (RE2 syntax), compiled once with its schema.
