@@ -325,6 +325,11 @@ fn perform(step: &Step, sources: &[i32]) -> Result<(), i32> {
     // SAFETY (this and the calls below): plain system calls on C strings of the plan.
     match step {
         Step::Isolate => sys::mount_setattr(c"/", 0, libc::MS_PRIVATE, true),
+        Step::Open { path, fd } => unsafe {
+            let opened = check(libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) as i64)? as i32;
+            check(libc::dup3(opened, *fd, libc::O_CLOEXEC) as i64)?;
+            check(libc::close(opened) as i64).map(drop)
+        },
         Step::Overlay { mountpoint, options } => sys::mount(c"overlay", mountpoint, c"overlay", 0, options),
         Step::Pivot { root } => pivot(root),
         Step::Mkdir(path) => {

@@ -17,7 +17,10 @@ use crate::spec::{ContainerSpec, Propagation};
 pub enum Step {
     /// Cut the copied mount tree off from the host's propagation.
     Isolate,
-    /// Mount the overlay; lower, upper and work directories come as descriptors.
+    /// Open a directory as descriptor number `fd`. In the child, because an overlay takes only directories that are seen
+    /// in its own mount namespace; by number, because forty paths of layers do not fit into the page that mount(2) takes.
+    Open { path: CString, fd: i32 },
+    /// Mount the overlay; lower, upper and work directories are opened before.
     Overlay { mountpoint: CString, options: CString },
     /// Make it the root and let the old one go.
     Pivot { root: CString },
@@ -46,10 +49,6 @@ pub enum Step {
 pub struct Facts {
     /// Per bind: is the source a directory?
     pub directories: Vec<bool>,
-    /// Descriptors of layers (highest first), upper and work, as they stand in the options.
-    pub layer_fds: Vec<i32>,
-    pub upper_fd: i32,
-    pub work_fd: i32,
     pub shm_is_bound: bool,
     /// Those that the container joins, to be seen under `/sys/fs/cgroup`.
     pub hierarchies: Vec<Hierarchy>,
@@ -59,13 +58,20 @@ pub struct Facts {
 pub fn plan(spec: &ContainerSpec, facts: &Facts) -> Result<Vec<Step>, String> {
     let mut p = Builder { steps: Vec::new() };
     p.steps.push(Step::Isolate);
-    let layers: Vec<String> = facts.layer_fds.iter().map(|fd| format!("/proc/self/fd/{fd}")).collect();
+    // Highest first, as overlayfs wants them.
+    let lower = spec.rootfs.layers.iter().rev();
+    let directories = [&spec.rootfs.upper, &spec.rootfs.work].into_iter().chain(lower);
+    for (fd, path) in (FIRST_FD..).zip(directories) {
+        p.steps.push(Step::Open { path: c(path_text(path)?)?, fd });
+    }
+    let layers: Vec<String> =
+        (FIRST_FD + 2..).take(spec.rootfs.layers.len()).map(|fd| format!("/proc/self/fd/{fd}")).collect();
     // volatile: an upper directory is never mounted twice, so there is nothing to sync for when the container ends.
     let options = format!(
         "lowerdir={},upperdir=/proc/self/fd/{},workdir=/proc/self/fd/{},volatile",
         layers.join(":"),
-        facts.upper_fd,
-        facts.work_fd
+        FIRST_FD,
+        FIRST_FD + 1
     );
     let root = path_text(&spec.rootfs.mountpoint)?;
     p.steps.push(Step::Overlay { mountpoint: c(root)?, options: c(&options)? });
@@ -86,6 +92,9 @@ pub fn plan(spec: &ContainerSpec, facts: &Facts) -> Result<Vec<Step>, String> {
     }
     Ok(p.steps)
 }
+
+/// Above every descriptor that a shim has open, below the usual soft limit with overlayfs's own of 500 layers.
+const FIRST_FD: i32 = 500;
 
 /// Every prefix of a path: `/a/b` gives `/a` and `/a/b`.
 pub(crate) fn prefixes(path: &str) -> impl Iterator<Item = &str> {
@@ -247,6 +256,7 @@ impl fmt::Display for Step {
         let s = |c: &CString| c.to_string_lossy().into_owned();
         match self {
             Step::Isolate => f.write_str("make mounts private"),
+            Step::Open { path, fd } => write!(f, "open {} as {fd}", s(path)),
             Step::Overlay { mountpoint, options } => write!(f, "mount overlay on {} ({})", s(mountpoint), s(options)),
             Step::Pivot { root } => write!(f, "pivot_root to {}", s(root)),
             Step::Mkdir(p) => write!(f, "mkdir {}", s(p)),
@@ -287,19 +297,19 @@ mod tests {
     }
 
     fn facts() -> Facts {
-        Facts {
-            directories: vec![false, true],
-            layer_fds: vec![11, 10],
-            upper_fd: 12,
-            work_fd: 13,
-            ..Default::default()
-        }
+        Facts { directories: vec![false, true], ..Default::default() }
     }
 
     #[test]
     fn a_container() {
         let spec = ContainerSpec {
-            rootfs: Rootfs { mountpoint: "/pods/a/root".into(), readonly: true, ..Default::default() },
+            rootfs: Rootfs {
+                layers: vec!["/l/low".into(), "/l/high".into()],
+                upper: "/pods/a/upper".into(),
+                work: "/pods/a/work".into(),
+                mountpoint: "/pods/a/root".into(),
+                readonly: true,
+            },
             mounts: vec![
                 Bind { source: "/h".into(), target: "/etc/hosts".into(), ..Default::default() },
                 Bind {
@@ -321,7 +331,11 @@ mod tests {
             &facts(),
             expect![[r#"
                 make mounts private
-                mount overlay on /pods/a/root (lowerdir=/proc/self/fd/11:/proc/self/fd/10,upperdir=/proc/self/fd/12,workdir=/proc/self/fd/13,volatile)
+                open /pods/a/upper as 500
+                open /pods/a/work as 501
+                open /l/high as 502
+                open /l/low as 503
+                mount overlay on /pods/a/root (lowerdir=/proc/self/fd/502:/proc/self/fd/503,upperdir=/proc/self/fd/500,workdir=/proc/self/fd/501,volatile)
                 pivot_root to /pods/a/root
                 mkdir /proc
                 mount proc on /proc (flags 0xe, "")

@@ -106,7 +106,7 @@ pub fn exec(
     launch(process, prepared, held, status, stdio, 0, join)
 }
 
-/// Opens layers and bind sources and counts what the plan must know of them.
+/// Opens bind sources and finds out what the plan must know of them.
 fn gather(
     spec: &ContainerSpec,
     hierarchies: &Hierarchies,
@@ -119,11 +119,6 @@ fn gather(
         raw
     };
     let mut facts = Facts { hierarchies: hierarchies.joined(&spec.resources), ..Facts::default() };
-    for layer in spec.rootfs.layers.iter().rev() {
-        facts.layer_fds.push(hold(open_path(layer)?));
-    }
-    facts.upper_fd = hold(open_path(&spec.rootfs.upper)?);
-    facts.work_fd = hold(open_path(&spec.rootfs.work)?);
     for bind in &spec.mounts {
         let meta =
             std::fs::metadata(&bind.source).map_err(|e| failed(format!("mount {}", bind.source.display()), e))?;
@@ -299,15 +294,6 @@ impl Describe<'_> {
 
 fn failed(what: impl Into<String>, source: io::Error) -> SpawnError {
     SpawnError::Step { what: what.into(), source }
-}
-
-fn open_path(path: &Path) -> Result<OwnedFd, SpawnError> {
-    let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| SpawnError::Invalid("NUL in a path".into()))?;
-    // SAFETY: a C string; the descriptor is new.
-    let fd = sys::check_io(unsafe { libc::open(name.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) } as i64)
-        .map_err(|e| failed(format!("open {}", path.display()), e))?;
-    // SAFETY: as above.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 fn detach(path: &Path) -> Result<OwnedFd, SpawnError> {
