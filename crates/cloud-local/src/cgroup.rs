@@ -13,6 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::error::{Error, Result, io_at};
 use crate::mounts::{self, Mount};
 
+const FERRY: &str = "ferry";
+
 /// The hierarchies that are mounted here.
 pub(crate) fn hierarchies() -> Result<Vec<Mount>> {
     let mut found: Vec<Mount> = Vec::new();
@@ -34,7 +36,7 @@ pub(crate) fn mount_options(mount: &Mount) -> String {
 }
 
 pub(crate) fn cluster_path(tag: &str) -> PathBuf {
-    Path::new("ferry").join(tag)
+    Path::new(FERRY).join(tag)
 }
 
 pub(crate) fn machine_path(tag: &str, name: &str) -> PathBuf {
@@ -43,6 +45,17 @@ pub(crate) fn machine_path(tag: &str, name: &str) -> PathBuf {
 
 /// Makes the path in a hierarchy, usable: a cpuset of the parent's, controllers passed on.
 pub(crate) fn make(mount: &Mount, path: &Path) -> Result<PathBuf> {
+    for _ in 0..20 {
+        match try_make(mount, path) {
+            // Another cluster of this host has just removed the common parent.
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+            other => return other,
+        }
+    }
+    try_make(mount, path)
+}
+
+fn try_make(mount: &Mount, path: &Path) -> Result<PathBuf> {
     let mut at = mount.target.clone();
     for part in path.components() {
         pass_controllers_on(&at);
@@ -94,7 +107,14 @@ pub(crate) fn destroy(path: &Path) -> Result<()> {
         }
         thread::sleep(Duration::from_millis(if attempt < 10 { 1 } else { 10 }));
     }
-    roots.iter().try_for_each(|root| remove(root))
+    for root in &roots {
+        remove(root)?;
+        // The parent is common to all clusters: it goes with the last one, and is busy before.
+        if let Some(parent) = root.parent().filter(|parent| parent.ends_with(FERRY)) {
+            let _ = fs::remove_dir(parent);
+        }
+    }
+    Ok(())
 }
 
 /// Every process at and below a cgroup.

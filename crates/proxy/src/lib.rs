@@ -20,10 +20,12 @@
 //! connection is looked up.
 
 mod conntrack;
+mod convert;
 mod executor;
 mod input;
 mod plan;
 mod ruleset;
+mod run;
 mod tables;
 
 pub use conntrack::stale;
@@ -31,3 +33,4 @@ pub use executor::{Applied, Proxy};
 pub use input::{Endpoint, EndpointPort, EndpointSlice, Node, Policy, Protocol, Service, ServicePort};
 pub use plan::plan;
 pub use ruleset::{Changes, Frontend, Group, GroupId, Pick, Refusal, Ruleset, Scope, Target, Via};
+pub use run::{Watched, run};

@@ -161,7 +161,7 @@ fn node_ports_and_external_addresses() {
 fn external_traffic_policy_local() {
     let web = Service { external_traffic_policy: Policy::Local, ..node_port("web") };
     check(
-        &[web.clone()],
+        std::slice::from_ref(&web),
         &[slice("web", &["10.244.1.5@n1", "10.244.2.7@n2"])],
         expect![[r#"
         tcp 10.96.0.10:80 ClusterIp -> default/web:http Cluster
@@ -173,7 +173,7 @@ fn external_traffic_policy_local() {
     "#]],
     );
     check(
-        &[web.clone()],
+        std::slice::from_ref(&web),
         &[slice("web", &["10.244.2.7@n2"])],
         expect![[r#"
         tcp 10.96.0.10:80 ClusterIp -> default/web:http Cluster
@@ -201,7 +201,7 @@ fn external_traffic_policy_local() {
 fn internal_traffic_policy_local() {
     let web = Service { internal_traffic_policy: Policy::Local, ..service("web") };
     check(
-        &[web.clone()],
+        std::slice::from_ref(&web),
         &[slice("web", &["10.244.1.5@n1", "10.244.2.7@n2"])],
         expect![[r#"
         tcp 10.96.0.10:80 ClusterIp -> default/web:http InternalLocal
