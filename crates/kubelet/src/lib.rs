@@ -1,0 +1,3 @@
+//! The node agent: runs the pods that are bound to its node, through a container runtime, and tells the API about them.
+pub mod pod;
+pub mod resources;
