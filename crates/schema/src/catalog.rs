@@ -44,8 +44,10 @@ impl Catalog {
     }
     /// A served version by the parts of a path.
     pub fn resolve(&self, group: &str, version: &str, plural: &str) -> Option<Lookup> {
-        let kind = self.get(group, plural)?;
-        let version = kind.version(version).filter(|v| kind.versions[*v].served)?;
+        let own = || self.get(group, plural).and_then(|kind| Some((kind, kind.version(version)?)));
+        // A view of a legacy kind: events.k8s.io/v1.
+        let legacy = || self.get("", plural).and_then(|kind| Some((kind, kind.version(&format!("{group}/{version}"))?)));
+        let (kind, version) = own().or_else(legacy).filter(|(kind, version)| kind.versions[*version].served)?;
         Some(Lookup { kind: kind.clone(), version })
     }
     /// A kind by group and kind name.
@@ -57,10 +59,14 @@ impl Catalog {
         self.kinds.values()
     }
     /// The groups with a served version, each once, sorted.
-    pub fn groups(&self) -> Vec<&Str> {
-        let mut groups: Vec<&Str> =
-            self.iter().filter(|k| k.versions.iter().any(|v| v.served)).map(|k| &k.group).collect();
+    pub fn groups(&self) -> Vec<&str> {
+        let mut groups: Vec<&str> = self.served().map(|(kind, version)| kind.group_version(version).0).collect();
+        groups.sort_unstable();
         groups.dedup();
         groups
+    }
+    /// Every served version of every kind, by index.
+    pub fn served(&self) -> impl Iterator<Item = (&Arc<Kind>, usize)> {
+        self.iter().flat_map(|kind| (0..kind.versions.len()).map(move |v| (kind, v)).filter(|(k, v)| k.versions[*v].served))
     }
 }

@@ -43,6 +43,8 @@ pub enum Scope {
 /// One version of a kind.
 #[derive(Debug, Clone)]
 pub struct Version {
+    /// `v1`. A version of a legacy kind that stands in a named group has both: `events.k8s.io/v1` is a view of the
+    /// legacy Event. Paths and discovery go by [`Kind::group_version`].
     pub name: Str,
     pub served: bool,
     /// The warning that a deprecated version answers with.
@@ -170,6 +172,11 @@ impl Kind {
     pub fn api_version(&self, version: usize) -> String {
         let version = &self.versions[version].name;
         if self.group.is_empty() { version.to_string() } else { format!("{}/{version}", self.group) }
+    }
+    /// Group and version as paths and discovery have them.
+    pub fn group_version(&self, version: usize) -> (&str, &str) {
+        let name = self.versions[version].name.as_str();
+        name.split_once('/').unwrap_or((&self.group, name))
     }
     /// The index of a version by name.
     pub fn version(&self, name: &str) -> Option<usize> {
