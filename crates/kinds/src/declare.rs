@@ -189,6 +189,11 @@ impl Declaration {
         self.0.policy.sealed = true;
         self
     }
+    /// Its objects define kinds, by [`Hooks::defines`].
+    pub fn defines_kinds(mut self) -> Self {
+        self.0.policy.defines_kinds = true;
+        self
+    }
     pub fn hooks(mut self, hooks: impl Hooks + 'static) -> Self {
         self.0.hooks = Arc::new(hooks);
         self

@@ -1,8 +1,13 @@
 //! CustomResourceDefinition: an object that declares a kind. [`schema::crd`] makes a [`Kind`] of it, and finds what is
-//! wrong with its schemas; the engine installs the kind and writes the conditions. Here stand the rules about the
-//! object: names, versions, what never changes.
+//! wrong with its schemas; the engine installs the kind while the definition is established. Here stand the rules about
+//! the object: names, versions, what never changes.
 
-use crate::{at::At, cells::created_at, declare::declare};
+use super::names;
+use crate::{
+    at::At,
+    cells::{condition, created_at},
+    declare::declare,
+};
 use base::FieldErrors;
 use schema::{Column, Context, Hooks, Kind};
 use std::collections::BTreeSet;
@@ -18,6 +23,7 @@ pub fn kind() -> Kind {
         .generation()
         .status()
         .conditional_update()
+        .defines_kinds()
         .hooks(CustomResourceDefinition)
         .build()
 }
@@ -39,22 +45,20 @@ impl Hooks for CustomResourceDefinition {
         spec.set_default(&["conversion"], value!({"strategy": "None"}));
     }
 
-    fn prepare_create(&self, _cx: &Context, obj: &mut Value) {
-        let stored = stored_version(obj).map(String::from);
-        obj.set(&["status"], value!({"acceptedNames": {"kind": "", "plural": ""}, "conditions": []}));
-        obj.set(&["status", "storedVersions"], stored.into_iter().collect::<Value>());
+    fn prepare_create(&self, cx: &Context, obj: &mut Value) {
+        obj.set(&["status"], Value::object());
+        prepare(cx, obj);
     }
 
     fn prepare_update(&self, cx: &Context, obj: &mut Value, _old: &Value) {
-        // Objects may exist in every version that was ever the stored one.
-        if cx.subresource.is_none()
-            && let Some(version) = stored_version(obj).map(Value::from)
-            && !obj.items_at(&["status", "storedVersions"]).contains(&version)
-        {
-            let mut versions = obj.items_at(&["status", "storedVersions"]).to_vec();
-            versions.push(version);
-            obj.set(&["status", "storedVersions"], versions);
+        if cx.subresource.is_none() {
+            prepare(cx, obj);
         }
+    }
+
+    fn defines(&self, obj: &Value) -> Option<Kind> {
+        let established = condition(obj, "Established").is_some_and(|c| c.str_at(&["status"]) == "True");
+        if established { schema::crd::kind_of(obj).ok() } else { None }
     }
 
     fn validate(&self, cx: &Context, obj: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
@@ -74,8 +78,9 @@ impl Hooks for CustomResourceDefinition {
                 group.invalid(errors, "should be a domain with at least one dot");
             }
         }
+        approval(root, group.str(), errors);
         spec.get("scope").one_of(errors, &["Cluster", "Namespaced"]);
-        self::names(names, errors);
+        check_names(names, errors);
         versions(spec.get("versions"), errors);
         if errors.is_empty()
             && let Err(wrong) = schema::crd::kind_of(obj)
@@ -88,12 +93,51 @@ impl Hooks for CustomResourceDefinition {
     }
 }
 
+/// Status that follows from the spec.
+fn prepare(cx: &Context, obj: &mut Value) {
+    // Objects may exist in every version that was ever the stored one.
+    if let Some(version) = stored_version(obj).map(Value::from) {
+        let mut versions = obj.items_at(&["status", "storedVersions"]).to_vec();
+        if !versions.contains(&version) {
+            versions.push(version);
+            obj.set(&["status", "storedVersions"], versions);
+        }
+    }
+    let others = cx.view.list("apiextensions.k8s.io", "customresourcedefinitions", None);
+    names::accept(obj, &others, cx.now);
+}
+
 fn stored_version(obj: &Value) -> Option<&str> {
     let versions = obj.items_at(&["spec", "versions"]);
     versions.iter().find(|v| v.at(&["storage"]).as_bool() == Some(true)).map(|v| v.str_at(&["name"]))
 }
 
-fn names(names: At, errors: &mut FieldErrors) {
+/// Groups of the project itself need its approval. Source: KEP-1111.
+fn approval(root: At, group: &str, errors: &mut FieldErrors) {
+    const KEY: &str = "api-approved.kubernetes.io";
+    let protected = ["k8s.io", "kubernetes.io"];
+    if !protected.iter().any(|domain| group == *domain || group.ends_with(&format!(".{domain}"))) {
+        return;
+    }
+    let metadata = root.get("metadata");
+    let annotations = metadata.get("annotations");
+    let annotation = annotations.entry(KEY);
+    match annotation.str() {
+        "" => annotation.required(
+            errors,
+            "protected groups must have approval annotation \"api-approved.kubernetes.io\", \
+             see https://github.com/kubernetes/enhancements/pull/1111",
+        ),
+        text if text.starts_with("unapproved") || text.contains("://") => {}
+        _ => annotation.invalid(
+            errors,
+            "protected groups must have approval annotation \"api-approved.kubernetes.io\" with either a URL or a \
+             reason starting with \"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111",
+        ),
+    }
+}
+
+fn check_names(names: At, errors: &mut FieldErrors) {
     for field in ["plural", "singular", "kind", "listKind"] {
         let name = names.get(field);
         if name.need(errors) {
@@ -175,24 +219,71 @@ mod tests {
 
     #[test]
     fn defaulting() {
-        defaults(&kind(), crd(), &["spec", "names"], expect![[r#""#]]);
-        assert_eq!(created(&kind(), crd()).at(&["status", "storedVersions"]), &value!(["v1"]));
+        defaults(
+            &kind(),
+            crd(),
+            &["spec", "names"],
+            expect![[r#"{"kind":"Lamp","listKind":"LampList","plural":"lamps","singular":"lamp"}"#]],
+        );
+        let made = created(&kind(), crd());
+        assert_eq!(made.at(&["status", "storedVersions"]), &value!(["v1"]));
+        let defined = kind().hooks.defines(&made).expect("established");
+        assert_eq!((defined.qualified().as_str(), defined.kind.as_str()), ("lamps.example.com", "Lamp"));
+        assert!(kind().hooks.defines(&crd()).is_none());
     }
 
     #[test]
     fn validation() {
         create(&kind(), crd(), expect![""]);
-        create(&kind(), with(&["metadata", "name"], "lamps"), expect![[r#""#]]);
-        create(&kind(), with(&["spec", "group"], "local"), expect![[r#""#]]);
-        create(&kind(), with(&["spec", "names", "listKind"], "Lamp"), expect![[r#""#]]);
-        create(&kind(), with(&["spec", "versions"], value!([{"name": "v1"}, {"name": "V"}])), expect![[r#""#]]);
+        create(
+            &kind(),
+            with(&["metadata", "name"], "lamps"),
+            expect![[r#"metadata.name: Invalid value: "lamps": must be spec.names.plural+"."+spec.group"#]],
+        );
+        create(
+            &kind(),
+            with(&["spec", "group"], "local"),
+            expect![[r#"
+            metadata.name: Invalid value: "lamps.example.com": must be spec.names.plural+"."+spec.group
+            spec.group: Invalid value: "local": should be a domain with at least one dot"#]],
+        );
+        let mut own = with(&["spec", "group"], "lamps.k8s.io");
+        own.set(&["metadata", "name"], "lamps.lamps.k8s.io");
+        create(
+            &kind(),
+            own,
+            expect![[
+                r#"metadata.annotations[api-approved.kubernetes.io]: Required value: protected groups must have approval annotation "api-approved.kubernetes.io", see https://github.com/kubernetes/enhancements/pull/1111"#
+            ]],
+        );
+        create(
+            &kind(),
+            with(&["spec", "names", "listKind"], "Lamp"),
+            expect![[r#"spec.names.listKind: Invalid value: "Lamp": kind and listKind may not be the same"#]],
+        );
+        create(
+            &kind(),
+            with(&["spec", "versions"], value!([{"name": "v1"}, {"name": "V"}])),
+            expect![[r#"
+            spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required
+            spec.versions[1].name: Invalid value: "V": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
+            spec.versions[1].schema.openAPIV3Schema: Required value: schemas are required
+            spec.versions: Invalid value: [{"name":"v1","served":false,"storage":false},{"name":"V","served":false,"storage":false}]: must have exactly one version marked as storage version"#]],
+        );
     }
 
     #[test]
     fn what_stays() {
         let mut old = crd();
         old.set(&["status", "storedVersions"], value!(["v0", "v1"]));
-        update(&kind(), old.clone(), with(&["spec", "scope"], "Cluster"), expect![[r#""#]]);
+        update(
+            &kind(),
+            old.clone(),
+            with(&["spec", "scope"], "Cluster"),
+            expect![[r#"
+                spec.scope: Invalid value: "Cluster": field is immutable
+                status.storedVersions[0]: Invalid value: "v0": missing from spec.versions; v0 was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in v0 and removes v0 from status.storedVersions"#]],
+        );
         let after = updated(&kind(), &old, crd());
         assert_eq!(after.at(&["status", "storedVersions"]), &value!(["v1"]));
     }

@@ -294,7 +294,16 @@ mod tests {
         obj.set(&["spec", "request"], "QQ==");
         obj.set(&["spec", "signerName"], "x");
         obj.set(&["spec", "expirationSeconds"], 5);
-        create(&kind(), obj, expect![[r#""#]]);
+        create(
+            &kind(),
+            obj,
+            expect![[r#"
+            spec.request: Invalid value: "QQ==": PEM block type must be CERTIFICATE REQUEST
+            spec.usages[2]: Unsupported value: "fun": supported values: "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign", "data encipherment", "decipher only", "digital signature", "email protection", "encipher only", "ipsec end system", "ipsec tunnel", "ipsec user", "key agreement", "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing", "timestamping"
+            spec.usages[1]: Duplicate value: "client auth"
+            spec.signerName: Invalid value: "x": must be a fully qualified domain and path of the form 'example.com/signer-name'
+            spec.expirationSeconds: Invalid value: 5: may not specify a duration less than 600 seconds (10 minutes)"#]],
+        );
     }
 
     #[test]
@@ -302,16 +311,36 @@ mod tests {
         let approved = value!([{"type": "Approved", "status": "True"}]);
         let new = with(&["status", "conditions"], approved);
         update_of(&kind(), Some("approval"), csr(), new.clone(), expect![""]);
-        update_of(&kind(), Some("status"), csr(), new.clone(), expect![[r#""#]]);
+        update_of(
+            &kind(),
+            Some("status"),
+            csr(),
+            new.clone(),
+            expect![[r#"status.conditions: Forbidden: updates may not add a condition of type "Approved""#]],
+        );
         let both = value!([{"type": "Approved", "status": "True"}, {"type": "Denied", "status": "False"}]);
-        update_of(&kind(), Some("approval"), new.clone(), with(&["status", "conditions"], both), expect![[r#""#]]);
-        update_of(&kind(), Some("approval"), new, csr(), expect![[r#""#]]);
+        update_of(
+            &kind(),
+            Some("approval"),
+            new.clone(),
+            with(&["status", "conditions"], both),
+            expect![[r#"
+            status.conditions[1].status: Unsupported value: "False": supported values: "True"
+            status.conditions: Invalid value: "Denied": Approved and Denied conditions are mutually exclusive"#]],
+        );
+        update_of(
+            &kind(),
+            Some("approval"),
+            new,
+            csr(),
+            expect![[r#"status.conditions: Forbidden: updates may not remove a condition of type "Approved""#]],
+        );
     }
 
     #[test]
     fn columns() {
         let mut obj = with(&["status"], value!({"conditions": [{"type": "Approved"}], "certificate": "QQ=="}));
         obj.set(&["spec", "expirationSeconds"], 3600);
-        cells(&kind(), obj, expect![[r#""#]]);
+        cells(&kind(), obj, expect!["obj | 5m | example.com/own | mallory | 60m | Approved,Issued"]);
     }
 }

@@ -2,8 +2,8 @@
 //! `/finalize`.
 
 use crate::{at::At, declare::declare};
-use base::FieldErrors;
-use schema::{Column, ColumnType, Context, Hooks, Kind, NameRule, Verb};
+use base::{FieldErrors, Result};
+use schema::{Column, ColumnType, Context, Hooks, Kind, NameRule, Pool, Verb};
 use value::{Value, value};
 
 const KUBERNETES: &str = "kubernetes";
@@ -39,7 +39,6 @@ impl Hooks for Namespace {
             finalizers.push(KUBERNETES.into());
         }
         obj.set(&["spec", "finalizers"], finalizers);
-        label(obj);
     }
     fn prepare_update(&self, cx: &Context, obj: &mut Value, old: &Value) {
         if cx.subresource.is_none() {
@@ -49,6 +48,11 @@ impl Hooks for Namespace {
             }
         }
         label(obj);
+    }
+    /// Only now is a generated name known.
+    fn allocate(&self, _cx: &Context, obj: &mut Value, _old: Option<&Value>, _pool: &dyn Pool) -> Result<()> {
+        label(obj);
+        Ok(())
     }
     fn validate(&self, cx: &Context, obj: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
         let root = At::root(obj);
@@ -104,14 +108,14 @@ mod tests {
     use expect_test::expect;
 
     #[test]
-    fn creation_sets_finalizer_phase_and_label() {
+    fn creation_sets_finalizer_and_phase() {
         let obj =
             created(&kind(), value!({"spec": {"finalizers": ["example.com/x"]}, "status": {"phase": "Terminating"}}));
         assert_eq!(obj.at(&["spec", "finalizers"]), &value!(["example.com/x", "kubernetes"]));
         assert_eq!(obj.str_at(&["status", "phase"]), "Active");
-        assert_eq!(obj.str_at(&["metadata", "labels", NAME_LABEL]), "obj");
         let after = updated(&kind(), &obj, value!({"spec": {"finalizers": []}}));
         assert_eq!(after.at(&["spec"]), obj.at(&["spec"]));
+        assert_eq!(after.str_at(&["metadata", "labels", NAME_LABEL]), "obj");
         assert!(!kind().hooks.may_be_removed(&after));
     }
 

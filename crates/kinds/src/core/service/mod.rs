@@ -67,8 +67,8 @@ impl Hooks for Service {
     fn prepare_update(&self, cx: &Context, obj: &mut Value, old: &Value) {
         if cx.subresource.is_none() {
             addresses::release(obj, old);
-            addresses::mirror(obj, Some(old));
             addresses::keep(obj, old);
+            addresses::mirror(obj, Some(old));
         }
     }
 

@@ -261,7 +261,7 @@ fn traffic(spec: At, errors: &mut FieldErrors) {
         health.invalid_int(errors, detail);
     }
     let internal = spec.get("internalTrafficPolicy");
-    if spec.get("type").str() != "ExternalName" && internal.is_empty() {
+    if ["ClusterIP", "NodePort", "LoadBalancer"].contains(&spec.get("type").str()) && internal.is_empty() {
         internal.required(errors, "");
     }
     internal.one_of_if_set(errors, &["Cluster", "Local"]);
