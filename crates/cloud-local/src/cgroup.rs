@@ -1,6 +1,7 @@
 //! A machine's cgroups: the path `ferry/<cluster>/<machine>` in every hierarchy of the host, v1 and v2.
 //!
-//! The cgroup namespace is not pinned: one that is made by a process in the machine's cgroups is as good as any other.
+//! The machine's own cgroup holds no process: the agent sits in the child `agent`, because on v2 a cgroup that passes controllers
+//! on to its children must be empty itself.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -14,6 +15,8 @@ use crate::error::{Error, Result, io_at};
 use crate::mounts::{self, Mount};
 
 const FERRY: &str = "ferry";
+/// Beside the pods' cgroups.
+pub(crate) const AGENT: &str = "agent";
 
 /// The hierarchies that are mounted here.
 pub(crate) fn hierarchies() -> Result<Vec<Mount>> {
@@ -83,6 +86,12 @@ pub(crate) fn join(path: &Path) -> Result<()> {
         let procs = make(&mount, path)?.join("cgroup.procs");
         fs::write(&procs, "0").map_err(io_at(&procs))?;
     }
+    Ok(())
+}
+
+/// Lets the children of the path use every controller that the path has.
+pub(crate) fn pass_on(path: &Path) -> Result<()> {
+    hierarchies()?.iter().for_each(|mount| pass_controllers_on(&mount.target.join(path)));
     Ok(())
 }
 

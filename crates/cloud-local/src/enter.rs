@@ -7,16 +7,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use netlink::{Cidr, Namespace, netns};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::cgroup::AGENT;
 use crate::error::{Error, Result, io_at, kernel};
 use crate::mounts::Mount;
-use crate::{cgroup, machine};
+use crate::{Machine, cgroup, machine};
 
 const CGROUPS: &str = "/sys/fs/cgroup";
-/// Beside the pods' cgroups: on v2 a cgroup that passes controllers on holds no process itself.
-const AGENT: &str = "agent";
 
 /// Where the process is now.
 #[derive(Debug)]
@@ -54,8 +53,7 @@ pub fn enter(directory: &Path) -> Result<Entered> {
     ];
     let path = cgroup::machine_path(&kept.cluster, &machine.name);
     let hierarchies = cgroup::hierarchies()?;
-    cgroup::join(&path)?;
-    netns::isolate_cgroups().map_err(kernel(&object))?;
+    enter_cgroups(&machine, &path)?;
     let roots = hierarchies.iter().map(|h| inode(&h.target.join(&path))).collect::<Result<Vec<_>>>()?;
     let mut opened = Vec::new();
     for (kind, namespace) in pins {
@@ -67,9 +65,26 @@ pub fn enter(directory: &Path) -> Result<Entered> {
     }
     std::env::set_current_dir("/").map_err(io_at(Path::new("/")))?;
     show_cgroups(&hierarchies, &roots)?;
-    cgroup::join(Path::new(AGENT))?;
     let storage = machine.storage();
     Ok(Entered { name: machine.name, address: machine.address, gateway: machine.gateway, storage, host_network })
+}
+
+/// Moves the process into the machine's cgroup `agent`, and into its cgroup namespace. The first process makes that: it has to be in
+/// the machine's own cgroup for a moment, which on v2 is possible only until controllers are passed on from there. So the namespace
+/// is pinned like the others, after everything else.
+fn enter_cgroups(machine: &Machine, path: &Path) -> Result<()> {
+    let pin = machine.pin("cgroup");
+    if !machine::is_nsfs(&pin) {
+        cgroup::join(path)?;
+        netns::isolate_cgroups().map_err(kernel(format!("machine {}", machine.name)))?;
+        fs::File::create(&pin).map_err(io_at(&pin))?;
+        mount_bind("/proc/self/ns/cgroup", &pin).map_err(io_at(&pin))?;
+        return cgroup::join(&path.join(AGENT)).and_then(|()| cgroup::pass_on(path));
+    }
+    cgroup::join(&path.join(AGENT))?;
+    cgroup::pass_on(path)?;
+    let file = fs::File::open(&pin).map_err(io_at(&pin))?;
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::ControlGroup)).map_err(io_at(&pin))
 }
 
 /// Mounts the machine's cgroups in place of the host's, unless they are there: pods that run since an earlier agent use them.

@@ -1,4 +1,4 @@
-//! Machines as isolated hosts on this machine. A machine is a network, a mount and a UTS namespace pinned by bind mounts, a
+//! Machines as isolated hosts on this machine. A machine is a network, a mount, a UTS and a cgroup namespace pinned by bind mounts, a
 //! cgroup subtree, a directory of real storage, and an address on the cluster's bridge. It has no process of its own and no pid
 //! namespace (whose init would take every pod with it): what runs in it enters it, and what it pinned outlives whoever made it.
 //!

@@ -15,9 +15,9 @@ use rustix::mount::{MountPropagationFlags, mount_bind, mount_bind_recursive, mou
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, io_at, kernel};
-use crate::{Machines, bridge_name, down, mounts, network};
+use crate::{Machines, bridge_name, cgroup, down, mounts, network};
 
-/// Namespaces of a machine that are pinned; the cgroup namespace is not.
+/// Namespaces that a machine has from the start; the cgroup namespace comes with its first process.
 const PINNED: [&str; 3] = ["net", "uts", "mnt"];
 const MACHINE_FILE: &str = "machine.json";
 
@@ -99,7 +99,15 @@ impl Machine {
             .map_err(io_at(command))
     }
 
-    /// The pin of a namespace: `net`, `uts` or `mnt`.
+    /// The processes that have entered the machine and started no cgroup of their own: agents, also those of an earlier run.
+    pub fn agents(&self) -> Result<Vec<u32>> {
+        let Some((_, kept)) = read(&self.directory)? else { return Ok(Vec::new()) };
+        let path = cgroup::machine_path(&kept.cluster, &self.name).join(cgroup::AGENT);
+        let first = cgroup::hierarchies()?.into_iter().next();
+        Ok(first.map(|mount| cgroup::processes(&mount.target.join(path))).unwrap_or_default())
+    }
+
+    /// The pin of a namespace: `net`, `uts`, `mnt` or `cgroup`.
     pub fn pin(&self, kind: &str) -> PathBuf {
         self.directory.join("ns").join(kind)
     }
@@ -267,7 +275,7 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(io_at(path))
 }
 
-fn is_nsfs(path: &Path) -> bool {
+pub(crate) fn is_nsfs(path: &Path) -> bool {
     const NSFS: u64 = 0x6e73_6673;
     rustix::fs::statfs(path).is_ok_and(|found| found.f_type as u64 == NSFS)
 }

@@ -147,6 +147,16 @@ fn machines_are_hosts_of_their_own_on_one_network() {
                          head -1)/agent/cgroup.procs | grep -c .",
     );
     assert_ne!(shown, "0", "and they are what is mounted");
+    let delegated = |file: &str| {
+        say(
+            &a,
+            &format!(
+                "cat $(sed -n 's/.* \\(\\/sys\\/fs\\/cgroup[^ ]*\\) .* - cgroup2.*/\\1/p' \
+                                                  /proc/self/mountinfo)/{file}"
+            ),
+        )
+    };
+    assert_eq!(delegated("cgroup.subtree_control"), delegated("cgroup.controllers"), "v2 controllers are passed on");
     let pid = say(&a, "echo $$");
     assert!(pid.parse::<u32>().expect("a pid") > 1, "the host's pid namespace");
 }
@@ -176,9 +186,10 @@ fn mounts_stay_inside_and_storage_outside() {
 fn machines_outlive_their_maker_and_keep_running() {
     let host = Host::new("outlive");
     let made = host.open().create("a", &Spec::default()).expect("create");
-    let (mut child, _) = stay(&made);
+    let (mut child, pid) = stay(&made);
     let machines = host.open();
     let found = machines.get("a").expect("get").expect("exists");
+    assert_eq!(found.agents().expect("agents"), [pid]);
     assert_eq!(found, made);
     assert!(found.is_up());
     let namespace = fs::read_link(format!("/proc/{}/ns/net", child.id())).expect("still running");
