@@ -46,7 +46,8 @@ impl Catalog {
     pub fn resolve(&self, group: &str, version: &str, plural: &str) -> Option<Lookup> {
         let own = || self.get(group, plural).and_then(|kind| Some((kind, kind.version(version)?)));
         // A view of a legacy kind: events.k8s.io/v1.
-        let legacy = || self.get("", plural).and_then(|kind| Some((kind, kind.version(&format!("{group}/{version}"))?)));
+        let legacy =
+            || self.get("", plural).and_then(|kind| Some((kind, kind.version(&format!("{group}/{version}"))?)));
         let (kind, version) = own().or_else(legacy).filter(|(kind, version)| kind.versions[*version].served)?;
         Some(Lookup { kind: kind.clone(), version })
     }
@@ -67,6 +68,7 @@ impl Catalog {
     }
     /// Every served version of every kind, by index.
     pub fn served(&self) -> impl Iterator<Item = (&Arc<Kind>, usize)> {
-        self.iter().flat_map(|kind| (0..kind.versions.len()).map(move |v| (kind, v)).filter(|(k, v)| k.versions[*v].served))
+        self.iter()
+            .flat_map(|kind| (0..kind.versions.len()).map(move |v| (kind, v)).filter(|(k, v)| k.versions[*v].served))
     }
 }

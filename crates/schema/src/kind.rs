@@ -77,6 +77,22 @@ pub enum Verb {
     Watch,
 }
 
+impl Verb {
+    /// As discovery and RBAC write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verb::Create => "create",
+            Verb::Delete => "delete",
+            Verb::DeleteCollection => "deletecollection",
+            Verb::Get => "get",
+            Verb::List => "list",
+            Verb::Patch => "patch",
+            Verb::Update => "update",
+            Verb::Watch => "watch",
+        }
+    }
+}
+
 /// `pods/status`, `deployments/scale`, `serviceaccounts/token` …
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subresource {

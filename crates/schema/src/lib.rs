@@ -16,6 +16,8 @@ mod kind;
 pub mod openapi;
 mod priority;
 mod structural;
+#[cfg(test)]
+mod testing;
 mod validate;
 
 pub use catalog::{Catalog, Lookup};

@@ -1,0 +1,174 @@
+//! OpenAPI documents made from the catalog: version 3 by group and version, and version 2 as one document.
+//!
+//! They hold what clients act on: paths with action and kind, query parameters (kubectl looks for `fieldValidation`
+//! there), and schemas with list types, merge keys and patch strategies. Built-in types carry no prose; custom resources
+//! keep theirs, because it is part of their definition.
+
+mod paths;
+mod schemas;
+
+use crate::{
+    Catalog,
+    discovery::{group_version, groups, served, versions_of},
+};
+use base::ids::hex;
+use sha2::{Digest, Sha256};
+use value::{Value, value};
+
+/// Which document is made; the two differ in where things stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    V2,
+    V3,
+}
+
+/// `/openapi/v3`: the documents there are, with URLs that change with their content.
+pub fn index(catalog: &Catalog) -> Value {
+    let mut paths = Value::object();
+    for group in groups(catalog) {
+        for version in versions_of(catalog, &group) {
+            let path = format!("{}/{}", if group.is_empty() { "api" } else { "apis" }, group_version(&group, &version));
+            let url = format!("/openapi/v3/{path}?hash={}", fingerprint(catalog, &group, &version));
+            paths.set(&[&path, "serverRelativeURL"], url);
+        }
+    }
+    let mut index = Value::object();
+    index.set(&["paths"], paths);
+    index
+}
+
+/// `/openapi/v3/api/v1`, `/openapi/v3/apis/<group>/<version>`; `None` where nothing is served.
+pub fn document(catalog: &Catalog, group: &str, version: &str) -> Option<Value> {
+    let kinds = served(catalog, group, version);
+    if kinds.is_empty() {
+        return None;
+    }
+    let mut schemas = schemas::Schemas::new(Dialect::V3);
+    let mut paths = Value::object();
+    for (kind, index) in kinds {
+        paths::add(&mut paths, &mut schemas, kind, index);
+    }
+    let mut document = value!({
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": "v1.36.2"},
+        "components": {"securitySchemes": {"BearerToken": {
+            "type": "apiKey", "description": "Bearer Token authentication", "name": "authorization", "in": "header"}}},
+    });
+    document.set(&["paths"], paths);
+    document.set(&["components", "schemas"], schemas.finish());
+    Some(document)
+}
+
+/// `/openapi/v2`: everything in one Swagger document.
+pub fn v2(catalog: &Catalog) -> Value {
+    let mut schemas = schemas::Schemas::new(Dialect::V2);
+    let mut paths = Value::object();
+    for (kind, index) in catalog.served() {
+        paths::add(&mut paths, &mut schemas, kind, index);
+    }
+    let mut document = value!({
+        "swagger": "2.0",
+        "info": {"title": "Kubernetes", "version": "v1.36.2"},
+        "securityDefinitions": {"BearerToken": {
+            "type": "apiKey", "description": "Bearer Token authentication", "name": "authorization", "in": "header"}},
+    });
+    document.set(&["paths"], paths);
+    document.set(&["definitions"], schemas.finish());
+    document
+}
+
+/// Changes whenever the document does: built-in kinds change only with the binary, custom ones with their definition.
+fn fingerprint(catalog: &Catalog, group: &str, version: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(env!("CARGO_PKG_VERSION"));
+    for (kind, index) in served(catalog, group, version) {
+        let subresources: Vec<&str> = kind.subresources.iter().map(|s| s.name.as_str()).collect();
+        hash.update(format!("{}{}{:?}{:?}{subresources:?}", kind.plural, kind.kind, kind.scope, kind.verbs));
+        if let Some(source) = &kind.versions[index].schema.parts().0.source {
+            hash.update(source.to_json());
+        }
+    }
+    hex(&hash.finalize()).to_uppercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::catalog;
+
+    #[test]
+    fn the_index_names_each_document() {
+        let index = index(&catalog());
+        let paths: Vec<&str> = index.members_at(&["paths"]).map(|(path, _)| path).collect();
+        assert_eq!(paths, ["api/v1", "apis/apps/v1", "apis/stable.example.com/v1"]);
+        let url = index.str_at(&["paths", "apis/apps/v1", "serverRelativeURL"]);
+        assert!(url.starts_with("/openapi/v3/apis/apps/v1?hash="), "{url}");
+    }
+
+    #[test]
+    fn a_document_holds_what_kubectl_looks_for() {
+        let document = document(&catalog(), "apps", "v1").unwrap();
+        let path = "/apis/apps/v1/namespaces/{namespace}/deployments/{name}";
+        let patch = document.at(&["paths", path, "patch"]);
+        assert_eq!(
+            patch.at(&["x-kubernetes-group-version-kind"]).to_string(),
+            r#"{"group":"apps","kind":"Deployment","version":"v1"}"#
+        );
+        let parameters: Vec<&str> = patch.items_at(&["parameters"]).iter().map(|p| p.str_at(&["name"])).collect();
+        assert!(parameters.contains(&"fieldValidation") && parameters.contains(&"force"), "{parameters:?}");
+        let schemas = document.at(&["components", "schemas"]);
+        let containers = schemas.at(&["io.k8s.api.core.v1.PodSpec", "properties", "containers"]);
+        assert_eq!(containers.str_at(&["x-kubernetes-patch-merge-key"]), "name");
+        assert_eq!(containers.str_at(&["x-kubernetes-list-type"]), "map");
+        assert_eq!(containers.str_at(&["items", "$ref"]), "#/components/schemas/io.k8s.api.core.v1.Container");
+        assert_eq!(
+            schemas.at(&["io.k8s.api.apps.v1.Deployment", "x-kubernetes-group-version-kind"]).to_string(),
+            r#"[{"group":"apps","kind":"Deployment","version":"v1"}]"#
+        );
+        assert!(schemas.get("io.k8s.api.apps.v1.DeploymentList").is_some());
+        assert!(super::document(&catalog(), "none", "v1").is_none());
+    }
+
+    /// Every reference leads somewhere.
+    #[test]
+    fn documents_are_closed() {
+        fn references<'v>(value: &'v Value, out: &mut Vec<&'v str>) {
+            match value {
+                Value::Object(map) => map.iter().for_each(|(key, v)| match v.as_str() {
+                    Some(text) if key == "$ref" => out.push(text),
+                    _ => references(v, out),
+                }),
+                Value::Array(items) => items.iter().for_each(|v| references(v, out)),
+                _ => {}
+            }
+        }
+        let catalog = catalog();
+        let documents = [
+            (v2(&catalog), "#/definitions/", vec!["definitions"]),
+            (document(&catalog, "", "v1").unwrap(), "#/components/schemas/", vec!["components", "schemas"]),
+            (
+                document(&catalog, "stable.example.com", "v1").unwrap(),
+                "#/components/schemas/",
+                vec!["components", "schemas"],
+            ),
+        ];
+        for (document, prefix, at) in documents {
+            let mut found = Vec::new();
+            references(&document, &mut found);
+            assert!(found.len() > 10);
+            for reference in found {
+                let name = reference.strip_prefix(prefix).unwrap_or_else(|| panic!("{reference}"));
+                assert!(document.at(&at).get(name).is_some(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn custom_resources_keep_their_prose() {
+        let document = document(&catalog(), "stable.example.com", "v1").unwrap();
+        let schema = document.at(&["components", "schemas", "com.example.stable.v1.CronTab"]);
+        assert_eq!(schema.str_at(&["description"]), "A timetable.");
+        assert_eq!(schema.str_at(&["properties", "spec", "properties", "cronSpec", "description"]), "When.");
+        assert!(schema.at(&["properties", "metadata"]).to_string().contains("ObjectMeta"));
+    }
+}

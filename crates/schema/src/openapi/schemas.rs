@@ -1,0 +1,253 @@
+//! Schemas of types: from arena nodes for built-in ones, from the definition's own text for custom ones.
+
+use super::Dialect;
+use crate::{Arena, Field, Kind, ListType, Node, NodeId, Patch, Schema, Type, builtin};
+use std::collections::BTreeMap;
+use value::{Str, Value, value};
+
+/// The schemas of one document. Types are added as they are referred to, each once.
+pub(crate) struct Schemas {
+    dialect: Dialect,
+    done: BTreeMap<Str, Value>,
+}
+
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
+
+impl Schemas {
+    pub(crate) fn new(dialect: Dialect) -> Self {
+        Schemas { dialect, done: BTreeMap::new() }
+    }
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+    pub(crate) fn finish(self) -> Value {
+        Value::Object(self.done.into_iter().collect())
+    }
+    /// `{"$ref": …}` to a built-in type by its full name, which is added; anything, where there is no such type.
+    pub(crate) fn builtin(&mut self, name: &str) -> Value {
+        match builtin::schema(name) {
+            Some(schema) => {
+                let (arena, id) = schema.parts();
+                self.node(arena, id)
+            }
+            None => self.scalar(name).map_or_else(Value::object, |schema| {
+                self.done.entry(name.into()).or_insert(schema);
+                self.reference(name)
+            }),
+        }
+    }
+    /// A reference to the schema of a kind in a version.
+    pub(crate) fn kind(&mut self, kind: &Kind, version: usize) -> Value {
+        let version_name = Str::from(kind.group_version(version).1);
+        let schema = kind.versions[version].schema.clone();
+        let name = if kind.custom.is_some() {
+            let name = custom_name(kind, &version_name, &kind.kind);
+            if !self.done.contains_key(name.as_str()) {
+                let body = self.custom(&schema);
+                self.done.insert(name.clone().into(), body);
+            }
+            name
+        } else {
+            let (arena, id) = schema.parts();
+            self.node(arena, id);
+            schema.node().name.to_string()
+        };
+        self.mark(&name, kind, version, &kind.kind);
+        self.reference(&name)
+    }
+    /// A reference to the schema of a kind's list.
+    pub(crate) fn list(&mut self, kind: &Kind, version: usize) -> Value {
+        let (group, version_name) = kind.group_version(version);
+        let (group, version_name) = (Str::from(group), Str::from(version_name));
+        let list_kind = kind.list_kind.clone();
+        let name = match builtin::of(&group, &version_name, &list_kind) {
+            Some(schema) if kind.custom.is_none() => {
+                let (arena, id) = schema.parts();
+                self.node(arena, id);
+                schema.node().name.to_string()
+            }
+            _ => {
+                let (name, item, meta) = (
+                    custom_name(kind, &version_name, &list_kind),
+                    self.kind(kind, version),
+                    self.builtin(&format!("{META}ListMeta")),
+                );
+                let mut body = value!({"type": "object", "required": ["items"], "properties": {
+                    "apiVersion": {"type": "string"}, "kind": {"type": "string"}, "items": {"type": "array"}}});
+                body.set(&["properties", "items", "items"], item);
+                body.set(&["properties", "metadata"], meta);
+                self.done.insert(name.clone().into(), body);
+                name
+            }
+        };
+        self.mark(&name, kind, version, &list_kind);
+        self.reference(&name)
+    }
+
+    fn mark(&mut self, name: &str, kind: &Kind, version: usize, as_kind: &str) {
+        let (group, version) = kind.group_version(version);
+        if let Some(schema) = self.done.get_mut(name) {
+            let gvk = value!([{"group": group, "version": version, "kind": as_kind}]);
+            schema.set(&["x-kubernetes-group-version-kind"], gvk);
+        }
+    }
+
+    fn reference(&self, name: &str) -> Value {
+        let prefix = if self.dialect == Dialect::V3 { "#/components/schemas/" } else { "#/definitions/" };
+        value!({"$ref": format!("{prefix}{name}")})
+    }
+
+    fn node(&mut self, arena: &Arena, id: NodeId) -> Value {
+        let node = &arena[id];
+        if node.name.is_empty() {
+            return self.body(arena, node);
+        }
+        if !self.done.contains_key(&node.name) {
+            // A placeholder first: types refer to themselves.
+            self.done.insert(node.name.clone(), Value::object());
+            let body = match self.scalar(&node.name) {
+                Some(scalar) => scalar,
+                None => self.body(arena, node),
+            };
+            self.done.insert(node.name.clone(), body);
+        }
+        self.reference(&node.name)
+    }
+
+    /// Types whose JSON is not what their fields say.
+    fn scalar(&self, name: &str) -> Option<Value> {
+        let last = name.rsplit('.').next().unwrap_or(name);
+        Some(match (last, self.dialect) {
+            ("Time" | "MicroTime", _) => value!({"type": "string", "format": "date-time"}),
+            ("Quantity", Dialect::V3) => value!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
+            ("Quantity", Dialect::V2) => value!({"type": "string"}),
+            ("IntOrString", Dialect::V3) => {
+                value!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]})
+            }
+            ("IntOrString", Dialect::V2) => value!({"type": "string", "format": "int-or-string"}),
+            ("RawExtension" | "FieldsV1" | "Patch", _) => value!({"type": "object"}),
+            ("JSON", _) => Value::object(),
+            _ => return None,
+        })
+    }
+
+    fn body(&mut self, arena: &Arena, node: &Node) -> Value {
+        let mut out = Value::object();
+        let ty = match node.ty {
+            Type::Object => "object",
+            Type::Array => "array",
+            Type::String => "string",
+            Type::Integer => "integer",
+            Type::Number => "number",
+            Type::Boolean => "boolean",
+            Type::IntOrString | Type::Any => "",
+        };
+        if !ty.is_empty() {
+            out.set(&["type"], ty);
+        }
+        if !node.format.is_empty() {
+            out.set(&["format"], node.format.as_str());
+        }
+        if let Some(items) = node.items {
+            out.set(&["items"], self.node(arena, items));
+            let list_type = match node.list_type {
+                ListType::Atomic => "atomic",
+                ListType::Set => "set",
+                ListType::Map => "map",
+            };
+            out.set(&["x-kubernetes-list-type"], list_type);
+            if !node.list_keys.is_empty() {
+                out.set(&["x-kubernetes-list-map-keys"], node.list_keys.iter().collect::<Value>());
+            }
+        }
+        if let Some(additional) = node.additional {
+            out.set(&["additionalProperties"], self.node(arena, additional));
+        }
+        if node.atomic {
+            out.set(&["x-kubernetes-map-type"], "atomic");
+        }
+        for field in &node.fields {
+            let property = self.property(arena, field);
+            out.set(&["properties", &field.name], property);
+        }
+        let required: Vec<Value> = node.fields.iter().filter(|f| f.required).map(|f| (&f.name).into()).collect();
+        if !required.is_empty() {
+            out.set(&["required"], required);
+        }
+        out
+    }
+
+    fn property(&mut self, arena: &Arena, field: &Field) -> Value {
+        let mut out = self.node(arena, field.node);
+        let strategy = match field.patch {
+            Patch::Replace => "",
+            Patch::Merge => "merge",
+            Patch::RetainKeys => "retainKeys",
+            Patch::MergeRetainKeys => "merge,retainKeys",
+        };
+        let referred = out.get("$ref").is_some();
+        if referred && self.dialect == Dialect::V3 && (field.default.is_some() || !strategy.is_empty()) {
+            // Beside a reference nothing else may stand.
+            out = value!({"allOf": [serde_json_of(&out)]});
+        }
+        if referred && self.dialect == Dialect::V2 {
+            return out;
+        }
+        if let Some(default) = &field.default {
+            out.set(&["default"], default);
+        }
+        if !strategy.is_empty() {
+            out.set(&["x-kubernetes-patch-strategy"], strategy);
+        }
+        if !field.merge_key.is_empty() {
+            out.set(&["x-kubernetes-patch-merge-key"], field.merge_key.as_str());
+        }
+        out
+    }
+
+    /// A custom resource's own schema, with what every resource has.
+    fn custom(&mut self, schema: &Schema) -> Value {
+        let mut out = schema.parts().0.source.clone().unwrap_or_else(|| value!({"type": "object"}));
+        if self.dialect == Dialect::V2 {
+            plain(&mut out);
+        }
+        let meta = self.builtin(&format!("{META}ObjectMeta"));
+        out.set(&["properties", "apiVersion"], value!({"type": "string"}));
+        out.set(&["properties", "kind"], value!({"type": "string"}));
+        out.set(&["properties", "metadata"], meta);
+        out
+    }
+}
+
+fn serde_json_of(value: &Value) -> serde_json::Value {
+    serde_json::Value::from(value)
+}
+
+/// Version 2 knows no `oneOf`, `anyOf`, `not` and `nullable`; clients take what is left.
+fn plain(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            let nullable = map.get("nullable") == Some(&Value::Bool(true));
+            for key in ["oneOf", "anyOf", "allOf", "not", "nullable"] {
+                if matches!(map.get(key), Some(Value::Array(_) | Value::Bool(_)))
+                    || key == "not" && matches!(map.get(key), Some(Value::Object(_)))
+                {
+                    map.remove(key);
+                }
+            }
+            if nullable && map.get("type").is_some_and(|t| t.as_str().is_some()) {
+                map.remove("type");
+            }
+            map.iter_mut().for_each(|(_, v)| plain(v));
+        }
+        Value::Array(items) => items.iter_mut().for_each(plain),
+        _ => {}
+    }
+}
+
+/// `com.example.stable.v1.CronTab`: the group's parts reversed.
+fn custom_name(kind: &Kind, version: &str, as_kind: &str) -> String {
+    let mut parts: Vec<&str> = kind.group.split('.').collect();
+    parts.reverse();
+    format!("{}.{version}.{as_kind}", parts.join("."))
+}
