@@ -200,6 +200,8 @@ mod tests {
         state.forget(Revision(3));
         assert_eq!((state.floor, state.history.len()), (Revision(3), 2));
         assert_eq!(shown(&state, 3), "a=3 b=2");
+        state.forget(Revision(1));
+        assert_eq!(state.floor, Revision(3), "what is forgotten stays forgotten");
         state.forget(Revision(99));
         assert_eq!((state.floor, shown(&state, 5).as_str()), (Revision(5), "a=3 b=5"));
     }

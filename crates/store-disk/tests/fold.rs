@@ -3,8 +3,11 @@
 mod common;
 
 use common::{Dir, small};
-use std::{sync::Arc, time::Duration};
-use store::{Item, Revision, Store, Txn, Write, contract::Recorder};
+use std::{
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
+use store::{Change, Item, Revision, Sink, Store, Txn, Write, contract::Recorder};
 use store_disk::{Disk, Options};
 
 fn put(key: impl Into<Arc<str>>, value: impl Into<store::Bytes>) -> Txn {
@@ -101,6 +104,47 @@ async fn folding_under_load_loses_and_repeats_nothing() {
     assert!(on_disk < 8 * live as u64 + (128 << 10), "{on_disk} bytes on disk for {live}");
     let disk = Disk::open(&dir, options).expect("it opens");
     assert_eq!(all(&disk.keyspace("main")).await, items);
+}
+
+/// A sink that lets publishing go on only when it is told to.
+struct Gate(Mutex<mpsc::Receiver<()>>);
+
+impl Sink for Gate {
+    fn base(&self, _: Revision, _: &mut dyn Iterator<Item = Item>) {}
+    fn changes(&self, _: &[Change]) {
+        // Open for good when the sender is gone.
+        let _ = self.0.lock().expect("no panic").recv();
+    }
+}
+
+#[tokio::test]
+async fn a_fold_waits_for_what_is_durable_but_not_yet_published() {
+    let dir = Dir::new("unpublished");
+    let disk = Disk::open(&dir, small(4096)).expect("it opens");
+    let store = disk.keyspace("main");
+    let (open, gate) = mpsc::channel();
+    store.subscribe(Arc::new(Gate(Mutex::new(gate)))).await.expect("subscribed");
+    // One segment each: the first is held at the gate, so the others are on disk and not in the index.
+    let mut commits = Vec::new();
+    for i in 1..=3 {
+        commits.push(store.commit(put(format!("/{i}"), vec![i; 3000])));
+        while disk.stats().log_bytes < u64::from(i) * 3000 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    assert_eq!(disk.stats().segments, 3);
+    let fold = disk.fold();
+    // Gives a fold that does not wait its chance to go wrong; one that waits does not mind.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    drop(open);
+    for commit in commits {
+        commit.await.expect("written");
+    }
+    fold.await.expect("it folds");
+    assert_eq!(all(&store).await.len(), 3);
+    drop(disk);
+    let disk = Disk::open(&dir, small(4096)).expect("it opens");
+    assert_eq!(all(&disk.keyspace("main")).await.len(), 3);
 }
 
 #[tokio::test]
