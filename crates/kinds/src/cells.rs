@@ -65,9 +65,10 @@ pub fn workload() -> [Column; 3] {
     ]
 }
 
-/// `Created At`, which kinds without a printer of their own show.
+/// `Created At`, which kinds without a printer of their own show: the time itself, not an age.
 pub fn created_at() -> Column {
-    Column::path("Created At", ColumnType::Date, "metadata.creationTimestamp")
+    let time = Column::text("Created At", |obj, _| obj.str_at(&["metadata", "creationTimestamp"]).into());
+    Column { kind: ColumnType::Date, ..time }
 }
 
 /// The first three of many, and how many more there are: `a,b,c + 2 more...`.

@@ -33,10 +33,13 @@ fn columns() -> Vec<Column> {
     name.format = "".into();
     vec![
         Column::text("Last Seen", |event, now| last_seen(event, now).into()),
-        Column::path("Type", ColumnType::String, "type"),
-        Column::path("Reason", ColumnType::String, "reason"),
+        Column::text("Type", |event, _| event.str_at(&["type"]).into()),
+        Column::text("Reason", |event, _| event.str_at(&["reason"]).into()),
         Column::text("Object", |event, _| object(event).into()),
-        Column::path("Subobject", ColumnType::String, "involvedObject.fieldPath").wide(),
+        Column::text("Subobject", |event, _| {
+            either(event, &["involvedObject", "fieldPath"], &["regarding", "fieldPath"]).into()
+        })
+        .wide(),
         Column::text("Source", |event, _| source(event).into()).wide(),
         Column::text("Message", |event, _| either(event, &["message"], &["note"]).trim().into()),
         Column::text("First Seen", |event, now| first_seen(event, now).into()).wide(),
@@ -173,7 +176,7 @@ mod tests {
 
     #[test]
     fn columns() {
-        cells(&kind(), event(), expect!["60s | Normal | Pulled | pod/web | ok || null | kubelet, n1 | 10m | 3 | e"]);
+        cells(&kind(), event(), expect!["60s | Normal | Pulled | pod/web | ok ||  | kubelet, n1 | 10m | 3 | e"]);
     }
 
     #[test]

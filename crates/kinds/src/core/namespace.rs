@@ -3,7 +3,7 @@
 
 use crate::{at::At, declare::declare};
 use base::{FieldErrors, Result};
-use schema::{Column, ColumnType, Context, Hooks, Kind, NameRule, Pool, Verb};
+use schema::{Column, Context, Hooks, Kind, NameRule, Pool, Verb};
 use value::{Value, value};
 
 const KUBERNETES: &str = "kubernetes";
@@ -25,7 +25,7 @@ pub fn kind() -> Kind {
 }
 
 fn columns() -> Vec<Column> {
-    vec![Column::object_name(), Column::path("Status", ColumnType::String, "status.phase"), Column::age()]
+    vec![Column::object_name(), Column::text("Status", |ns, _| ns.str_at(&["status", "phase"]).into()), Column::age()]
 }
 
 #[derive(Debug)]

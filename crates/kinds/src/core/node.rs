@@ -2,7 +2,7 @@
 
 use crate::{at::At, cells::condition, declare::declare, rules::same, template};
 use base::FieldErrors;
-use schema::{Column, ColumnType, Context, Hooks, Kind, Verb};
+use schema::{Column, Context, Hooks, Kind, Verb};
 use std::collections::BTreeSet;
 use value::Value;
 
@@ -25,7 +25,7 @@ fn columns() -> Vec<Column> {
         Column::text("Status", |node, _| status(node).into()),
         Column::text("Roles", |node, _| roles(node).into()),
         Column::age(),
-        Column::path("Version", ColumnType::String, "status.nodeInfo.kubeletVersion"),
+        Column::text("Version", |node, _| node.str_at(&["status", "nodeInfo", "kubeletVersion"]).into()),
         Column::text("Internal-IP", |node, _| address(node, "InternalIP").into()).wide(),
         Column::text("External-IP", |node, _| address(node, "ExternalIP").into()).wide(),
         Column::text("OS-Image", |node, _| info(node, "osImage").into()).wide(),

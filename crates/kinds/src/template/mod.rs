@@ -15,5 +15,6 @@ mod spec;
 mod volumes;
 
 pub use defaults::{default_resources, fill as defaults, pod_template as default_template};
+pub use resources::default_pod as default_pod_resources;
 pub use scheduling::{taints, tolerations};
 pub use spec::{In, template as validate_template, validate};

@@ -1,6 +1,6 @@
 //! The pod spec as a whole, in the order of upstream's `ValidatePodSpec`.
 
-use super::{containers, scheduling, security, volumes};
+use super::{containers, resources, scheduling, security, volumes};
 use crate::{at::At, rules::quantity};
 use base::FieldErrors;
 
@@ -35,6 +35,7 @@ pub fn validate(spec: At, place: In, errors: &mut FieldErrors) {
     grace.need(errors);
     let volumes = volumes::validate(spec.get("volumes"), errors);
     containers::validate(spec, &volumes, errors);
+    resources::pod(spec, errors);
     host_network(spec, place, errors);
     spec.get("restartPolicy").one_of(errors, &RESTART);
     spec.get("dnsPolicy").one_of(errors, &DNS);

@@ -54,6 +54,7 @@ impl Hooks for Pod {
         let spec = obj.at_mut(&["spec"]);
         template::defaults(spec);
         template::default_resources(spec);
+        template::default_pod_resources(spec);
         spec.set_default(&["enableServiceLinks"], true);
         if spec.at(&["hostNetwork"]).as_bool() == Some(true) {
             host_ports(spec);

@@ -293,6 +293,24 @@ fn resources() {
 }
 
 #[test]
+fn resources_of_the_pod_itself() {
+    let mut obj = container("resources", value!({"requests": {"cpu": "1"}, "limits": {"cpu": "3"}}));
+    obj.set(
+        &["spec", "initContainers"],
+        value!([
+        {"name": "s", "image": "x", "restartPolicy": "Always", "resources": {"requests": {"cpu": "500m"}}},
+        {"name": "i", "image": "x", "resources": {"requests": {"cpu": "1500m"}}}]),
+    );
+    obj.set(&["spec", "resources"], value!({"limits": {"cpu": "4", "memory": "1Gi"}}));
+    defaults(&kind(), obj.clone(), &["spec", "resources"], expect![[r#"{"limits":{"cpu":"4","memory":"1Gi"},"requests":{"cpu":"2","memory":"1Gi"}}"#]]);
+    obj.set(&["spec", "resources"], value!({"limits": {"cpu": "2", "disk": "1"}, "requests": {"cpu": "1"}}));
+    create(&kind(), obj, expect![[r#"
+        spec.resources.limits[disk]: Invalid value: "disk": must be a standard resource type or fully qualified
+        spec.resources.requests[cpu]: Invalid value: "1": must be greater than or equal to aggregate container requests of 2
+        spec.resources.containers[0][cpu].limits: Invalid value: "3": must be less than or equal to pod limits of 2"#]]);
+}
+
+#[test]
 fn scheduling() {
     let tolerations = value!([{"operator": "Equal"}, {"key": "a", "operator": "Exists", "value": "x"},
         {"key": "a", "effect": "Never", "tolerationSeconds": 1}, {"key": "a", "operator": "Is"}]);

@@ -20,10 +20,11 @@ pub fn service(obj: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
         cluster_ips_change(spec, old.at(&["spec"]), errors);
         class_change(spec, old.at(&["spec"]), errors);
         let health = "healthCheckNodePort";
-        if needs_health_port(old.at(&["spec"])) && needs_health_port(spec.value) {
-            if spec.get(health).int() != old.at(&["spec", health]).as_i64().unwrap_or(0) {
-                spec.get(health).forbidden(errors, IMMUTABLE);
-            }
+        if needs_health_port(old.at(&["spec"]))
+            && needs_health_port(spec.value)
+            && spec.get(health).int() != old.at(&["spec", health]).as_i64().unwrap_or(0)
+        {
+            spec.get(health).forbidden(errors, IMMUTABLE);
         }
     }
     let headless = is_headless(spec.value);
