@@ -1,0 +1,356 @@
+//! Nodes that fall silent: conditions become Unknown, taints follow conditions, pods are evicted when their tolerations
+//! end. Source: `pkg/controller/nodelifecycle`, `pkg/controller/tainteviction`.
+
+use base::{
+    clock::Clock,
+    time::{self, SignedDuration, Timestamp},
+};
+use client::{Client, DeleteOptions, Patch, kinds};
+use control::{Cache, Caches, Outcome, Queue, Reconciler, Recorder, Reference, Selection};
+use std::{sync::Arc, time::Duration};
+use value::{Object, ObjectKey, Value, value};
+
+/// `--node-monitor-grace-period`
+const GRACE: SignedDuration = SignedDuration::from_secs(50);
+
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+
+/// Conditions that turn into NoSchedule taints: (type, status, taint).
+const TAINTS: [(&str, &str, &str); 7] = [
+    ("Ready", "False", NOT_READY),
+    ("Ready", "Unknown", UNREACHABLE),
+    ("MemoryPressure", "True", "node.kubernetes.io/memory-pressure"),
+    ("DiskPressure", "True", "node.kubernetes.io/disk-pressure"),
+    ("PIDPressure", "True", "node.kubernetes.io/pid-pressure"),
+    ("NetworkUnavailable", "True", "node.kubernetes.io/network-unavailable"),
+    ("unschedulable", "True", "node.kubernetes.io/unschedulable"),
+];
+
+struct Nodes {
+    client: Client,
+    nodes: Cache,
+    leases: Cache,
+    recorder: Recorder,
+}
+
+struct Evictions {
+    client: Client,
+    nodes: Cache,
+    pods: Cache,
+    recorder: Recorder,
+}
+
+/// Runs both controllers until their caches end.
+pub async fn run(caches: Caches, recorder: Recorder, clock: Arc<dyn Clock>) {
+    let (queue, evictions): (Queue<ObjectKey>, Queue<ObjectKey>) = (Queue::default(), Queue::default());
+    let (nodes, pods) = (caches.kind(&kinds::NODES), caches.kind(&kinds::PODS));
+    let leases = caches.select(&kinds::LEASES, Selection::namespace("kube-node-lease"));
+    pods.index(control::index::NODE, control::index::node_name);
+    nodes.subscribe_keys(&queue);
+    // A lease that is renewed moves the next look; nothing else has to happen.
+    leases.subscribe(&queue, |event| event.old.is_none().then(|| ObjectKey::cluster(event.key.name.clone())));
+    let (by_node, to) = (pods.clone(), evictions.clone());
+    nodes.on_event(move |event| {
+        let taints = |o: Option<&Arc<Object>>| o.map(|o| o.value().at(&["spec", "taints"]).clone()).unwrap_or_default();
+        if taints(event.old) != taints(event.new) {
+            for pod in by_node.by_index(control::index::NODE, &event.key.name) {
+                to.add(pod.key.clone());
+            }
+        }
+    });
+    pods.subscribe_keys(&evictions);
+    for cache in [&nodes, &pods, &leases] {
+        cache.wait_synced().await;
+    }
+    let client = caches.client().clone();
+    let evict = Evictions { client: client.clone(), nodes: nodes.clone(), pods, recorder: recorder.clone() };
+    let nodes = Nodes { client, nodes, leases, recorder };
+    let (a, b) =
+        (control::run(Arc::new(nodes), queue, 2, clock.clone()), control::run(Arc::new(evict), evictions, 2, clock));
+    tokio::join!(a, b);
+}
+
+/// What a node needs.
+#[derive(Debug, Default, PartialEq)]
+struct NodePlan {
+    /// Conditions to set.
+    conditions: Option<Vec<Value>>,
+    /// The whole list of taints as it should be.
+    taints: Option<Vec<Value>>,
+    /// It became unready just now: its pods are no endpoints any more.
+    fell_silent: bool,
+    look_again: Option<Duration>,
+}
+
+/// Decides about one node; `renewed` is the last renewal of its lease.
+fn plan_node(node: &Value, renewed: Option<Timestamp>, now: Timestamp) -> NodePlan {
+    let mut plan = NodePlan::default();
+    let conditions = node.items_at(&["status", "conditions"]);
+    let ready = conditions.iter().find(|c| c.str_at(&["type"]) == "Ready");
+    let created = time::parse(node.str_at(&["metadata", "creationTimestamp"]));
+    let beat = ready.and_then(|c| time::parse(c.str_at(&["lastHeartbeatTime"])));
+    let last = [renewed, beat, created].into_iter().flatten().max().unwrap_or(now);
+    let silent_for = now.duration_since(last);
+    let mut effective = conditions.to_vec();
+    if silent_for >= GRACE {
+        if ready.is_none_or(|c| c.str_at(&["status"]) != "Unknown") {
+            effective = unknown(conditions, now);
+            plan.conditions = Some(effective.clone());
+            plan.fell_silent = true;
+        }
+    } else {
+        plan.look_again = Duration::try_from(GRACE - silent_for).ok();
+    }
+    let present = node.items_at(&["spec", "taints"]);
+    let unschedulable = node.at(&["spec", "unschedulable"]).as_bool() == Some(true);
+    let wanted = taints(present, &effective, unschedulable, now);
+    plan.taints = (wanted != present).then_some(wanted);
+    plan
+}
+
+/// The four conditions that a kubelet posts, as nobody knows them.
+fn unknown(conditions: &[Value], now: Timestamp) -> Vec<Value> {
+    let now = time::seconds(now);
+    let of = |kind: &str| {
+        let old = conditions.iter().find(|c| c.str_at(&["type"]) == kind);
+        let mut fresh = old.cloned().unwrap_or_else(|| value!({"type": kind}));
+        let (reason, message) = match old {
+            Some(_) => ("NodeStatusUnknown", "Kubelet stopped posting node status."),
+            None => ("NodeStatusNeverUpdated", "Kubelet never posted node status."),
+        };
+        fresh.set(&["status"], "Unknown");
+        fresh.set(&["reason"], reason);
+        fresh.set(&["message"], message);
+        fresh.set(&["lastTransitionTime"], now.as_str());
+        fresh
+    };
+    ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"].into_iter().map(of).collect()
+}
+
+/// The taints that conditions ask for, beside those that others set.
+fn taints(present: &[Value], conditions: &[Value], unschedulable: bool, now: Timestamp) -> Vec<Value> {
+    let status = |kind: &str| match kind {
+        "unschedulable" if unschedulable => "True",
+        _ => conditions.iter().find(|c| c.str_at(&["type"]) == kind).map_or("", |c| c.str_at(&["status"])),
+    };
+    let wanted = |taint: &Value| {
+        let key = taint.str_at(&["key"]);
+        match (TAINTS.iter().find(|t| t.2 == key), taint.str_at(&["effect"])) {
+            (Some((kind, want, _)), "NoSchedule") => status(kind) == *want,
+            (Some((kind, want, key)), "NoExecute") if [NOT_READY, UNREACHABLE].contains(key) => status(kind) == *want,
+            _ => true,
+        }
+    };
+    let mut out: Vec<Value> = present.iter().filter(|t| wanted(t)).cloned().collect();
+    let mut add = |key: &str, effect: &str| {
+        if !out.iter().any(|t| t.str_at(&["key"]) == key && t.str_at(&["effect"]) == effect) {
+            let mut taint = value!({"key": key, "effect": effect});
+            if effect == "NoExecute" || key == "node.kubernetes.io/unschedulable" {
+                taint.set(&["timeAdded"], time::seconds(now));
+            }
+            out.push(taint);
+        }
+    };
+    for (kind, want, key) in TAINTS {
+        if status(kind) == want {
+            add(key, "NoSchedule");
+            if kind == "Ready" {
+                add(key, "NoExecute");
+            }
+        }
+    }
+    out
+}
+
+impl Reconciler for Nodes {
+    type Key = ObjectKey;
+    type Plan = (String, NodePlan);
+
+    fn name(&self) -> &'static str {
+        "node-lifecycle"
+    }
+
+    fn plan(&self, key: &ObjectKey, now: Timestamp) -> Option<(String, NodePlan)> {
+        let node = self.nodes.get(key)?;
+        let lease = self.leases.get(&ObjectKey::new("kube-node-lease", key.name.clone()));
+        let renewed = lease.and_then(|l| time::parse(l.value().str_at(&["spec", "renewTime"])));
+        Some((node.meta.uid.to_string(), plan_node(&node.value(), renewed, now)))
+    }
+
+    async fn execute(&self, key: &ObjectKey, (uid, plan): (String, NodePlan)) -> Result<Outcome, client::Error> {
+        let api = self.client.api(&kinds::NODES);
+        if let Some(conditions) = plan.conditions {
+            let mut patch = value!({"metadata": {"uid": uid.as_str()}});
+            patch.set(&["status", "conditions"], conditions);
+            api.patch_status(&key.name, &Patch::Strategic(patch)).await?;
+        }
+        if let Some(taints) = plan.taints {
+            let mut patch = value!({"metadata": {"uid": uid.as_str()}});
+            patch.set(&["spec", "taints"], taints);
+            api.patch(&key.name, &Patch::Merge(patch)).await?;
+        }
+        if plan.fell_silent {
+            let about =
+                Reference { kind: "Node".into(), name: key.name.clone(), uid: uid.into(), ..Reference::default() };
+            self.recorder.normal(&about, "NodeNotReady", format!("Node {} status is now: NodeNotReady", key.name));
+            self.mark_pods(key).await?;
+        }
+        Ok(plan.look_again.map_or(Outcome::Done, Outcome::After))
+    }
+}
+
+impl Nodes {
+    /// Pods of a silent node are not ready any more: Services stop sending to them.
+    async fn mark_pods(&self, node: &ObjectKey) -> Result<(), client::Error> {
+        let now = time::seconds(base::clock::System.now());
+        let pods = self
+            .client
+            .api(&kinds::PODS)
+            .list(&client::ListOptions::fields(format!("spec.nodeName={}", node.name)))
+            .await?;
+        for pod in &pods.items {
+            let patch = value!({"metadata": {"uid": pod.meta.uid.as_str()}, "status": {"conditions": [
+                {"type": "Ready", "status": "False", "reason": "NodeNotReady", "lastTransitionTime": now.as_str()},
+            ]}});
+            let api = self.client.api(&kinds::PODS).namespace(pod.key.namespace.clone());
+            match api.patch_status(pod.name(), &Patch::Strategic(patch)).await {
+                Err(error) if !error.is_not_found() && !error.is_conflict() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// When a pod has to leave a node with these taints; `None`: it may stay.
+fn leaves_at(pod: &Value, taints: &[Value], now: Timestamp) -> Option<Timestamp> {
+    let mut at: Option<Timestamp> = None;
+    for taint in taints.iter().filter(|t| t.str_at(&["effect"]) == "NoExecute") {
+        let tolerations = pod.items_at(&["spec", "tolerations"]).iter().filter(|t| tolerates(t, taint));
+        let mut seconds: Vec<Option<i64>> = tolerations.map(|t| t.at(&["tolerationSeconds"]).as_i64()).collect();
+        let added = time::parse(taint.str_at(&["timeAdded"])).unwrap_or(now);
+        let until = match seconds.is_empty() {
+            true => now,
+            // One toleration without an end is enough to stay.
+            false if seconds.iter().any(Option::is_none) => continue,
+            false => {
+                seconds.sort();
+                let shortest = seconds[0].unwrap_or(0).max(0);
+                added.checked_add(SignedDuration::from_secs(shortest)).unwrap_or(now)
+            }
+        };
+        at = Some(at.map_or(until, |a| a.min(until)));
+    }
+    at
+}
+
+fn tolerates(toleration: &Value, taint: &Value) -> bool {
+    let (key, effect) = (toleration.str_at(&["key"]), toleration.str_at(&["effect"]));
+    let exists = toleration.str_at(&["operator"]) == "Exists";
+    (effect.is_empty() || effect == taint.str_at(&["effect"]))
+        && (key == taint.str_at(&["key"]) || (key.is_empty() && exists))
+        && (exists || toleration.str_at(&["value"]) == taint.str_at(&["value"]))
+}
+
+impl Reconciler for Evictions {
+    type Key = ObjectKey;
+    /// The uid, and when it leaves.
+    type Plan = (String, Timestamp, Timestamp);
+
+    fn name(&self) -> &'static str {
+        "taint-eviction"
+    }
+
+    fn plan(&self, key: &ObjectKey, now: Timestamp) -> Option<Self::Plan> {
+        let pod = self.pods.get(key).filter(|p| !p.meta.deleting)?;
+        let value = pod.value();
+        let node = self.nodes.get(&ObjectKey::cluster(value.str_at(&["spec", "nodeName"])))?.value();
+        let at = leaves_at(&value, node.items_at(&["spec", "taints"]), now)?;
+        Some((pod.meta.uid.to_string(), at, now))
+    }
+
+    async fn execute(&self, key: &ObjectKey, (uid, at, now): Self::Plan) -> Result<Outcome, client::Error> {
+        if let Ok(wait) = Duration::try_from(at.duration_since(now))
+            && !wait.is_zero()
+        {
+            return Ok(Outcome::After(wait));
+        }
+        let about = Reference {
+            api_version: "v1".into(),
+            kind: "Pod".into(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            uid: uid.as_str().into(),
+            ..Reference::default()
+        };
+        self.recorder.normal(&about, "TaintManagerEviction", format!("Marking for deletion Pod {key}"));
+        let api = self.client.api(&kinds::PODS).namespace(key.namespace.clone());
+        match api.delete(&key.name, &DeleteOptions::uid(uid)).await {
+            Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
+            _ => Ok(Outcome::Done),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(s: &str) -> Timestamp {
+        time::parse(&format!("2026-01-01T00:{s}Z")).unwrap()
+    }
+
+    fn node(ready: &str) -> Value {
+        value!({
+            "metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"taints": [{"key": NOT_READY, "effect": "NoSchedule"}, {"key": "own", "effect": "NoSchedule"}]},
+            "status": {"conditions": [{"type": "Ready", "status": ready, "lastHeartbeatTime": "2026-01-01T00:00:00Z"}]},
+        })
+    }
+
+    fn keys(taints: &[Value]) -> Vec<String> {
+        taints.iter().map(|t| format!("{}:{}", t.str_at(&["key"]), t.str_at(&["effect"]))).collect()
+    }
+
+    #[test]
+    fn a_ready_node_loses_the_taint_and_keeps_others() {
+        let plan = plan_node(&node("True"), Some(at("10:00")), at("10:20"));
+        assert_eq!(keys(&plan.taints.unwrap()), ["own:NoSchedule"]);
+        assert_eq!((plan.conditions, plan.look_again), (None, Some(Duration::from_secs(30))));
+    }
+
+    #[test]
+    fn a_silent_node_becomes_unknown_and_unreachable() {
+        let plan = plan_node(&node("True"), Some(at("10:00")), at("10:50"));
+        assert!(plan.fell_silent);
+        assert_eq!(plan.conditions.unwrap()[0].str_at(&["reason"]), "NodeStatusUnknown");
+        let want =
+            ["own:NoSchedule", "node.kubernetes.io/unreachable:NoSchedule", "node.kubernetes.io/unreachable:NoExecute"];
+        assert_eq!(keys(&plan.taints.unwrap()), want);
+    }
+
+    #[test]
+    fn an_unready_node_is_tainted_twice() {
+        let plan = plan_node(&node("False"), Some(at("10:00")), at("10:01"));
+        let want =
+            ["node.kubernetes.io/not-ready:NoSchedule", "own:NoSchedule", "node.kubernetes.io/not-ready:NoExecute"];
+        assert_eq!(keys(&plan.taints.unwrap()), want);
+    }
+
+    #[test]
+    fn tolerations_say_how_long() {
+        let taints = [value!({"key": UNREACHABLE, "effect": "NoExecute", "timeAdded": "2026-01-01T00:05:00Z"})];
+        let with = |tolerations: Value| {
+            let mut pod = value!({"spec": {}});
+            pod.set(&["spec", "tolerations"], tolerations);
+            leaves_at(&pod, &taints, at("06:00"))
+        };
+        assert_eq!(with(value!([])), Some(at("06:00")));
+        assert_eq!(with(value!([{"operator": "Exists"}])), None);
+        assert_eq!(
+            with(value!([{"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}])),
+            Some(at("10:00"))
+        );
+    }
+}
