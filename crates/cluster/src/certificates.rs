@@ -275,7 +275,7 @@ mod tests {
 
     fn csr(signer: &str, user: &str, names: &[&str], usages: &[&str]) -> Value {
         let names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
-        let pem = pki::CertificateRequest::new("system:node:n1", Some("system:nodes"), &names).unwrap().pem;
+        let pem = pki::CertificateRequest::new("system:node:n1", Some("system:nodes"), &names).unwrap().request_pem;
         value!({"spec": {
             "signerName": signer, "username": user, "groups": ["system:nodes"], "usages": usages,
             "request": STANDARD.encode(pem),
