@@ -42,9 +42,16 @@ impl Runtime {
             .get(&config.image)
             .ok_or_else(|| Error::NotFound(format!("image {:?} is not on this node", config.image)))?;
         let id = base::ids::hex(&base::ids::random::<32>());
-        images.hold(&id, &image).map_err(|e| Error::internal("image", e))?;
+        // Beside the rest, because it waits for the disk; what counts is that it is there before anybody hears of the id.
+        let hold = {
+            let (images, owner, image) = (images.clone(), id.clone(), image.clone());
+            tokio::task::spawn_blocking(move || images.hold(&owner, &image))
+        };
         let made = self.make(pod, &id, config, &image).await;
+        let held = hold.await.map_err(|e| Error::internal("image", e))?;
+        let made = made.and_then(|()| held.map_err(|e| Error::internal("image", e)));
         if made.is_err() {
+            let _ = pod.call(&Request::Remove { id: id.clone() }).await;
             pod.state.lock().containers.remove(&id);
             let _ = std::fs::remove_dir_all(pod.dir.container(&id));
             self.release_image(&id);
@@ -57,7 +64,8 @@ impl Runtime {
         let fail = |e: io::Error| Error::internal(format_args!("container {id:?}"), e);
         let rootfs = make_rootfs(&dir, image).map_err(fail)?;
         make_missing_sources(&config)?;
-        let around = surroundings(pod, &config, image, rootfs, format!("{}/{id}", pod.saved.cgroup))?;
+        let around =
+            surroundings(pod, &config, image, rootfs, format!("{}/{id}", pod.saved.cgroup), self.inner.available_caps)?;
         let spec = spec::container(&pod.saved.config, &config, image, &around)?;
         let log = self.log_target(pod, &config).map_err(fail)?;
         let saved = saved(&config, image, &spec, &log);
@@ -142,6 +150,7 @@ fn surroundings(
     image: &Image,
     rootfs: Rootfs,
     cgroup: String,
+    available_caps: u64,
 ) -> Result<Surroundings> {
     let namespaces = &pod.saved.config.linux.security_context.namespace_options;
     let mut nodes = devices::default_devices();
@@ -157,7 +166,7 @@ fn surroundings(
     Ok(Surroundings {
         passwd: image_file(&image.layers, "etc/passwd"),
         group: image_file(&image.layers, "etc/group"),
-        available_caps: sandbox::process::bounding_set(),
+        available_caps,
         rootfs,
         shm: Some(if namespaces.ipc == NamespaceMode::Node { "/dev/shm".into() } else { pod.dir.shm() }),
         files: files.to_vec(),

@@ -27,6 +27,8 @@ pub struct Runtime {
 pub(crate) struct Inner {
     pub config: Config,
     pub hierarchies: Hierarchies,
+    /// Capabilities that this node can give.
+    pub available_caps: u64,
     pub pods: Mutex<BTreeMap<String, Arc<Pod>>>,
     pub subscribers: Mutex<Vec<mpsc::UnboundedSender<ContainerEvent>>>,
 }

@@ -120,6 +120,7 @@ pub struct ShimConfig {
     /// The pod's cgroup and its limits.
     pub cgroup: String,
     pub resources: sandbox::Resources,
+    pub hierarchies: sandbox::cgroup::Hierarchies,
     /// The cgroup of shims.
     pub shim_cgroup: String,
 }

@@ -21,7 +21,13 @@ impl Runtime {
         std::fs::create_dir_all(&pods)?;
         let hierarchies = Hierarchies::detect()?;
         let runtime = Self {
-            inner: Arc::new(Inner { config, hierarchies, pods: Mutex::default(), subscribers: Mutex::default() }),
+            inner: Arc::new(Inner {
+                config,
+                hierarchies,
+                available_caps: sandbox::process::bounding_set(),
+                pods: Mutex::default(),
+                subscribers: Mutex::default(),
+            }),
         };
         for entry in std::fs::read_dir(&pods)? {
             let entry = entry?;
@@ -40,6 +46,7 @@ impl Runtime {
             Err(e) => {
                 // Killed before it began: nothing was started, nobody was told of it.
                 tracing::warn!(sandbox = id, "removing a sandbox that was never made: {e}");
+                // No shim was started before pod.json was there, so there is nothing mounted.
                 if let Err(e) = crate::stop_pod_sandbox::remove_dir(path) {
                     tracing::warn!(sandbox = id, "{e}");
                 }

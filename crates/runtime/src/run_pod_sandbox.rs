@@ -127,6 +127,7 @@ impl Runtime {
             sysctls: config.linux.sysctls.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
             cgroup: pod.saved.cgroup.clone(),
             resources: crate::spec::resources(&config.linux.resources),
+            hierarchies: self.inner.hierarchies.clone(),
             shim_cgroup: format!("{}/shims", self.inner.config.cgroup_root.trim_end_matches('/')),
         }
     }

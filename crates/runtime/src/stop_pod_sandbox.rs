@@ -106,11 +106,7 @@ fn not_there(e: io::Error) -> io::Result<()> {
     if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) }
 }
 
-/// Removes a pod's or container's directory. Refuses to descend into a mount that is still there, rather than empty it.
+/// Removes a pod's or container's directory. The two mounts that a pod has are gone before; a container's were never here.
 pub(crate) fn remove_dir(dir: &Path) -> io::Result<()> {
-    let mounted: Vec<_> = sandbox::mountinfo::read()?.into_iter().filter(|m| m.mountpoint.starts_with(dir)).collect();
-    for mount in mounted.iter().rev() {
-        unmount(&mount.mountpoint)?;
-    }
     std::fs::remove_dir_all(dir).or_else(not_there)
 }

@@ -20,6 +20,7 @@ fn main() {
         ("runtime-testbox", Some("shim")) => runtime::shim_main(args.into_iter().skip(2)),
         ("runtime-testbox", Some("clean")) => clean(&rest[1..]),
         ("runtime-testbox", Some("churn")) => churn::run(&rest[1..]),
+        ("runtime-testbox", Some("start")) => start(&rest[1..]),
         _ => std::process::exit(program(&name, rest)),
     }
 }
@@ -47,6 +48,28 @@ fn clean(args: &[String]) {
         eprintln!("clean: {e}");
         std::process::exit(1);
     }
+}
+
+/// `start <root> <cgroup> <image> <command…>`: runs one pod, prints both ids, and waits to be killed.
+fn start(args: &[String]) {
+    use cri::RuntimeService;
+    let tokio = tokio::runtime::Runtime::new().expect("tokio");
+    tokio.block_on(async {
+        let runtime = runtime::Runtime::open(config(&args[0], &args[1])).await.expect("runtime");
+        let mut pod = cri::PodSandboxConfig { hostname: "one".into(), ..Default::default() };
+        pod.metadata.name = "one".into();
+        pod.log_directory = format!("{}/logs/one", args[0]);
+        let sandbox = runtime.run_pod_sandbox(&pod).await.expect("sandbox");
+        let mut container = cri::ContainerConfig { image: args[2].clone(), ..Default::default() };
+        container.metadata.name = "main".into();
+        container.command = args[3..].to_vec();
+        container.log_path = "main/0.log".into();
+        container.linux.security_context.namespace_options.pid = cri::NamespaceMode::Container;
+        let id = runtime.create_container(&sandbox, &container).await.expect("container");
+        runtime.start_container(&id).await.expect("start");
+        println!("{sandbox} {id}");
+        std::future::pending::<()>().await;
+    });
 }
 
 /// A program of the image.

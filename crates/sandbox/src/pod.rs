@@ -90,7 +90,7 @@ pub fn sysctl(name: &str, value: &str) -> io::Result<()> {
 /// and without any capability, since its `/proc/1` is in every container's sight. Returns pid and pidfd.
 pub fn pause() -> io::Result<(i32, OwnedFd)> {
     // SAFETY: the child only makes system calls and never returns.
-    let (pid, pidfd) = unsafe { sys::clone3((libc::CLONE_NEWPID | libc::CLONE_NEWNS) as u64) }?;
+    let (pid, pidfd) = unsafe { sys::clone3((libc::CLONE_NEWPID | libc::CLONE_NEWNS) as u64, None) }?;
     if pid == 0 {
         idle();
     }

@@ -70,6 +70,7 @@ impl std::error::Error for SpawnError {}
 /// What the parent keeps open until the child has executed.
 struct Held {
     fds: Vec<OwnedFd>,
+    v2_cgroup: Option<OwnedFd>,
     // argv and envp point into these.
     _strings: Vec<CString>,
 }
@@ -154,7 +155,8 @@ fn prepare(process: &Process, cgroup: &Cgroup) -> Result<(Prepared, Held, OwnedF
             .map(<[_]>::to_vec)
             .collect(),
     };
-    let mut held = Held { fds: cgroup.join_files().map_err(|e| failed("join cgroup", e))?, _strings: Vec::new() };
+    let joins = cgroup.open().map_err(|e| failed("join cgroup", e))?;
+    let mut held = Held { fds: joins.v1, v2_cgroup: joins.v2, _strings: Vec::new() };
     let cgroups = held.fds.iter().map(AsRawFd::as_raw_fd).collect();
     let (ours, theirs) = status_pair().map_err(|e| failed("status socket", e))?;
     let (child_stdio, own_stdio, stdio) =
@@ -225,7 +227,7 @@ fn launch(
         None => None,
     };
     // SAFETY: the child goes straight into `child::run`, which allocates nothing and never returns.
-    let cloned = unsafe { sys::clone3(flags) };
+    let cloned = unsafe { sys::clone3(flags, held.v2_cgroup.as_ref().map(AsRawFd::as_raw_fd)) };
     if let Ok((0, _)) = cloned {
         child::run(&prepared);
     }

@@ -20,7 +20,7 @@ struct MountAttr {
     userns: u64,
 }
 
-/// `struct clone_args` of clone3(2), first version.
+/// `struct clone_args` of clone3(2), third version (Linux 5.7).
 #[repr(C)]
 #[derive(Default)]
 struct CloneArgs {
@@ -32,7 +32,12 @@ struct CloneArgs {
     stack: u64,
     stack_size: u64,
     tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
 }
+
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// The error number of the last call in this thread.
 pub fn errno() -> i32 {
@@ -50,14 +55,15 @@ pub fn check_io(result: i64) -> io::Result<i64> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// clone3 in the manner of fork, with a pidfd. Returns 0 in the child.
+/// clone3 in the manner of fork, with a pidfd and, if given, into a v2 cgroup. Returns 0 in the child.
 ///
 /// # Safety
 /// The child shares nothing but must not allocate or take locks if the caller has other threads.
-pub unsafe fn clone3(flags: u64) -> io::Result<(i32, i32)> {
+pub unsafe fn clone3(flags: u64, cgroup: Option<i32>) -> io::Result<(i32, i32)> {
     let mut pidfd: i32 = -1;
     let args = CloneArgs {
-        flags: flags | libc::CLONE_PIDFD as u64,
+        flags: flags | libc::CLONE_PIDFD as u64 | cgroup.map_or(0, |_| CLONE_INTO_CGROUP),
+        cgroup: cgroup.unwrap_or(0) as u64,
         pidfd: &raw mut pidfd as u64,
         exit_signal: libc::SIGCHLD as u64,
         ..CloneArgs::default()

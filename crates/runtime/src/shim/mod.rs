@@ -61,6 +61,8 @@ struct Shim {
     /// Why the sandbox could not be made: the answer to `Hello`.
     broken: Option<String>,
     ending: bool,
+    /// Left the daemon's v2 cgroup.
+    moved: bool,
 }
 
 /// What a polled descriptor belongs to.
@@ -80,8 +82,8 @@ fn run(dir: PodDir) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let signals = sandbox::process::become_keeper()?;
     std::env::set_current_dir("/")?;
-    let config: ShimConfig = layout::read_json(&dir.shim_config())?;
-    let hierarchies = Hierarchies::detect()?;
+    let mut config: ShimConfig = layout::read_json(&dir.shim_config())?;
+    let hierarchies = std::mem::take(&mut config.hierarchies);
     let (pause, broken) = match setup::make_sandbox(&dir, &config, &hierarchies) {
         Ok(pause) => (pause, None),
         Err(message) => (None, Some(message)),
@@ -99,6 +101,7 @@ fn run(dir: PodDir) -> io::Result<()> {
         next_connection: 0,
         broken,
         ending: false,
+        moved: false,
     };
     while !shim.ending {
         shim.turn(&listener, &signals)?;
@@ -112,7 +115,15 @@ fn run(dir: PodDir) -> io::Result<()> {
 
 impl Shim {
     fn turn(&mut self, listener: &UnixListener, signals: &OwnedFd) -> io::Result<()> {
-        for (source, flags) in self.wait(listener, signals)? {
+        let ready = self.wait(listener, signals)?;
+        if ready.is_empty() && !self.moved {
+            // Moving holds up every change of cgroups on the machine for some 10 ms: not while the pod starts.
+            self.moved = true;
+            if let Err(e) = self.hierarchies.cgroup(&self.config.shim_cgroup).join_v2() {
+                eprintln!("shim: {e}");
+            }
+        }
+        for (source, flags) in ready {
             match source {
                 Source::Listener => self.accept(listener),
                 Source::Signals => {
@@ -143,8 +154,8 @@ impl Shim {
                 fds.push(PollFd::new(fd, PollFlags::IN));
             }
         }
-        let retry = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
-        let timeout = (!self.unwritten.is_empty()).then_some(&retry);
+        let soon = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let timeout = (!self.unwritten.is_empty() || !self.moved).then_some(&soon);
         match rustix::event::poll(&mut fds, timeout) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),

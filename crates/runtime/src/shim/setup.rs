@@ -18,12 +18,9 @@ pub fn make_sandbox(
         let what = what.to_string();
         move |e: std::io::Error| format!("{what}: {e}")
     };
+    // The daemon's own cgroup may be killed as a whole. The v2 part follows when there is time.
     let own = hierarchies.cgroup(&config.shim_cgroup);
-    // The cgroup of all shims may be removed as empty at this very moment; then it is made again.
-    own.create()
-        .and_then(|()| own.join())
-        .or_else(|_| own.create().and_then(|()| own.join()))
-        .map_err(fail("cgroup of the shim"))?;
+    own.create().and_then(|()| own.join_v1()).map_err(fail("cgroup of the shim"))?;
     let cgroup = hierarchies.cgroup_for(&config.cgroup, &config.resources);
     cgroup.create().and_then(|()| cgroup.apply(&config.resources, None)).map_err(fail("cgroup of the pod"))?;
     let namespaces = pod::Namespaces { network: config.own_network, ipc: config.own_ipc };

@@ -14,6 +14,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::mountinfo::{self, MountInfo};
 use crate::spec::{Device, Resources};
 pub use stats::Stats;
@@ -21,8 +23,11 @@ pub use stats::Stats;
 /// The v1 controllers that are joined; `cpuset` only when a container asks for it, since an empty one holds no process.
 const CONTROLLERS: [&str; 7] = ["cpu", "cpuacct", "memory", "pids", "freezer", "devices", "cpuset"];
 
+/// The v2 controllers that are handed down.
+const DELEGATED: [&str; 5] = ["cpu", "memory", "pids", "cpuset", "io"];
+
 /// What one hierarchy is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// v1 with these controllers.
     V1(Vec<String>),
@@ -42,14 +47,14 @@ impl Kind {
 }
 
 /// One mounted hierarchy.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hierarchy {
     pub mountpoint: PathBuf,
     pub kind: Kind,
 }
 
 /// The hierarchies of this host.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hierarchies {
     pub list: Vec<Hierarchy>,
 }
@@ -107,6 +112,13 @@ impl Hierarchies {
     }
 }
 
+/// How a child joins a cgroup.
+#[derive(Debug, Default)]
+pub struct Joins {
+    pub v1: Vec<OwnedFd>,
+    pub v2: Option<OwnedFd>,
+}
+
 /// One path in every hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cgroup {
@@ -142,23 +154,33 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Open `cgroup.procs` files, into each of which a child writes `0` to join. Close-on-exec.
-    pub fn join_files(&self) -> io::Result<Vec<OwnedFd>> {
-        self.dirs
-            .iter()
-            .map(|(dir, ..)| {
-                let file = dir.join("cgroup.procs");
-                Ok(fs::OpenOptions::new().write(true).open(&file).map_err(|e| at(&file, e))?.into())
-            })
-            .collect()
+    /// What a child joins by: for v1 the open `tasks` files, into each of which it writes `0`; for v2 the open directory,
+    /// for `CLONE_INTO_CGROUP`. Both ways are cheap: a process that is moved by `cgroup.procs` after a quiet while makes the
+    /// kernel wait for a grace period (10 ms), with every other change of cgroups on the machine waiting behind it.
+    pub fn open(&self) -> io::Result<Joins> {
+        let mut joins = Joins::default();
+        for (dir, _, kind) in &self.dirs {
+            if matches!(kind, Kind::V2(_)) {
+                joins.v2 = Some(fs::File::open(dir).map_err(|e| at(dir, e))?.into());
+            } else {
+                let file = dir.join("tasks");
+                let open = fs::OpenOptions::new().write(true).open(&file).map_err(|e| at(&file, e))?;
+                joins.v1.push(open.into());
+            }
+        }
+        Ok(joins)
     }
 
-    /// Moves this process into it.
-    pub fn join(&self) -> io::Result<()> {
-        self.dirs.iter().try_for_each(|(dir, ..)| {
-            let file = dir.join("cgroup.procs");
-            write(&file, "0").map_err(|e| at(&file, e))
-        })
+    /// Moves this process, which must have one thread, into the v1 cgroups: cheap.
+    pub fn join_v1(&self) -> io::Result<()> {
+        let v1 = self.dirs.iter().filter(|(_, _, k)| !matches!(k, Kind::V2(_)));
+        v1.map(|(dir, ..)| dir.join("tasks")).try_for_each(|file| write(&file, "0").map_err(|e| at(&file, e)))
+    }
+
+    /// Moves this process into the v2 cgroup: not cheap (see [`Self::open`]).
+    pub fn join_v2(&self) -> io::Result<()> {
+        let v2 = self.dirs.iter().filter(|(_, _, k)| matches!(k, Kind::V2(_)));
+        v2.map(|(dir, ..)| dir.join("cgroup.procs")).try_for_each(|file| write(&file, "0").map_err(|e| at(&file, e)))
     }
 
     /// The processes in it, by any hierarchy.
@@ -262,7 +284,9 @@ fn make(dir: &Path, mountpoint: &Path, kind: &Kind) -> io::Result<()> {
         Err(e) => return Err(e),
     }
     match kind {
-        Kind::V2(controllers) if !controllers.is_empty() => delegate(dir.parent().unwrap_or(mountpoint), dir),
+        Kind::V2(controllers) if controllers.iter().any(|c| DELEGATED.contains(&c.as_str())) => {
+            delegate(dir.parent().unwrap_or(mountpoint), dir)
+        }
         Kind::V1(list) if list.iter().any(|c| c == "cpuset") => inherit_cpuset(dir),
         _ => Ok(()),
     }
@@ -274,7 +298,7 @@ fn delegate(parent: &Path, child: &Path) -> io::Result<()> {
     let have = fs::read_to_string(child.join("cgroup.controllers"))?;
     let missing: Vec<String> = available
         .split_whitespace()
-        .filter(|c| ["cpu", "memory", "pids", "cpuset", "io"].contains(c) && !have.split_whitespace().any(|h| h == *c))
+        .filter(|c| DELEGATED.contains(c) && !have.split_whitespace().any(|h| h == *c))
         .map(|c| format!("+{c}"))
         .collect();
     if missing.is_empty() {
