@@ -51,6 +51,9 @@ impl Selection {
 /// The shared caches. A clone is another handle on the same ones.
 #[derive(Clone)]
 pub struct Caches {
+    /// Fills the caches.
+    reader: Client,
+    /// Writes for the controller that holds this handle.
     client: Client,
     running: Arc<Mutex<HashMap<Key, Box<dyn Any + Send>>>>,
 }
@@ -67,9 +70,13 @@ impl std::fmt::Debug for Caches {
 impl Caches {
     /// Nothing runs before a cache is asked for. Caches need a Tokio runtime around them.
     pub fn new(client: Client) -> Self {
-        Caches { client, running: Arc::default() }
+        Caches { reader: client.clone(), client, running: Arc::default() }
     }
-    /// The client that fills them.
+    /// The same caches, for a controller that writes with an identity of its own.
+    pub fn acting_as(&self, client: Client) -> Self {
+        Caches { client, ..self.clone() }
+    }
+    /// The client that a controller writes with; unless told otherwise, the one that fills the caches.
     pub fn client(&self) -> &Client {
         &self.client
     }
@@ -103,7 +110,7 @@ impl Caches {
         }
         let cache = Cache::detached();
         let weak = cache.weak();
-        let api = self.client.api(gvr).namespace(selection.namespace.clone().unwrap_or_default());
+        let api = self.reader.api(gvr).namespace(selection.namespace.clone().unwrap_or_default());
         let sink = move |update: Update| weak.update(update, &keep);
         cache.own(tokio::spawn(source::follow(api, selection, sink)).abort_handle());
         running.insert(key, Box::new(cache.clone()));
