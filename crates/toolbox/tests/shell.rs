@@ -154,7 +154,11 @@ fn jobs_and_traps() {
         ("while true; do sleep 1000; done & kill $!; wait $!; echo $?", "143\n", 0),
         ("trap 'echo bye' EXIT; echo hi; exit 3", "hi\nbye\n", 3),
         ("trap 'echo got; exit 9' TERM; kill -TERM $$; wait; sleep 5; sleep 5", "got\n", 9),
-        ("trap 'echo usr' USR1; sleep 1000 & kill -USR1 $$; wait $!; echo $?; kill $!", "usr\n138\n", 0),
+        (
+            "trap 'echo usr' USR1; sleep 1000 & p=$!; (sleep 0.3; kill -USR1 $$) & wait $p; echo $?; kill $p",
+            "usr\n138\n",
+            0,
+        ),
         ("trap '' TERM; kill $$; sleep 0.1; echo alive", "alive\n", 0),
         ("kill -0 $$ && echo there; kill -0 999999999 2>/dev/null || echo none", "there\nnone\n", 0),
     ]);

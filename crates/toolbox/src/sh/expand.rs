@@ -29,6 +29,9 @@ impl Shell {
     pub(super) fn fields(&mut self, words: &[Word]) -> Result<Vec<String>, Flow> {
         let mut all = Vec::new();
         for word in words {
+            if self.args.is_empty() && is_all_arguments(word) {
+                continue;
+            }
             let mut fields = Fields::default();
             self.expand(word, true, &mut fields)?;
             fields.end();
@@ -173,6 +176,13 @@ impl Shell {
             }
         }
     }
+}
+
+/// Whether the word is `"$@"`, the one quoted word that may become no field at all.
+fn is_all_arguments(word: &Word) -> bool {
+    let parameter = |part: &Part| matches!(part, Part::Parameter { name, operation: None, .. } if name == "@");
+    word.0.iter().any(parameter)
+        && word.0.iter().all(|part| parameter(part) || matches!(part, Part::Text { text, .. } if text.is_empty()))
 }
 
 /// `${x%p}`, `${x%%p}`, `${x#p}`, `${x##p}`.

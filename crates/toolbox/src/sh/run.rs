@@ -646,14 +646,12 @@ pub fn reason(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or_default().to_string()
 }
 
-/// A here-document through a pipe; a writer thread, because it may be larger than the pipe.
+/// A here-document as a file in memory: unlike a pipe it needs nobody to write on, so that it survives `exec`.
 fn here(body: String) -> std::io::Result<File> {
-    let (reader, mut writer) = std::io::pipe()?;
-    spawn(move || {
-        let _ = writer.write_all(body.as_bytes());
-        0
-    });
-    Ok(File::from(OwnedFd::from(reader)))
+    let mut file = File::from(rustix::fs::memfd_create("here", rustix::fs::MemfdFlags::CLOEXEC)?);
+    file.write_all(body.as_bytes())?;
+    std::io::Seek::rewind(&mut file)?;
+    Ok(file)
 }
 
 fn spawn<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> std::thread::JoinHandle<T> {
