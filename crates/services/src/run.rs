@@ -19,6 +19,8 @@ type Selectors = Arc<RwLock<HashMap<Str, BTreeMap<Str, (Str, Map)>>>>;
 
 struct Slices {
     client: Client,
+    /// Writes Endpoints, with an identity of its own.
+    endpoints_client: Client,
     services: Cache,
     pods: Cache<Arc<Pod>>,
     slices: Cache,
@@ -42,10 +44,11 @@ enum EndpointsChange {
 }
 
 /// Runs the EndpointSlice and Endpoints controllers until their caches end.
-pub async fn run(caches: Caches, clock: Arc<dyn Clock>) {
+pub async fn run(caches: Caches, endpoints_client: Client, clock: Arc<dyn Clock>) {
     let queue: Queue<ObjectKey> = Queue::default();
     let controller = Arc::new(Slices {
         client: caches.client().clone(),
+        endpoints_client,
         services: caches.kind(&kinds::SERVICES),
         pods: caches.projected(&kinds::PODS),
         slices: caches.kind(&kinds::ENDPOINT_SLICES),
@@ -145,7 +148,7 @@ impl Reconciler for Slices {
                 _ => {}
             }
         }
-        let api = self.client.api(&kinds::ENDPOINTS).namespace(key.namespace.clone());
+        let api = self.endpoints_client.api(&kinds::ENDPOINTS).namespace(key.namespace.clone());
         match changes.endpoints {
             Some(EndpointsChange::Write(wanted)) => {
                 let made = match wanted.at(&["metadata", "resourceVersion"]).is_null() {
