@@ -98,11 +98,28 @@ fn pod_term(term: At, errors: &mut FieldErrors) {
         // Upstream's path is the singular.
         term.get("namespace").shape_as(errors, namespace.str(), base::names::label(namespace.str()));
     }
+    label_keys(term, errors);
     let key = term.get("topologyKey");
     if key.is_empty() {
         key.required(errors, "can not be empty");
     }
     key.qualified_name(errors);
+}
+
+/// `matchLabelKeys` and `mismatchLabelKeys` go with a selector, and share no key.
+fn label_keys(term: At, errors: &mut FieldErrors) {
+    let (same, other) = (term.get("matchLabelKeys"), term.get("mismatchLabelKeys"));
+    for keys in [same, other] {
+        if !keys.is_empty() && !term.get("labelSelector").is_set() {
+            keys.forbidden(errors, "must not be specified when labelSelector is not set");
+        }
+        for key in keys.items() {
+            key.qualified_name(errors);
+        }
+    }
+    for key in same.items().filter(|key| other.items().any(|o| o.value == key.value)) {
+        key.invalid(errors, "exists in both matchLabelKeys and mismatchLabelKeys");
+    }
 }
 
 /// `tolerations`
@@ -194,6 +211,7 @@ pub fn spread(list: At, errors: &mut FieldErrors) {
         for policy in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
             constraint.get(policy).one_of_if_set(errors, &["Honor", "Ignore"]);
         }
+        label_keys(constraint, errors);
         constraint.get("labelSelector").label_selector(errors);
     }
 }

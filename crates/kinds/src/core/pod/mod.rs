@@ -5,6 +5,7 @@
 
 mod act;
 mod columns;
+mod label_keys;
 mod qos;
 mod update;
 
@@ -48,6 +49,7 @@ struct Pod;
 
 impl Hooks for Pod {
     fn default(&self, obj: &mut Value) {
+        sync_ips(obj);
         if obj.at(&["spec"]).as_object().is_none() {
             return;
         }
@@ -65,6 +67,7 @@ impl Hooks for Pod {
         if obj.at(&["spec"]).as_object().is_some() {
             sync_service_account(obj.at_mut(&["spec"]));
         }
+        label_keys::merge(obj);
         let mut status = value!({"phase": "Pending", "qosClass": qos::class(obj)});
         if !obj.items_at(&["spec", "schedulingGates"]).is_empty() {
             status.set(
@@ -147,6 +150,18 @@ fn sync_service_account(spec: &mut Value) {
     let account = spec.str_at(&["serviceAccountName"]).to_string();
     if !account.is_empty() {
         spec.set(&["serviceAccount"], account);
+    }
+}
+
+/// The old singular address is the first of the list. Clients may write either; where both differ the singular counts.
+fn sync_ips(obj: &mut Value) {
+    let ip = obj.str_at(&["status", "podIP"]).to_string();
+    let first = obj.items_at(&["status", "podIPs"]).first().map_or("", |ip| ip.str_at(&["ip"])).to_string();
+    match (ip.as_str(), first.as_str()) {
+        ("", "") => {}
+        ("", first) => obj.set(&["status", "podIP"], first),
+        (ip, first) if ip != first => obj.set(&["status", "podIPs"], value!([{ "ip": ip }])),
+        _ => {}
     }
 }
 

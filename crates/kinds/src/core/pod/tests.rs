@@ -89,6 +89,31 @@ fn creation_writes_the_status() {
 }
 
 #[test]
+fn label_keys_become_expressions() {
+    let spread = value!([{"topologyKey": "zone", "matchLabelKeys": ["rev", "none"], "labelSelector": {"matchLabels": {"app": "web"}}}]);
+    let mut obj = with(&["spec", "topologySpreadConstraints"], spread);
+    obj.set(&["metadata", "labels"], value!({"app": "web", "rev": "7"}));
+    let made = created(&kind(), obj);
+    expect![[r#"{"matchExpressions":[{"key":"rev","operator":"In","values":["7"]}],"matchLabels":{"app":"web"}}"#]]
+        .assert_eq(&made.items_at(&["spec", "topologySpreadConstraints"])[0].at(&["labelSelector"]).to_string());
+}
+
+#[test]
+fn one_address_and_many_are_the_same() {
+    defaults(
+        &kind(),
+        with(&["status", "podIP"], "10.0.0.1"),
+        &["status", "podIPs"],
+        expect![[r#"[{"ip":"10.0.0.1"}]"#]],
+    );
+    let mut both = with(&["status", "podIP"], "10.0.0.1");
+    both.set(&["status", "podIPs"], value!([{"ip": "10.0.0.2"}, {"ip": "fd00::1"}]));
+    defaults(&kind(), both, &["status", "podIPs"], expect![[r#"[{"ip":"10.0.0.1"}]"#]]);
+    let list = with(&["status", "podIPs"], value!([{"ip": "10.0.0.2"}]));
+    defaults(&kind(), list, &["status", "podIP"], expect![[r#""10.0.0.2""#]]);
+}
+
+#[test]
 fn names_images_and_ports() {
     create(&kind(), pod(), expect![""]);
     create(&kind(), value!({"spec": {}}), expect!["spec.containers: Required value"]);
@@ -302,12 +327,21 @@ fn resources_of_the_pod_itself() {
         {"name": "i", "image": "x", "resources": {"requests": {"cpu": "1500m"}}}]),
     );
     obj.set(&["spec", "resources"], value!({"limits": {"cpu": "4", "memory": "1Gi"}}));
-    defaults(&kind(), obj.clone(), &["spec", "resources"], expect![[r#"{"limits":{"cpu":"4","memory":"1Gi"},"requests":{"cpu":"2","memory":"1Gi"}}"#]]);
+    defaults(
+        &kind(),
+        obj.clone(),
+        &["spec", "resources"],
+        expect![[r#"{"limits":{"cpu":"4","memory":"1Gi"},"requests":{"cpu":"2","memory":"1Gi"}}"#]],
+    );
     obj.set(&["spec", "resources"], value!({"limits": {"cpu": "2", "disk": "1"}, "requests": {"cpu": "1"}}));
-    create(&kind(), obj, expect![[r#"
+    create(
+        &kind(),
+        obj,
+        expect![[r#"
         spec.resources.limits[disk]: Invalid value: "disk": must be a standard resource type or fully qualified
         spec.resources.requests[cpu]: Invalid value: "1": must be greater than or equal to aggregate container requests of 2
-        spec.resources.containers[0][cpu].limits: Invalid value: "3": must be less than or equal to pod limits of 2"#]]);
+        spec.resources.containers[0][cpu].limits: Invalid value: "3": must be less than or equal to pod limits of 2"#]],
+    );
 }
 
 #[test]
