@@ -224,8 +224,11 @@ impl Builder {
     }
 }
 
+/// Fills members of one object.
+type Compute = fn(&mut Map);
+
 /// Defaults that depend on other fields of the same object. Source: the `SetDefaults_*` functions of those types.
-const COMPUTED: &[(&str, fn(&mut Map))] = &[
+const COMPUTED: &[(&str, Compute)] = &[
     ("core.v1.Container", image_pull_policy),
     ("core.v1.EphemeralContainer", image_pull_policy),
     ("core.v1.Volume", |volume| {

@@ -45,7 +45,7 @@ pub fn kind_of(crd: &Value) -> Result<Kind, FieldErrors> {
     let mut subresources: Vec<Subresource> = Vec::new();
     let mut selectable: Vec<SelectableField> = Vec::new();
     for part in &mut parts {
-        subresources.extend(part.subresources.drain(..));
+        subresources.append(&mut part.subresources);
         selectable.append(&mut part.selectable);
     }
     subresources.sort_by(|a, b| a.name.cmp(&b.name));
@@ -121,7 +121,7 @@ fn schema(version: &Value, path: &Path, errors: &mut FieldErrors) -> Schema {
     let schema_path = path.key("schema");
     let schema_path = schema_path.key("openAPIV3Schema");
     if source.is_null() {
-        errors.required(&schema_path, "schemas are required");
+        errors.required(schema_path, "schemas are required");
     } else {
         rules::check(source, &schema_path, errors);
     }

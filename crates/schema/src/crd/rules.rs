@@ -148,7 +148,7 @@ fn lists(source: &Value, path: &Path, errors: &mut FieldErrors) {
         return;
     }
     if keys.is_empty() {
-        errors.required(&keys_path, "must not be empty if x-kubernetes-list-type is map");
+        errors.required(keys_path, "must not be empty if x-kubernetes-list-type is map");
     }
     let items = source.at(&["items"]);
     if items.is_null() {
@@ -161,14 +161,14 @@ fn lists(source: &Value, path: &Path, errors: &mut FieldErrors) {
         let name = key.as_str().unwrap_or("");
         let property = items.at(&["properties", name]);
         if property.is_null() {
-            errors.invalid_raw(&keys_path, Value::Array(keys.to_vec()), "entries must all be names of item properties");
+            errors.invalid_raw(keys_path, Value::Array(keys.to_vec()), "entries must all be names of item properties");
         } else if !items.items_at(&["required"]).contains(key) && property.get("default").is_none() {
             let detail = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required \
                           property";
             errors.required(path.key("items").key("properties").map_key(name).key("default"), detail);
         }
         if keys[..i].contains(key) {
-            errors.invalid_raw(&keys_path, Value::Array(keys.to_vec()), "must not contain duplicate entries");
+            errors.invalid_raw(keys_path, Value::Array(keys.to_vec()), "must not contain duplicate entries");
         }
     }
 }
