@@ -169,8 +169,9 @@ mod tests {
             (
                 value!({"spec": {}}),
                 expect![[r#"
-                spec.selector: Required value
-                spec.template.spec.containers: Required value"#]],
+                    spec.selector: Required value
+                    spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`
+                    spec.template.spec.containers: Required value"#]],
             ),
             (
                 with(&["spec", "selector"], value!({})),

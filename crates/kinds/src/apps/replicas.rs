@@ -7,20 +7,19 @@ use value::Value;
 /// Replicas, selector and template of a spec; the selector never changes.
 pub fn spec(spec: At, old: Option<&Value>, errors: &mut FieldErrors) {
     let (selector, template) = (spec.get("selector"), spec.get("template"));
-    if selector.is_set() {
-        selector.label_selector(errors);
-        if selector.get("matchLabels").is_empty() && selector.get("matchExpressions").is_empty() {
-            selector.invalid(errors, "empty selector is invalid for deployment");
-        } else {
-            let metadata = template.get("metadata");
-            let labels = metadata.get("labels");
-            if !selects(selector.value, labels.value) {
-                let shown = if labels.is_set() { labels.value.to_string() } else { "null".into() };
-                errors.invalid_raw(labels.path, shown, "`selector` does not match template `labels`");
+    let everything = selector.get("matchLabels").is_empty() && selector.get("matchExpressions").is_empty();
+    match (selector.is_set(), everything) {
+        (false, _) => {
+            selector.required(errors, "");
+            mismatch(template, errors);
+        }
+        (true, true) => selector.invalid(errors, "empty selector is invalid for deployment"),
+        (true, false) => {
+            selector.label_selector(errors);
+            if !selects(selector.value, template.value.at(&["metadata", "labels"])) {
+                mismatch(template, errors);
             }
         }
-    } else {
-        selector.required(errors, "");
     }
     template::validate_template(template, errors);
     let pod = template.get("spec");
@@ -32,6 +31,12 @@ pub fn spec(spec: At, old: Option<&Value>, errors: &mut FieldErrors) {
     if let Some(old) = old {
         selector.immutable(errors, old.at(&["spec", "selector"]));
     }
+}
+
+fn mismatch(template: At, errors: &mut FieldErrors) {
+    let metadata = template.get("metadata");
+    let labels = metadata.get("labels");
+    errors.invalid_raw(labels.path, labels.value, "`selector` does not match template `labels`");
 }
 
 /// Counts of a status: none negative, none above the replicas.
