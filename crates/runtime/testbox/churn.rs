@@ -45,46 +45,63 @@ async fn churn(args: &[String], first: u32, last: u32) {
     }
 }
 
+type Heard = tokio::sync::watch::Sender<BTreeMap<String, i32>>;
+
 /// One pod from wherever it stands to its end.
-async fn one(
+async fn one(runtime: &runtime::Runtime, n: u32, mut existing: Option<String>, image: &str, heard: &Heard) {
+    let name = format!("pod-{n}");
+    loop {
+        let sandbox = match existing.take() {
+            Some(id) => id,
+            None if heard.borrow().contains_key(&name) => return,
+            None => {
+                let mut config = PodSandboxConfig { hostname: name.clone(), ..Default::default() };
+                config.metadata.name = name.clone();
+                config.metadata.uid = format!("uid-{n}");
+                config.linux.security_context.namespace_options.pid = cri::NamespaceMode::Container;
+                runtime.run_pod_sandbox(&config).await.expect("sandbox")
+            }
+        };
+        if !heard.borrow().contains_key(&name) {
+            let filter = cri::ContainerFilter { pod_sandbox_id: Some(sandbox.clone()), ..Default::default() };
+            let status = runtime.pod_sandbox_status(&sandbox).await.expect("status");
+            let containers = runtime.list_containers(&filter).await.expect("list");
+            if status.state == cri::PodSandboxState::Ready {
+                to_the_exit(runtime, n, &sandbox, containers, image, heard).await;
+            } else {
+                // Killed while it was being made: nothing has run in it, and it is made again.
+                assert!(containers.is_empty(), "{name} was stopped before its exit was heard of");
+            }
+        }
+        runtime.stop_pod_sandbox(&sandbox).await.expect("stop");
+        runtime.remove_pod_sandbox(&sandbox).await.expect("remove");
+    }
+}
+
+async fn to_the_exit(
     runtime: &runtime::Runtime,
     n: u32,
-    existing: Option<String>,
+    sandbox: &str,
+    containers: Vec<cri::Container>,
     image: &str,
-    heard: &tokio::sync::watch::Sender<BTreeMap<String, i32>>,
+    heard: &Heard,
 ) {
     let name = format!("pod-{n}");
-    let sandbox = match existing {
-        Some(id) => id,
-        None if heard.borrow().contains_key(&name) => return,
+    let (id, state) = match containers.first() {
+        Some(container) => (container.id.clone(), container.state),
         None => {
-            let mut config = PodSandboxConfig { hostname: name.clone(), ..Default::default() };
-            config.metadata.name = name.clone();
-            config.metadata.uid = format!("uid-{n}");
-            config.linux.security_context.namespace_options.pid = cri::NamespaceMode::Container;
-            runtime.run_pod_sandbox(&config).await.expect("sandbox")
-        }
-    };
-    let filter = cri::ContainerFilter { pod_sandbox_id: Some(sandbox.clone()), ..Default::default() };
-    let ready = runtime.pod_sandbox_status(&sandbox).await.expect("status").state == cri::PodSandboxState::Ready;
-    let mut containers = runtime.list_containers(&filter).await.expect("list");
-    if !heard.borrow().contains_key(&name) && ready {
-        if containers.is_empty() {
             let mut config = ContainerConfig { image: image.into(), ..Default::default() };
             config.metadata.name = name.clone();
             config.command = ["sh", "-c", &format!("sleep 0.02; exit {}", n % 100)].map(String::from).to_vec();
-            runtime.create_container(&sandbox, &config).await.expect("create");
-            containers = runtime.list_containers(&filter).await.expect("list");
+            (runtime.create_container(sandbox, &config).await.expect("create"), cri::ContainerState::Created)
         }
-        if containers[0].state == cri::ContainerState::Created {
-            runtime.start_container(&containers[0].id).await.expect("start");
-        }
-        let mut changes = heard.subscribe();
-        let known = changes.wait_for(|h| h.contains_key(&name));
-        tokio::time::timeout(Duration::from_secs(60), known).await.expect("an exit was lost").expect("listener");
+    };
+    if state == cri::ContainerState::Created {
+        runtime.start_container(&id).await.expect("start");
     }
-    runtime.stop_pod_sandbox(&sandbox).await.expect("stop");
-    runtime.remove_pod_sandbox(&sandbox).await.expect("remove");
+    let mut changes = heard.subscribe();
+    let known = changes.wait_for(|h| h.contains_key(&name));
+    tokio::time::timeout(Duration::from_secs(60), known).await.expect("an exit was lost").expect("listener");
 }
 
 /// Writes exits down, once each, and only then acknowledges them.

@@ -1,10 +1,8 @@
 //! Real containers: what runs, what it sees, what it leaves.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{Node, text};
+use crate::common::{Node, text};
 use cri::{ContainerState, RuntimeService};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,7 +42,7 @@ async fn exec_sees_the_container() {
     assert!(text(&failed.stderr).contains("/nope"));
     let missing = node.rt().exec_sync(&id, &["nope".into()], Duration::ZERO).await.unwrap_err();
     assert!(missing.to_string().contains("exec: \"nope\": executable file not found in $PATH"), "{missing}");
-    let late = node.rt().exec_sync(&id, &common::strings(&["sleep", "100"]), Duration::from_millis(100)).await;
+    let late = node.rt().exec_sync(&id, &crate::common::strings(&["sleep", "100"]), Duration::from_millis(100)).await;
     assert!(matches!(late, Err(cri::Error::DeadlineExceeded(_))), "{late:?}");
     assert_eq!(node.rt().container_status(&id).await.unwrap().state, ContainerState::Running);
 }

@@ -1,12 +1,10 @@
 //! What survives: the daemon killed, the shim killed, both under churn.
 
-mod common;
-
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{IMAGE, Node, TESTBOX};
+use crate::common::{IMAGE, Node, TESTBOX};
 use cri::{ContainerEventKind, ContainerState, PodSandboxState, RuntimeService};
 
 /// A daemon of its own that starts one pod with the given command and then waits to be killed.
