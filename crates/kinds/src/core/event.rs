@@ -113,7 +113,7 @@ const FIELDS: [(&str, &str); 7] = [
 struct Event;
 
 impl Hooks for Event {
-    fn validate(&self, _cx: &Context, obj: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+    fn validate(&self, _cx: &Context, obj: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
         let root = At::root(obj);
         let involved = root.get("involvedObject");
         let (namespace, about) = (obj.namespace(), involved.get("namespace"));
@@ -127,7 +127,7 @@ impl Hooks for Event {
         if !fits {
             about.invalid(errors, "does not match event.namespace");
         }
-        if is_new && old.is_none() {
+        if is_new {
             let controller = root.get("reportingComponent");
             controller.need(errors);
             controller.qualified_name(errors);

@@ -144,6 +144,8 @@ pub fn tolerations(list: At, errors: &mut FieldErrors) {
                 operator.invalid_as(errors, value.str(), "value must be empty when `operator` is 'Exists'");
             }
             "Exists" => {}
+            // Known, behind a feature gate that is off.
+            "Lt" | "Gt" => operator.unsupported(errors, &["Equal", "Exists", "Lt", "Gt"]),
             _ => operator.unsupported(errors, &["Equal", "Exists"]),
         }
         if !effect.is_empty() {
