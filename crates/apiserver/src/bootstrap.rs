@@ -1,0 +1,135 @@
+//! What every cluster has from its first second: namespaces, roles, the `kubernetes` Service and where it leads.
+
+use crate::server::Inner;
+use base::{Reason, Result, Status, User};
+use resource::{Body, Call, WriteOptions};
+use schema::ClusterConfig;
+use std::{net::IpAddr, sync::Arc};
+use value::{Value, value};
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Creates what is missing and repairs what the server itself owns.
+pub async fn ensure(server: &Inner) -> Result<()> {
+    for name in NAMESPACES {
+        let object = value!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        put(server, "", "namespaces", object, false).await?;
+    }
+    let (roles, service, maps) =
+        tokio::join!(auth::ensure_bootstrap(&server.engine), kubernetes_service(server), config_maps(server));
+    roles.and(service).and(maps)
+}
+
+/// The first address of the Service network: that of `kubernetes.default`.
+pub fn service_address(cluster: &ClusterConfig) -> IpAddr {
+    match cluster.service_cidr {
+        (IpAddr::V4(base), _) => IpAddr::from((u32::from(base) + 1).to_be_bytes()),
+        (IpAddr::V6(base), _) => IpAddr::from((u128::from(base) + 1).to_be_bytes()),
+    }
+}
+
+async fn kubernetes_service(server: &Inner) -> Result<()> {
+    let (address, port) = (server.config.advertise.ip().to_string(), server.config.advertise.port());
+    let own = value!({"name": "kubernetes", "namespace": "default", "labels": {"component": "apiserver", "provider": "kubernetes"}});
+    let service = value!({
+        "apiVersion": "v1", "kind": "Service", "metadata": own.clone(),
+        "spec": {
+            "clusterIP": service_address(&server.config.cluster).to_string(), "type": "ClusterIP",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
+        },
+    });
+    put(server, "", "services", service, false).await?;
+    let endpoints = value!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": address}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+    });
+    let family = if server.config.advertise.is_ipv4() { "IPv4" } else { "IPv6" };
+    let slice = value!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    });
+    put(server, "", "endpoints", endpoints, true).await?;
+    put(server, "discovery.k8s.io", "endpointslices", slice, true).await
+}
+
+/// What aggregated API servers read to trust us.
+async fn config_maps(server: &Inner) -> Result<()> {
+    let pki = &server.config.pki;
+    let authentication = value!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "data": {
+            "client-ca-file": pki.ca.cert_pem(),
+            "requestheader-allowed-names": r#"["front-proxy-client"]"#,
+            "requestheader-client-ca-file": pki.front_proxy.cert_pem(),
+            "requestheader-extra-headers-prefix": r#"["X-Remote-Extra-"]"#,
+            "requestheader-group-headers": r#"["X-Remote-Group"]"#,
+            "requestheader-username-headers": r#"["X-Remote-User"]"#,
+        },
+    });
+    put(server, "", "configmaps", authentication, true).await
+}
+
+/// Creates an object that is missing; `repair` also makes an existing one agree in everything that is given.
+async fn put(server: &Inner, group: &str, plural: &str, object: Value, repair: bool) -> Result<()> {
+    let engine = &server.engine;
+    let Some(kind) = engine.catalog().get(group, plural).cloned() else { return Ok(()) };
+    let version = kind.storage;
+    let mut call = Call {
+        user: Arc::new(User::master("system:apiserver")),
+        kind,
+        version,
+        namespace: object.namespace().into(),
+        name: "".into(),
+        subresource: None,
+    };
+    let Some(present) = engine.view().get(group, plural, object.namespace(), object.name()) else {
+        let created = engine.create(&call, Body::from(object), &WriteOptions::default()).await;
+        return ignore(created.map(drop), Reason::AlreadyExists);
+    };
+    if !repair {
+        return Ok(());
+    }
+    let present = present.value();
+    let mut wanted = present.clone();
+    overlay(&mut wanted, &object);
+    if wanted == present {
+        return Ok(());
+    }
+    call.name = object.name().into();
+    ignore(engine.update(&call, Body::from(wanted), &WriteOptions::default()).await.map(drop), Reason::Conflict)
+}
+
+/// Writes what `object` says over `base`; lists are replaced where they hold other values.
+fn overlay(base: &mut Value, object: &Value) {
+    match object {
+        Value::Object(map) => {
+            for (key, value) in map.iter() {
+                overlay(base.at_mut(&[key]), value);
+            }
+        }
+        Value::Array(items) => {
+            let same = base.as_array().is_some_and(|have| {
+                have.len() == items.len() && have.iter().zip(items).all(|(have, item)| covers(have, item))
+            });
+            if !same {
+                *base = object.clone();
+            }
+        }
+        other => *base = other.clone(),
+    }
+}
+
+fn covers(have: &Value, wanted: &Value) -> bool {
+    let mut merged = have.clone();
+    overlay(&mut merged, wanted);
+    merged == *have
+}
+
+/// Another server of the same cluster may be faster.
+fn ignore(done: Result<()>, reason: Reason) -> Result<()> {
+    done.or_else(|e: Status| if e.is(reason) { Ok(()) } else { Err(e) })
+}

@@ -1,0 +1,130 @@
+//! Where an authorized request goes: to a document, or to a verb on a kind.
+
+use crate::{body::RequestBody, documents, health, nodes, respond, stack::Exchange, verbs, version, virtual_kinds};
+use base::{Result, Status};
+use http::{Method, Response};
+use net::Body;
+use resource::Call;
+use schema::{Lookup, SubresourceAction, Verb};
+
+pub async fn answer(x: &mut Exchange<'_>, body: RequestBody) -> Result<Response<Body>> {
+    if x.info.is_resource { resource(x, body).await } else { document(x).await }
+}
+
+/// Paths that name no resource.
+async fn document(x: &Exchange<'_>) -> Result<Response<Body>> {
+    if !matches!(x.parts.method, Method::GET | Method::HEAD) {
+        return Err(Status::method_not_allowed());
+    }
+    let server = x.server;
+    let path = x.info.path.trim_end_matches('/');
+    Ok(match path {
+        "/version" => respond::bytes(200, "application/json", version::document()),
+        "/metrics" => respond::bytes(200, "text/plain; version=0.0.4; charset=utf-8", server.registry.print()),
+        "/openid/v1/jwks" => respond::bytes(200, "application/jwk-set+json", server.tokens.jwks()),
+        "/.well-known/openid-configuration" => documents::open_id(server),
+        _ => match health::answer(&server.health, path, &x.query) {
+            Some(response) => response,
+            None => documents::answer(x, path)?,
+        },
+    })
+}
+
+/// Any verb on any kind.
+async fn resource(x: &mut Exchange<'_>, body: RequestBody) -> Result<Response<Body>> {
+    let info = &x.info;
+    let found = x.server.engine.catalog().resolve(info.group, info.version, info.resource);
+    let lookup = found.ok_or_else(Status::no_such_path)?;
+    x.known = true;
+    let call = call_of(x, lookup)?;
+    let verb = verb_of(x.info.verb).ok_or_else(Status::method_not_allowed)?;
+    let allowed = match &call.subresource {
+        None => &call.kind.verbs,
+        Some(name) => {
+            let subresource = call.kind.subresource(name).ok_or_else(Status::no_such_path)?;
+            if subresource.action == SubresourceAction::Server {
+                return server_subresource(x, &call, body).await;
+            }
+            &subresource.verbs
+        }
+    };
+    if !allowed.contains(&verb) {
+        return Err(Status::method_not_allowed());
+    }
+    if virtual_kinds::is_virtual(&call.kind) {
+        return virtual_kinds::answer(x, &call, body).await;
+    }
+    match verb {
+        Verb::Get => verbs::get(x, &call).await,
+        Verb::List => verbs::list(x, &call).await,
+        Verb::Watch => crate::watch::watch(x, &call).await,
+        Verb::Create => verbs::create(x, &call, body).await,
+        Verb::Update => verbs::update(x, &call, body).await,
+        Verb::Patch => verbs::patch(x, &call, body).await,
+        Verb::Delete => verbs::delete(x, &call, body).await,
+        Verb::DeleteCollection => verbs::delete_collection(x, &call, body).await,
+    }
+}
+
+async fn server_subresource(x: &mut Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
+    match (call.kind.group.as_str(), call.kind.plural.as_str(), call.subresource.as_deref().unwrap_or("")) {
+        ("", "serviceaccounts", "token") => virtual_kinds::token(x, call, body).await,
+        ("", "pods", "log") => nodes::log(x, call).await,
+        ("", "pods", "exec" | "attach" | "portforward") => nodes::stream(x, call).await,
+        ("", "nodes", "proxy") => nodes::proxy(x, call, body).await,
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+/// The call that a path makes; 404 where the path does not fit the kind's scope.
+fn call_of(x: &Exchange<'_>, Lookup { kind, version }: Lookup) -> Result<Call> {
+    let info = &x.info;
+    let namespace = if kind.namespaced() { info.namespace } else { "" };
+    let own = info.resource == "namespaces" && info.group.is_empty();
+    if !kind.namespaced() && !info.namespace.is_empty() && !own {
+        return Err(Status::no_such_path());
+    }
+    // The name of a list comes from its selector, which does the selecting.
+    let collection = matches!(info.verb, "list" | "deletecollection") || (info.verb == "watch" && !info.watch_by_path);
+    let name = if collection { "" } else { &info.name };
+    let one = !name.is_empty() && !info.watch_by_path;
+    if kind.namespaced() && namespace.is_empty() {
+        if one {
+            return Err(Status::no_such_path());
+        }
+        if matches!(info.verb, "create" | "deletecollection") {
+            return Err(Status::method_not_allowed());
+        }
+    }
+    // POST goes to a collection or a subresource; PUT and PATCH to an object.
+    let misplaced = match info.verb {
+        "create" => one && info.subresource.is_empty(),
+        "update" | "patch" => !one,
+        _ => false,
+    };
+    if misplaced {
+        return Err(Status::method_not_allowed());
+    }
+    Ok(Call {
+        user: x.user.clone(),
+        kind,
+        version,
+        namespace: namespace.into(),
+        name: name.into(),
+        subresource: Some(info.subresource.into()).filter(|s: &value::Str| !s.is_empty()),
+    })
+}
+
+fn verb_of(verb: &str) -> Option<Verb> {
+    Some(match verb {
+        "get" => Verb::Get,
+        "list" => Verb::List,
+        "watch" => Verb::Watch,
+        "create" => Verb::Create,
+        "update" => Verb::Update,
+        "patch" => Verb::Patch,
+        "delete" => Verb::Delete,
+        "deletecollection" => Verb::DeleteCollection,
+        _ => return None,
+    })
+}

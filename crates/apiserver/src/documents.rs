@@ -1,0 +1,136 @@
+//! Documents about the API: discovery and OpenAPI, made from the catalog and kept until it changes.
+//!
+//! Making them is pure (`schema::discovery`, `schema::openapi`); here they get an ETag, so that a client that polls (as
+//! kubectl and the CRD tests do) is answered 304 without a byte of the document.
+
+use crate::{respond, server::Inner, stack::Exchange};
+use base::{Result, Status};
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+use net::Body;
+use parking_lot::Mutex;
+use schema::{Catalog, discovery};
+use std::collections::HashMap;
+use value::{Value, value};
+use wire::{Accepted, Offers, Shape};
+
+/// The documents of one generation of the catalog, each made when it is first asked for.
+#[derive(Default)]
+pub struct Documents(Mutex<Made>);
+
+#[derive(Default)]
+struct Made {
+    generation: u64,
+    /// By name; a name holds path and shape.
+    documents: HashMap<String, Document>,
+}
+
+#[derive(Clone)]
+struct Document {
+    bytes: Bytes,
+    /// With its quotes.
+    etag: HeaderValue,
+}
+
+/// Any path that is no health check. 404 for what is no document.
+pub fn answer(x: &Exchange<'_>, path: &str) -> Result<Response<Body>> {
+    let accept = x.parts.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    let offers = if matches!(parts.as_slice(), ["api"] | ["apis"]) { Offers::DISCOVERY } else { Offers::NONE };
+    let accepted = wire::negotiate(accept, offers)?;
+    let aggregated = accepted.shape == Shape::Discovery;
+    let address = x.server.config.advertise.to_string();
+    match parts.as_slice() {
+        [""] | [] => kept(x, &accepted, path, |catalog| Some(index(catalog))),
+        ["api"] if aggregated => kept(x, &accepted, "/api aggregated", |c| Some(discovery::aggregated(c, true))),
+        ["apis"] if aggregated => kept(x, &accepted, "/apis aggregated", |c| Some(discovery::aggregated(c, false))),
+        ["api"] => kept(x, &accepted, path, |_| Some(discovery::api_versions(&address))),
+        ["apis"] => kept(x, &accepted, path, |catalog| Some(discovery::group_list(catalog))),
+        ["api", version] => kept(x, &accepted, path, |catalog| discovery::resource_list(catalog, "", version)),
+        ["apis", group] => kept(x, &accepted, path, |catalog| discovery::group(catalog, group)),
+        ["apis", group, version] => {
+            kept(x, &accepted, path, |catalog| discovery::resource_list(catalog, group, version))
+        }
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+/// `/`: the paths that there are.
+fn index(catalog: &Catalog) -> Value {
+    let mut paths =
+        vec!["/.well-known/openid-configuration".to_string(), "/api".into(), "/api/v1".into(), "/apis".into()];
+    for group in catalog.groups().into_iter().filter(|g| !g.is_empty()) {
+        paths.push(format!("/apis/{group}"));
+        let mut versions: Vec<String> = Vec::new();
+        for kind in catalog.iter().filter(|k| k.group == *group) {
+            versions.extend(kind.versions.iter().filter(|v| v.served).map(|v| format!("/apis/{group}/{}", v.name)));
+        }
+        versions.sort();
+        versions.dedup();
+        paths.append(&mut versions);
+    }
+    paths.extend(
+        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"]
+            .map(String::from),
+    );
+    paths.sort();
+    value!({"paths": paths})
+}
+
+/// The document of that name, made if this generation of the catalog has none yet.
+fn kept(
+    x: &Exchange<'_>,
+    accepted: &Accepted,
+    name: &str,
+    make: impl FnOnce(&Catalog) -> Option<Value>,
+) -> Result<Response<Body>> {
+    let document = x.server.documents.get(x.server, name, make)?;
+    let told = x.parts.headers.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes);
+    let mut response = match told.is_some_and(|told| told == document.etag.as_bytes()) {
+        true => respond::bytes(304, accepted.content_type(), Body::Empty),
+        false => {
+            let body = wire::reencode(document.bytes, accepted.encoding, accepted.pretty);
+            respond::bytes(200, accepted.content_type(), body)
+        }
+    };
+    response.headers_mut().insert(header::ETAG, document.etag);
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    Ok(response)
+}
+
+impl Documents {
+    fn get(&self, server: &Inner, name: &str, make: impl FnOnce(&Catalog) -> Option<Value>) -> Result<Document> {
+        // Read before the catalog: a document may be newer than its number, never older.
+        let generation = server.engine.catalog_generation();
+        let mut made = self.0.lock();
+        if made.generation != generation {
+            *made = Made { generation, documents: HashMap::new() };
+        }
+        if let Some(document) = made.documents.get(name) {
+            return Ok(document.clone());
+        }
+        let value = make(&server.engine.catalog()).ok_or_else(Status::no_such_path)?;
+        let document = Document::of(value.to_json().into());
+        made.documents.insert(name.into(), document.clone());
+        Ok(document)
+    }
+}
+
+impl Document {
+    fn of(bytes: Bytes) -> Self {
+        let hash =
+            bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
+        let etag = HeaderValue::from_str(&format!("\"{hash:016X}\"")).unwrap_or(HeaderValue::from_static("\"\""));
+        Document { bytes, etag }
+    }
+}
+
+/// `/.well-known/openid-configuration` (OpenID Connect Discovery 1.0), for those who verify our tokens.
+pub fn open_id(server: &Inner) -> Response<Body> {
+    let jwks = format!("https://{}/openid/v1/jwks", server.config.advertise);
+    let document = value!({
+        "issuer": server.tokens.issuer(), "jwks_uri": jwks, "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"],
+    });
+    respond::bytes(200, "application/json", document.to_json())
+}

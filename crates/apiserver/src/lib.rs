@@ -1,0 +1,34 @@
+//! The API server: one request stack over the engine.
+//!
+//! [`stack`] is the path of every request, read from top to bottom; [`dispatch`] takes what passed it to the engine, the
+//! same way for every kind. Documents (discovery, OpenAPI) are functions of the catalog, cached by its generation.
+//! Streams to containers are passed through to the node's HTTPS endpoint byte by byte.
+//!
+//! Invariants: there is one door, for callers in the process as for those on the network (they differ in where the
+//! identity comes from); nothing behind authorization asks who the caller is; no kind is named outside [`bootstrap`],
+//! [`nodes`] and [`virtual_kinds`]; a response body never copies an object to send it.
+
+mod audit;
+mod body;
+mod bootstrap;
+mod dispatch;
+mod documents;
+mod health;
+mod inflight;
+mod metrics;
+mod nodes;
+mod params;
+mod query;
+mod request_info;
+mod respond;
+mod server;
+mod stack;
+mod verbs;
+mod version;
+mod virtual_kinds;
+mod watch;
+
+pub use audit::Audit;
+pub use request_info::RequestInfo;
+pub use server::{Config, Server};
+pub use version::GIT_VERSION;

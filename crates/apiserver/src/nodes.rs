@@ -1,0 +1,230 @@
+//! Streams to containers: logs, exec, attach, port-forward, and the node's own paths, all passed through to the node's
+//! HTTPS endpoint as `kube-apiserver-kubelet-client`.
+//!
+//! An upgraded stream is copied byte by byte in both directions: which subprotocol runs inside (`v5.channel.k8s.io`,
+//! `v4.channel.k8s.io`, port-forward frames) is between client and node. The paths and parameters of the endpoint are
+//! the kubelet's of upstream, so that either end could be upstream's.
+
+use crate::{body::RequestBody, query, respond, stack::Exchange};
+use base::{Reason, Result, Status};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use net::Body;
+use resource::Call;
+use value::Value;
+
+const KUBELET_PORT: u16 = 10250;
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// `GET .../pods/<name>/log`
+pub async fn log(x: &mut Exchange<'_>, call: &Call) -> Result<Response<Body>> {
+    if x.info.verb != "get" {
+        return Err(Status::method_not_allowed());
+    }
+    let pod = pod(x, call).await?;
+    let container = container(x, &pod)?;
+    let node = pod.str_at(&["spec", "nodeName"]);
+    if node.is_empty() {
+        // Not scheduled yet: there is nothing to read, and nothing wrong.
+        return Ok(respond::bytes(200, "text/plain", Body::Empty));
+    }
+    check_log_options(x)?;
+    let keep = ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
+    let query = pick(x, &keep);
+    let path = format!("/containerLogs/{}/{}/{container}{query}", call.namespace, call.name);
+    let request = request(Method::GET, &path, HeaderMap::new(), Body::Empty)?;
+    let response = send(x, node, request).await?;
+    Ok(passed_on(response))
+}
+
+/// `exec`, `attach` and `portforward`
+pub async fn stream(x: &mut Exchange<'_>, call: &Call) -> Result<Response<Body>> {
+    if !matches!(x.info.verb, "get" | "create") {
+        return Err(Status::method_not_allowed());
+    }
+    let pod = pod(x, call).await?;
+    let what = x.info.subresource;
+    let (namespace, name) = (&call.namespace, &call.name);
+    let path = if what == "portforward" {
+        format!("/portForward/{namespace}/{name}{}", pick(x, &["ports"]))
+    } else {
+        let container = container(x, &pod)?;
+        if x.query.flag("stdin") != Some(true)
+            && x.query.flag("stdout") != Some(true)
+            && x.query.flag("stderr") != Some(true)
+        {
+            return Err(Status::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
+        }
+        if what == "exec" && x.query.get("command").is_none() {
+            return Err(Status::bad_request("you must specify at least one command for the container"));
+        }
+        format!("/{what}/{namespace}/{name}/{container}{}", stream_query(x))
+    };
+    let node = pod.str_at(&["spec", "nodeName"]);
+    if node.is_empty() {
+        return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
+    }
+    if !net::websocket::is_upgrade(&x.parts.headers) || x.upgrade.is_none() {
+        return Err(Status::bad_request("Upgrade request required"));
+    }
+    let request = request(x.parts.method.clone(), &path, forwarded(&x.parts.headers), Body::Empty)?;
+    let response = send(x, node, request).await?;
+    Ok(switch(x, response))
+}
+
+/// `/api/v1/nodes/<name>/proxy/...`
+pub async fn proxy(x: &mut Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
+    // `node:port` names another port of the node.
+    let rest = if x.info.rest.is_empty() { "/" } else { x.info.rest };
+    let query = x.parts.uri.query().map(|q| format!("?{q}")).unwrap_or_default();
+    let path = format!("{rest}{query}");
+    let mut headers = forwarded(&x.parts.headers);
+    headers.remove(header::CONTENT_LENGTH);
+    let request = request(x.parts.method.clone(), &path, headers, body.into_stream())?;
+    let response = send(x, &call.name, request).await?;
+    Ok(switch(x, response))
+}
+
+async fn pod(x: &Exchange<'_>, call: &Call) -> Result<Value> {
+    let whole = Call { subresource: None, ..call.clone() };
+    Ok(x.server.engine.get(&whole, None).await?.answer.value())
+}
+
+/// The container that the request names, or the only one there is to name.
+fn container(x: &Exchange<'_>, pod: &Value) -> Result<String> {
+    let names = |list: &str| -> Vec<String> {
+        pod.items_at(&["spec", list]).iter().map(|c| c.str_at(&["name"]).to_string()).collect()
+    };
+    let (main, init, ephemeral) = (names("containers"), names("initContainers"), names("ephemeralContainers"));
+    let asked = match x.query.get("container") {
+        Some(name) if !name.is_empty() => name.to_string(),
+        _ => match (main.as_slice(), pod.str_at(&["metadata", "annotations", DEFAULT_CONTAINER])) {
+            ([one], _) => one.clone(),
+            (_, default) if !default.is_empty() => default.to_string(),
+            _ => {
+                let init = if init.is_empty() {
+                    String::new()
+                } else {
+                    format!(" or one of the init containers: [{}]", init.join(" "))
+                };
+                let text = format!(
+                    "a container name must be specified for pod {}, choose one of: [{}]{init}",
+                    pod.name(),
+                    main.join(" ")
+                );
+                return Err(Status::bad_request(text));
+            }
+        },
+    };
+    match main.iter().chain(&init).chain(&ephemeral).any(|name| *name == asked) {
+        true => Ok(asked),
+        false => Err(Status::bad_request(format!("container {asked} is not valid for pod {}", pod.name()))),
+    }
+}
+
+fn check_log_options(x: &Exchange<'_>) -> Result<()> {
+    let mut errors = base::FieldErrors::default();
+    for (key, least) in [("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1)] {
+        let Some(text) = x.query.get(key).filter(|t| !t.is_empty()) else { continue };
+        match text.parse::<i64>() {
+            Err(_) => return Err(Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
+            Ok(n) if n < least => {
+                let word = if least == 0 { "must be greater than or equal to 0" } else { "must be greater than 0" };
+                errors.invalid_raw(key, n, word);
+            }
+            Ok(_) => {}
+        }
+    }
+    if x.query.get("sinceSeconds").is_some() && x.query.get("sinceTime").is_some() {
+        errors.forbidden("sinceTime", "at most one of `sinceTime` or `sinceSeconds` may be specified");
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "PodLogOptions", x.info.name.as_ref(), &errors)) }
+}
+
+/// The options that the kubelet takes under the same names.
+fn pick(x: &Exchange<'_>, keep: &[&str]) -> String {
+    let pairs = x.query.pairs().filter(|(key, value)| keep.contains(key) && !value.is_empty());
+    query_string(pairs.map(|(key, value)| (key, value.to_string())))
+}
+
+/// The options of exec and attach under the kubelet's names.
+fn stream_query(x: &Exchange<'_>) -> String {
+    let flags = [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")];
+    let flags =
+        flags.into_iter().filter(|(from, _)| x.query.flag(from) == Some(true)).map(|(_, to)| (to, "1".to_string()));
+    let commands = x.query.all("command").map(|word| ("command", word.to_string()));
+    query_string(flags.chain(commands))
+}
+
+fn query_string<'a>(pairs: impl Iterator<Item = (&'a str, String)>) -> String {
+    let pairs: Vec<String> = pairs.map(|(key, value)| format!("{key}={}", query::encode(&value))).collect();
+    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+}
+
+/// The client's headers without its credentials.
+fn forwarded(headers: &HeaderMap) -> HeaderMap {
+    let mut out = headers.clone();
+    let own: Vec<HeaderName> = out.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();
+    for name in own {
+        out.remove(name);
+    }
+    for name in [header::AUTHORIZATION, header::COOKIE, header::HOST, header::PROXY_AUTHORIZATION] {
+        out.remove(name);
+    }
+    out
+}
+
+fn request(method: Method, path: &str, headers: HeaderMap, body: Body) -> Result<Request<Body>> {
+    let mut request = Request::builder().method(method).uri(path).body(body).map_err(Status::internal)?;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// Sends a request to a node's kubelet.
+async fn send(x: &Exchange<'_>, node: &str, mut request: Request<Body>) -> Result<Response<hyper::body::Incoming>> {
+    let object =
+        x.server.engine.view().get("", "nodes", "", node).ok_or_else(|| Status::not_found("", "nodes", node))?;
+    let object = object.value();
+    let addresses = object.items_at(&["status", "addresses"]);
+    let of = |kind: &str| addresses.iter().find(|a| a.str_at(&["type"]) == kind).map(|a| a.str_at(&["address"]));
+    let host = of("InternalIP").or_else(|| of("Hostname")).or_else(|| of("ExternalIP"));
+    let host = host.ok_or_else(|| Status::internal(format!("no preferred addresses found for node {node}")))?;
+    let port = object.at(&["status", "daemonEndpoints", "kubeletEndpoint", "Port"]).as_i64();
+    let port = port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0).unwrap_or(KUBELET_PORT);
+    let host_header = HeaderValue::from_str(&format!("{host}:{port}")).map_err(Status::internal)?;
+    request.headers_mut().insert(header::HOST, host_header);
+    let url = format!("https://{host}:{port}{}", request.uri());
+    let sent = x.server.kubelets.request(host, port, request).await;
+    sent.map_err(|e| Status::new(Reason::InternalError, format!("Get {url:?}: {e}")))
+}
+
+/// Passes a body on; what the kubelet refuses becomes a Status.
+fn passed_on(response: Response<hyper::body::Incoming>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::CONTENT_LENGTH] {
+        parts.headers.remove(name);
+    }
+    Response::from_parts(parts, Body::stream(body))
+}
+
+/// Joins the two connections where the kubelet switches protocols; passes anything else on.
+fn switch(x: &mut Exchange<'_>, mut response: Response<hyper::body::Incoming>) -> Response<Body> {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return passed_on(response);
+    }
+    let Some(client) = x.upgrade.take() else {
+        return respond::status(&Status::bad_request("Upgrade request required"));
+    };
+    let node = hyper::upgrade::on(&mut response);
+    tokio::spawn(async move {
+        match tokio::try_join!(client, node) {
+            Ok((client, node)) => {
+                if let Err(e) = net::dial::splice(client, node).await {
+                    tracing::debug!("stream to a node: {e}");
+                }
+            }
+            Err(e) => tracing::debug!("stream to a node: {e}"),
+        }
+    });
+    let (parts, _) = response.into_parts();
+    Response::from_parts(parts, Body::Empty)
+}

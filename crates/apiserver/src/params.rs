@@ -1,0 +1,199 @@
+//! Options in the query string: `ListOptions`, `CreateOptions`, `DeleteOptions` … with upstream's errors.
+//! Source: `k8s.io/apimachinery/pkg/apis/meta/v1/validation`.
+
+use crate::query::Query;
+use base::{FieldErrors, Reason, Result, Status};
+use http::HeaderMap;
+use resource::{FieldValidation, ListQuery, VersionMatch, WriteOptions};
+use std::time::Duration;
+use value::{Str, Value};
+
+/// Options of list, watch and deletecollection.
+pub fn list(query: &Query<'_>) -> Result<ListQuery> {
+    let mut errors = FieldErrors::default();
+    let version_match = match query.get("resourceVersionMatch") {
+        None | Some("") => None,
+        Some("Exact") => Some(VersionMatch::Exact),
+        Some("NotOlderThan") => Some(VersionMatch::NotOlderThan),
+        Some(other) => {
+            errors.not_supported("resourceVersionMatch", other, &["Exact", "NotOlderThan", ""]);
+            None
+        }
+    };
+    let limit = integer(query, "limit")?;
+    if limit.is_some_and(|limit| limit < 0) {
+        errors.invalid_raw("limit", limit.unwrap_or_default(), "must be greater than or equal to 0");
+    }
+    if !errors.is_empty() {
+        return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors));
+    }
+    Ok(ListQuery {
+        labels: selector(query.get("labelSelector"), select::LabelSelector::parse)?,
+        fields: selector(query.get("fieldSelector"), select::FieldSelector::parse)?,
+        limit: limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0),
+        continue_token: query.get("continue").filter(|t| !t.is_empty()).map(String::from),
+        resource_version: query.get("resourceVersion").map(String::from),
+        version_match,
+        allow_bookmarks: query.flag("allowWatchBookmarks").unwrap_or(false),
+        send_initial_events: query.flag("sendInitialEvents"),
+        timeout: integer(query, "timeoutSeconds")?
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .filter(|seconds| *seconds > 0)
+            .map(Duration::from_secs),
+    })
+}
+
+/// Options of a write. `options` is the name of the type, for messages; the manager falls back to the client's name.
+pub fn write(query: &Query<'_>, headers: &HeaderMap, options: &str) -> Result<WriteOptions> {
+    let mut errors = FieldErrors::default();
+    let dry_run = dry_run(query.all("dryRun"), &mut errors);
+    let field_validation = match query.get("fieldValidation") {
+        None | Some("" | "Warn") => FieldValidation::Warn,
+        Some("Ignore") => FieldValidation::Ignore,
+        Some("Strict") => FieldValidation::Strict,
+        Some(other) => {
+            errors.not_supported("fieldValidation", other, &["", "Ignore", "Strict", "Warn"]);
+            FieldValidation::Warn
+        }
+    };
+    let manager = query.get("fieldManager").unwrap_or("");
+    if manager.len() > 128 {
+        errors.too_long("fieldManager", 128);
+    }
+    if let Some(c) = manager.chars().find(|c| c.is_control()) {
+        errors.invalid("fieldManager", manager, format!("should only contain printable characters (found {c:?})"));
+    }
+    if !errors.is_empty() {
+        return Err(Status::invalid("meta.k8s.io", options, "", &errors));
+    }
+    let field_manager = match manager {
+        "" => agent(headers),
+        name => name.into(),
+    };
+    Ok(WriteOptions { dry_run, field_validation, field_manager, force: query.flag("force").unwrap_or(false) })
+}
+
+/// DeleteOptions from the body, or from the query where there is none, and whether it is a dry run.
+pub fn delete(query: &Query<'_>, body: Option<Value>) -> Result<(Option<Value>, bool)> {
+    let mut errors = FieldErrors::default();
+    let (options, dry) = match body {
+        Some(body) => {
+            let kind = body.str_at(&["kind"]);
+            if !kind.is_empty() && kind != "DeleteOptions" {
+                return Err(Status::bad_request("decoded object cannot be converted to DeleteOptions"));
+            }
+            let dry = dry_run(body.items_at(&["dryRun"]).iter().filter_map(Value::as_str), &mut errors);
+            (body, dry)
+        }
+        None => (from_query(query)?, dry_run(query.all("dryRun"), &mut errors)),
+    };
+    let policy = options.str_at(&["propagationPolicy"]);
+    if !matches!(policy, "" | "Foreground" | "Background" | "Orphan") {
+        errors.not_supported("propagationPolicy", policy, &["Foreground", "Background", "Orphan", "nil"]);
+    }
+    if !policy.is_empty() && !options.at(&["orphanDependents"]).is_null() {
+        errors.invalid("propagationPolicy", policy, "orphanDependents and deletionPropagation cannot be both set");
+    }
+    if !errors.is_empty() {
+        return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
+    }
+    let empty = options.as_object().is_none_or(value::Map::is_empty);
+    Ok(((!empty).then_some(options), dry))
+}
+
+fn from_query(query: &Query<'_>) -> Result<Value> {
+    let mut options = Value::object();
+    if let Some(seconds) = integer(query, "gracePeriodSeconds")? {
+        options.set(&["gracePeriodSeconds"], seconds);
+    }
+    if let Some(policy) = query.get("propagationPolicy").filter(|p| !p.is_empty()) {
+        options.set(&["propagationPolicy"], policy);
+    }
+    if let Some(orphan) = query.flag("orphanDependents") {
+        options.set(&["orphanDependents"], orphan);
+    }
+    Ok(options)
+}
+
+fn dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut FieldErrors) -> bool {
+    let mut dry = false;
+    for value in values.filter(|v| !v.is_empty()) {
+        match value {
+            "All" => dry = true,
+            other => errors.not_supported("dryRun", other, &["All"]),
+        }
+    }
+    dry
+}
+
+fn selector<T: Default>(text: Option<&str>, parse: fn(&str) -> Result<T>) -> Result<T> {
+    match text {
+        None | Some("") => Ok(T::default()),
+        Some(text) => parse(text),
+    }
+}
+
+fn integer(query: &Query<'_>, key: &str) -> Result<Option<i64>> {
+    match query.get(key) {
+        None | Some("") => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|_| {
+            Status::new(Reason::BadRequest, format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+        }),
+    }
+}
+
+/// The first word of the user agent: `kubectl` of `kubectl/v1.36.2 (linux/amd64)`.
+fn agent(headers: &HeaderMap) -> Str {
+    let agent = headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("unknown");
+    let name = agent.split('/').next().unwrap_or(agent);
+    name.chars().take(128).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused<T>(result: Result<T>) -> String {
+        result.map(|_| ()).map_err(|e| format!("{} {}", e.code(), e.message())).unwrap_err()
+    }
+
+    #[test]
+    fn list_options() {
+        let read = |text: &'static str| list(&Query::parse(Some(text)));
+        let all =
+            read("limit=5&labelSelector=a%3Db&resourceVersion=0&timeoutSeconds=30&sendInitialEvents=true").unwrap();
+        assert_eq!((all.limit, all.timeout), (Some(5), Some(Duration::from_secs(30))));
+        assert_eq!((all.resource_version.as_deref(), all.send_initial_events), (Some("0"), Some(true)));
+        assert_eq!(refused(read("limit=x")), r#"400 strconv.ParseInt: parsing "x": invalid syntax"#);
+        assert!(
+            refused(read("resourceVersionMatch=Foo"))
+                .starts_with("422 ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Unsupported value")
+        );
+        assert!(refused(read("labelSelector=a%3D%3D%3D")).starts_with("400 "));
+    }
+
+    #[test]
+    fn write_options() {
+        let mut headers = HeaderMap::new();
+        headers.insert("user-agent", "kubectl/v1.36.2 (linux)".parse().unwrap());
+        let read = |text: &'static str| write(&Query::parse(Some(text)), &headers, "CreateOptions");
+        assert_eq!(read("").unwrap().field_manager, "kubectl");
+        assert!(read("dryRun=All").unwrap().dry_run);
+        assert_eq!(
+            refused(read("dryRun=Some")),
+            r#"422 CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: "Some": supported values: "All""#
+        );
+        assert!(refused(read("fieldValidation=Maybe")).contains("fieldValidation: Unsupported value"));
+    }
+
+    #[test]
+    fn delete_options() {
+        let (options, dry) = delete(&Query::parse(Some("gracePeriodSeconds=0&dryRun=All")), None).unwrap();
+        assert_eq!((options.unwrap().to_string().as_str(), dry), (r#"{"gracePeriodSeconds":0}"#, true));
+        assert_eq!(delete(&Query::default(), None).unwrap(), (None, false));
+        let body = value::value!({"propagationPolicy": "Sometimes"});
+        assert!(refused(delete(&Query::default(), Some(body))).contains("propagationPolicy: Unsupported value"));
+        let body = value::value!({"kind": "Pod"});
+        assert!(refused(delete(&Query::default(), Some(body))).starts_with("400"));
+    }
+}

@@ -1,0 +1,180 @@
+//! Responses: a Status, an object, a list, in the encoding and shape that the client asked for.
+
+use crate::stack::Exchange;
+use base::Status;
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use net::Body;
+use resource::{Answer, Call, ListReply, Reply};
+use value::{
+    Object, Value,
+    shared::{SharedList, SharedObject},
+};
+use wire::{Accepted, Encoding, Include, ListMeta, Shape, Source, TableOptions};
+
+/// A response of a content type.
+pub fn bytes(code: u16, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// A failure.
+pub fn status(status: &Status) -> Response<Body> {
+    let mut response = bytes(status.code(), "application/json", wire::status_bytes(status));
+    if let Some(seconds) = status.retry_after() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// A value made by the server (a review, a document).
+pub fn made(code: u16, accepted: &Accepted, value: &Value) -> Response<Body> {
+    let body = wire::encode(value, accepted.encoding, accepted.pretty);
+    bytes(code, accepted.encoding.media_type(), body)
+}
+
+/// The answer to a verb on one object.
+pub fn reply(x: &Exchange<'_>, call: &Call, accepted: &Accepted, include: Include, reply: Reply) -> Response<Body> {
+    let code = if reply.created { 201 } else { 200 };
+    let mut response = match &reply.answer {
+        Answer::Stored(object) => {
+            let body = one(x, call, accepted, include, ListMeta::at(object.revision), object, Object::json(object));
+            let mut response = bytes(code, accepted.content_type(), body);
+            if x.shared {
+                response.extensions_mut().insert(SharedObject(object.clone()));
+            }
+            response
+        }
+        // A Status, a Scale: what the client has asked to see differently is something else.
+        Answer::Made(value) if value.str_at(&["kind"]) != call.kind.kind => {
+            bytes(code, accepted.encoding.media_type(), wire::encode(value, accepted.encoding, accepted.pretty))
+        }
+        Answer::Made(value) => {
+            let revision = value.str_at(&["metadata", "resourceVersion"]).parse().unwrap_or_default();
+            let body = one(x, call, accepted, include, ListMeta::at(revision), value, &value.to_json().into());
+            bytes(code, accepted.content_type(), body)
+        }
+    };
+    warn(&mut response, &reply.warnings);
+    deprecation(&mut response, call);
+    response
+}
+
+fn one<S: Source>(
+    x: &Exchange<'_>,
+    call: &Call,
+    accepted: &Accepted,
+    include: Include,
+    meta: ListMeta,
+    object: &S,
+    json: &Bytes,
+) -> Bytes {
+    let body = match accepted.shape {
+        Shape::Table(api_version) => {
+            wire::table(&table(x, call, api_version, include, true), &meta, std::slice::from_ref(&Borrowed(object)))
+        }
+        Shape::Metadata(api_version) => wire::partial_metadata(api_version, object),
+        Shape::Object | Shape::Discovery => json.clone(),
+    };
+    wire::reencode(body, accepted.encoding, accepted.pretty)
+}
+
+/// `Table`s take a slice of sources; this makes one of a reference.
+struct Borrowed<'a, S>(&'a S);
+impl<S: Source> Source for Borrowed<'_, S> {
+    fn json(&self) -> std::borrow::Cow<'_, [u8]> {
+        self.0.json()
+    }
+    fn tree(&self) -> std::borrow::Cow<'_, Value> {
+        self.0.tree()
+    }
+}
+
+pub fn table<'a>(
+    x: &Exchange<'_>,
+    call: &'a Call,
+    api_version: &'a str,
+    include: Include,
+    headers: bool,
+) -> TableOptions<'a> {
+    let columns = &call.kind.versions[call.version].columns;
+    TableOptions { api_version, columns, include, now: x.server.config.clock.now(), headers }
+}
+
+/// The answer to a list.
+pub fn list(x: &Exchange<'_>, call: &Call, accepted: &Accepted, include: Include, reply: ListReply) -> Response<Body> {
+    let meta =
+        ListMeta { revision: reply.revision, continue_token: reply.continue_token.clone(), remaining: reply.remaining };
+    if x.shared && accepted.shape == Shape::Object {
+        let mut response = bytes(200, accepted.content_type(), Body::Empty);
+        response.extensions_mut().insert(SharedList {
+            items: reply.items.into(),
+            revision: reply.revision,
+            continue_token: reply.continue_token,
+        });
+        return response;
+    }
+    let api_version = call.api_version();
+    let body: Body = match accepted.shape {
+        Shape::Object | Shape::Discovery if accepted.encoding == Encoding::Json && !accepted.pretty => {
+            chunks(&api_version, &call.kind.list_kind, &meta, &reply)
+        }
+        Shape::Object | Shape::Discovery => {
+            let json = wire::list_json(&api_version, &call.kind.list_kind, &meta, &reply.items);
+            wire::reencode(json, accepted.encoding, accepted.pretty).into()
+        }
+        Shape::Table(version) => {
+            let json = wire::table(&table(x, call, version, include, true), &meta, &reply.items);
+            wire::reencode(json, accepted.encoding, accepted.pretty).into()
+        }
+        Shape::Metadata(version) => {
+            let json = wire::partial_metadata_list(version, &meta, &reply.items);
+            wire::reencode(json, accepted.encoding, accepted.pretty).into()
+        }
+    };
+    let mut response = bytes(200, accepted.content_type(), body);
+    deprecation(&mut response, call);
+    response
+}
+
+/// The list as pieces: the objects' own shared bytes with commas between.
+fn chunks(api_version: &str, kind: &str, meta: &ListMeta, reply: &ListReply) -> Body {
+    let empty = wire::list_json::<Value>(api_version, kind, meta, &[]);
+    let end = empty.len() - 2; // "]}"
+    let comma = Bytes::from_static(b",");
+    let mut pieces = Vec::with_capacity(2 * reply.items.len() + 2);
+    pieces.push(empty.slice(..end));
+    for (i, item) in reply.items.iter().enumerate() {
+        if i > 0 {
+            pieces.push(comma.clone());
+        }
+        pieces.push(Object::json(item).clone());
+    }
+    pieces.push(empty.slice(end..));
+    Body::chunks(pieces)
+}
+
+/// `Warning: 299 - "text"` for each.
+pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
+    for text in warnings {
+        let quoted: String = text
+            .chars()
+            .filter(|c| !c.is_control())
+            .flat_map(|c| {
+                let escape = matches!(c, '"' | '\\').then_some('\\');
+                escape.into_iter().chain([c])
+            })
+            .collect();
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+}
+
+pub fn deprecation(response: &mut Response<Body>, call: &Call) {
+    if let Some(text) = &call.kind.versions[call.version].deprecated {
+        warn(response, &[text.to_string()]);
+    }
+}

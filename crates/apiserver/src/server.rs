@@ -1,0 +1,282 @@
+//! The server as a value: what it is made of, how it is opened, and its two doors (a listener, and calls in process).
+
+use crate::{
+    audit::Audit, body::RequestBody, bootstrap, documents::Documents, health::Health, inflight::InFlight,
+    metrics::Requests, stack,
+};
+use auth::{Authenticator, Authorizer, Tokens};
+use base::{Result, Status, User, clock::Clock};
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use net::{Body, BoxError, CertificateSlot, Dialer, Peer};
+use pki::ClusterPki;
+use resource::{AesGcm, Engine, OpenError, Options};
+use schema::{Catalog, ClusterConfig};
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use store::Store;
+use telemetry::Registry;
+use tokio::{net::TcpListener, sync::watch};
+use value::shared::InProcess;
+
+/// What a server needs beside its store.
+#[derive(Clone)]
+pub struct Config {
+    pub cluster: ClusterConfig,
+    pub pki: ClusterPki,
+    /// Where agents and pods reach the server; endpoint of the `kubernetes` Service and name in its certificate.
+    pub advertise: SocketAddr,
+    /// Further names and addresses for the certificate.
+    pub names: Vec<String>,
+    /// The audit log's file; it is on by default, and off only where there is no disk (tests in memory).
+    pub audit: Option<PathBuf>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why a server could not be opened.
+#[derive(Debug)]
+pub enum StartError {
+    Engine(OpenError),
+    Pki(pki::Error),
+    /// The audit log's file cannot be opened.
+    Audit(PathBuf, std::io::Error),
+    /// Namespaces, roles and the like could not be written.
+    Bootstrap(Status),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Engine(e) => e.fmt(f),
+            StartError::Pki(e) => e.fmt(f),
+            StartError::Audit(path, e) => write!(f, "audit log {}: {e}", path.display()),
+            StartError::Bootstrap(e) => write!(f, "bootstrap objects: {e}"),
+        }
+    }
+}
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StartError::Engine(e) => Some(e),
+            StartError::Pki(e) => Some(e),
+            StartError::Audit(_, e) => Some(e),
+            StartError::Bootstrap(e) => Some(e),
+        }
+    }
+}
+
+/// One cluster's API server. Clones are handles on the same one.
+#[derive(Clone)]
+pub struct Server(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub engine: Arc<Engine>,
+    pub config: Config,
+    pub authorizer: Authorizer,
+    pub authenticator: Authenticator,
+    pub tokens: Arc<Tokens>,
+    pub inflight: InFlight,
+    pub audit: Option<Audit>,
+    pub registry: Registry,
+    pub requests: Requests,
+    pub documents: Documents,
+    pub health: Health,
+    /// Speaks to kubelets as `kube-apiserver-kubelet-client`.
+    pub kubelets: Dialer,
+}
+
+/// Where a request comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    InProcess,
+    Address(IpAddr),
+}
+
+/// What is known of a caller before the request is looked at.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub(crate) origin: Origin,
+    /// From the client certificate, or from the caller in the process.
+    pub(crate) user: Option<Arc<User>>,
+    /// The caller takes shared objects instead of bytes.
+    pub(crate) shared: bool,
+}
+
+impl Server {
+    /// Opens engine and server over a store.
+    pub async fn open(store: Arc<dyn Store>, builtins: Catalog, config: Config) -> Result<Self, StartError> {
+        let chain = Arc::new(admission::Chain::default());
+        let options = Options {
+            cluster: config.cluster.clone(),
+            clock: config.clock.clone(),
+            admission: chain.clone(),
+            sealer: Arc::new(AesGcm::new(&config.pki.encryption_key)),
+        };
+        let engine = Engine::open(store, builtins, options).await.map_err(StartError::Engine)?;
+        Server::new(engine, &chain, config)
+    }
+
+    /// A server over an engine that is open already; the chain is the engine's.
+    pub fn new(engine: Arc<Engine>, chain: &admission::Chain, config: Config) -> Result<Self, StartError> {
+        let registry = Registry::default();
+        let audit = match &config.audit {
+            Some(path) => Some(Audit::open(path, &registry).map_err(|e| StartError::Audit(path.clone(), e))?),
+            None => None,
+        };
+        let authorizer = Authorizer::new(engine.shared_view());
+        authorizer.follow(&engine);
+        chain.set_authorizer(authorizer.clone());
+        let issuer = format!("https://kubernetes.default.svc.{}", config.cluster.domain);
+        let tokens = Arc::new(Tokens::new(config.pki.service_accounts.clone(), issuer, config.clock.clone()));
+        let own = config.pki.ca.client("kube-apiserver-kubelet-client", None).map_err(StartError::Pki)?;
+        let kubelets = net::tls::client(config.pki.ca.roots(), Some(&own), true).map_err(StartError::Pki)?;
+        Ok(Server(Arc::new(Inner {
+            authenticator: Authenticator::new(engine.shared_view(), tokens.clone()),
+            authorizer,
+            tokens,
+            inflight: InFlight::new(&registry),
+            audit,
+            requests: Requests::new(&registry),
+            registry,
+            documents: Documents::default(),
+            health: Health::default(),
+            kubelets: Dialer::new(kubelets),
+            engine,
+            config,
+        })))
+    }
+
+    /// Creates what every cluster has (namespaces, roles, the `kubernetes` Service …) and turns /readyz green.
+    pub async fn ensure_bootstrap(&self) -> Result<(), StartError> {
+        bootstrap::ensure(&self.0).await.map_err(StartError::Bootstrap)?;
+        self.0.health.bootstrapped();
+        Ok(())
+    }
+
+    /// A server certificate for everything that the server is called.
+    pub fn serving_certificate(&self) -> Result<Arc<CertificateSlot>, StartError> {
+        let config = &self.0.config;
+        let domain = &config.cluster.domain;
+        let mut names: Vec<String> =
+            ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(String::from).to_vec();
+        names.push(format!("kubernetes.default.svc.{domain}"));
+        names.extend(["127.0.0.1".into(), "::1".into(), config.advertise.ip().to_string()]);
+        names.push(bootstrap::service_address(&config.cluster).to_string());
+        names.extend(config.names.iter().cloned());
+        names.sort();
+        names.dedup();
+        let leaf = config.pki.ca.server("kube-apiserver", &names).map_err(StartError::Pki)?;
+        CertificateSlot::new(&leaf).map_err(StartError::Pki)
+    }
+
+    /// Serves a listener until `stop` turns true; requests under way get `grace`.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        stop: watch::Receiver<bool>,
+        grace: Duration,
+    ) -> Result<(), StartError> {
+        let slot = self.serving_certificate()?;
+        let tls = net::tls::server(slot, self.0.config.pki.ca.roots()).map_err(StartError::Pki)?;
+        let mut told = stop.clone();
+        let ready = async {
+            let _ = told.wait_for(|stop| *stop).await;
+            self.0.health.stopping();
+        };
+        tokio::join!(net::serve(listener, tls, self.clone(), stop, grace), ready);
+        Ok(())
+    }
+
+    /// A request of a caller in the process: its identity is the [`InProcess`] extension; without one it is anonymous.
+    pub async fn call<B>(&self, mut request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let own = request.extensions_mut().remove::<InProcess>();
+        let (user, shared) = own.map_or((None, false), |own| (Some(authenticated(own.user)), own.shared));
+        let caller = Caller { origin: Origin::InProcess, user, shared };
+        let (parts, body) = request.into_parts();
+        stack::run(&self.0, &caller, parts, RequestBody::boxed(body)).await
+    }
+
+    /// The same as a tower service.
+    pub fn service(&self) -> InProcessService {
+        InProcessService(self.clone())
+    }
+
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.0.engine
+    }
+    pub fn authorizer(&self) -> &Authorizer {
+        &self.0.authorizer
+    }
+    /// Makes and verifies ServiceAccount tokens.
+    pub fn tokens(&self) -> &Arc<Tokens> {
+        &self.0.tokens
+    }
+    /// What `/metrics` prints; components of the process add theirs.
+    pub fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+    /// A user's name for tests and tools: authenticates a bearer token as a request would.
+    pub fn authenticate(&self, token: &str) -> Result<User> {
+        self.0.authenticator.bearer(token)
+    }
+}
+
+impl net::Handler for Server {
+    type Connection = Arc<Caller>;
+
+    fn connected(&self, peer: Peer) -> Arc<Caller> {
+        let user = peer.identity.as_deref().and_then(Authenticator::certificate).map(Arc::new);
+        Arc::new(Caller { origin: Origin::Address(peer.address.ip()), user, shared: false })
+    }
+    async fn handle(&self, caller: &Arc<Caller>, mut request: Request<Incoming>) -> Response<Body> {
+        // Nothing that came over a socket may say who it is.
+        request.extensions_mut().remove::<InProcess>();
+        let (parts, body) = request.into_parts();
+        stack::run(&self.0, caller, parts, RequestBody::Incoming(body)).await
+    }
+}
+
+fn authenticated(user: Arc<User>) -> Arc<User> {
+    if user.in_group("system:authenticated") || user.name == "system:anonymous" {
+        return user;
+    }
+    let mut user = (*user).clone();
+    user.groups.push("system:authenticated".into());
+    Arc::new(user)
+}
+
+/// [`Server::call`] as a tower service.
+#[derive(Clone)]
+pub struct InProcessService(Server);
+
+impl<B> tower::Service<Request<B>> for InProcessService
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let server = self.0.clone();
+        Box::pin(async move { Ok(server.call(request).await) })
+    }
+}

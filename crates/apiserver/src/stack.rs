@@ -1,0 +1,200 @@
+//! The path of every request, top to bottom. [`run`] is the whole of it.
+
+use crate::{
+    audit,
+    body::RequestBody,
+    dispatch,
+    query::{self, Query},
+    request_info::RequestInfo,
+    respond,
+    server::{Caller, Inner},
+};
+use auth::{Attributes, Decision, authenticate::bearer_token, forbidden, impersonate};
+use base::{Result, Status, User, time::Timestamp};
+use futures::FutureExt;
+use http::{HeaderMap, HeaderValue, Response, header, request::Parts};
+use hyper::upgrade::OnUpgrade;
+use net::Body;
+use select::FieldSelector;
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+/// A request on its way: what it is, and what has been found out about it.
+pub(crate) struct Exchange<'a> {
+    pub server: &'a Inner,
+    pub parts: &'a Parts,
+    pub info: RequestInfo<'a>,
+    pub query: Query<'a>,
+    pub user: Arc<User>,
+    /// Who impersonates `user`.
+    pub impersonator: Option<Arc<User>>,
+    /// The caller takes shared objects instead of bytes.
+    pub shared: bool,
+    /// What authorization said; `None` before it.
+    pub decision: Option<Decision>,
+    /// The path names a kind of the catalog (unknown ones are not counted by name).
+    pub known: bool,
+    /// The connection below, where the request asks to switch protocols.
+    pub upgrade: Option<OnUpgrade>,
+}
+
+pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body: RequestBody) -> Response<Body> {
+    let (received, started) = (server.config.clock.now(), Instant::now());
+    let upgrade = parts.extensions.remove::<OnUpgrade>();
+    let path = query::decode(parts.uri.path(), false);
+    let query = Query::parse(parts.uri.query());
+    let mut exchange = Exchange {
+        server,
+        parts: &parts,
+        info: RequestInfo::parse(&parts.method, &path, &query),
+        query,
+        user: server.authenticator.anonymous(),
+        impersonator: None,
+        shared: caller.shared,
+        decision: None,
+        known: false,
+        upgrade,
+    };
+    let x = &mut exchange;
+
+    let answered = catch_panics(async {
+        authenticate(x, caller)?;
+        impersonate(x)?;
+        let _seat = seat(x).await?;
+        authorize(x)?;
+        dispatch::answer(x, body).await
+    })
+    .await;
+
+    let mut response = answered.unwrap_or_else(|status| respond::status(&status));
+    let id = request_id(&parts.headers);
+    mark(&mut response, &id);
+    let code = response.status().as_u16();
+    server.requests.record(&exchange.info, code, started.elapsed(), exchange.known);
+    record(&exchange, caller, &id, code, received);
+    response
+}
+
+/// A bug in one request ends that request.
+async fn catch_panics(answer: impl Future<Output = Result<Response<Body>>>) -> Result<Response<Body>> {
+    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|s| s.to_string());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        tracing::error!("a request panicked: {text}");
+        Err(Status::internal("this request caused apiserver to panic. Look in the logs for details."))
+    })
+}
+
+/// Certificate or in-process identity first, then a bearer token, then nobody.
+fn authenticate(x: &mut Exchange<'_>, caller: &Caller) -> Result<()> {
+    let header = || x.parts.headers.get(header::AUTHORIZATION)?.to_str().ok();
+    if let Some(user) = &caller.user {
+        x.user = user.clone();
+    } else if let Some(token) = header().and_then(bearer_token) {
+        x.user = Arc::new(x.server.authenticator.bearer(token)?);
+    }
+    Ok(())
+}
+
+fn impersonate(x: &mut Exchange<'_>) -> Result<()> {
+    if impersonate::requested(&x.parts.headers) {
+        let wanted = impersonate::impersonate(&x.parts.headers, &x.user, &x.server.authorizer)?;
+        x.impersonator = Some(std::mem::replace(&mut x.user, Arc::new(wanted)));
+    }
+    Ok(())
+}
+
+async fn seat<'a>(x: &Exchange<'a>) -> Result<Option<crate::inflight::Seat<'a>>> {
+    if x.info.is_long_running() || x.user.in_group("system:masters") {
+        return Ok(None);
+    }
+    x.server.inflight.seat(x.info.is_mutating()).await.map(Some)
+}
+
+fn authorize(x: &mut Exchange<'_>) -> Result<()> {
+    let info = &x.info;
+    // Only the Node authorizer looks at selectors.
+    let fields = match x.query.get("fieldSelector") {
+        Some(text) if x.user.in_group("system:nodes") => FieldSelector::parse(text).ok(),
+        _ => None,
+    };
+    let attributes = Attributes {
+        user: &x.user,
+        verb: info.verb,
+        path: if info.is_resource { "" } else { info.path },
+        group: info.group,
+        version: info.version,
+        resource: info.resource,
+        subresource: info.subresource,
+        namespace: info.namespace,
+        name: &info.name,
+        fields: fields.as_ref(),
+    };
+    let decision = x.server.authorizer.authorize(&attributes);
+    let refused = match &decision {
+        Decision::Allow(_) => None,
+        Decision::NoOpinion(why) => Some(forbidden(&attributes, why)),
+    };
+    x.decision = Some(decision);
+    refused.map_or(Ok(()), Err)
+}
+
+/// The client's own id, or a new one: the process's random half and a counter, in the form of a UUID.
+fn request_id(headers: &HeaderMap) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    static HALF: std::sync::LazyLock<[u8; 8]> = std::sync::LazyLock::new(base::ids::random);
+    let given = headers.get("audit-id").and_then(|v| v.to_str().ok());
+    if let Some(id) = given.filter(|id| !id.is_empty() && id.len() <= 64) {
+        return id.into();
+    }
+    let [a, b, c, d, e, f, g, h] = *HALF;
+    let n = COUNT.fetch_add(1, Relaxed);
+    format!(
+        "{a:02x}{b:02x}{c:02x}{d:02x}-{e:02x}{f:02x}-4{:03x}-8{:03x}-{:012x}",
+        u16::from(g) | 0x100,
+        u16::from(h) | 0x200,
+        n & 0xffff_ffff_ffff
+    )
+}
+
+fn mark(response: &mut Response<Body>, id: &str) {
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert("audit-id", id);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+}
+
+fn record(x: &Exchange<'_>, caller: &Caller, id: &str, code: u16, received: Timestamp) {
+    let Some(log) = x.server.audit.as_ref().filter(|_| audit::worth(&x.info, &x.user)) else { return };
+    let (user, impersonated) = match &x.impersonator {
+        Some(impersonator) => (&**impersonator, Some(&*x.user)),
+        None => (&*x.user, None),
+    };
+    let (decided, reason) = match &x.decision {
+        Some(Decision::Allow(reason)) => (Some(true), &**reason),
+        Some(Decision::NoOpinion(why)) => (Some(false), why.as_str()),
+        None => (None, ""),
+    };
+    let agent = x.parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    log.record(&audit::Entry {
+        id,
+        info: &x.info,
+        uri: x.parts.uri.path_and_query().map_or("", |p| p.as_str()),
+        user,
+        impersonated,
+        origin: &caller.origin,
+        agent,
+        code,
+        reason,
+        decided,
+        received,
+        done: x.server.config.clock.now(),
+    });
+}

@@ -1,0 +1,111 @@
+//! The verbs: options and body in, the engine's answer out. The same few lines for every kind.
+
+use crate::{body::RequestBody, params, respond, stack::Exchange};
+use base::{Result, Status};
+use bytes::Bytes;
+use http::{Response, header};
+use net::Body;
+use resource::{Answer, Call, Reply};
+use wire::{Accepted, Include, Offers};
+
+pub async fn get(x: &Exchange<'_>, call: &Call) -> Result<Response<Body>> {
+    let (accepted, include) = accepted(x)?;
+    let reply = x.server.engine.get(call, x.query.get("resourceVersion")).await?;
+    Ok(respond::reply(x, call, &accepted, include, reply))
+}
+
+pub async fn list(x: &Exchange<'_>, call: &Call) -> Result<Response<Body>> {
+    let (accepted, include) = accepted(x)?;
+    let query = params::list(&x.query)?;
+    if query.send_initial_events.is_some() {
+        let mut errors = base::FieldErrors::default();
+        errors.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
+        return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors));
+    }
+    let reply = x.server.engine.list(call, &query).await?;
+    Ok(respond::list(x, call, &accepted, include, reply))
+}
+
+pub async fn create(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
+    let (accepted, include) = accepted(x)?;
+    let options = params::write(&x.query, &x.parts.headers, "CreateOptions")?;
+    let body = decode(x, call, body).await?;
+    let reply = x.server.engine.create(call, body, &options).await?;
+    Ok(written(x, call, &accepted, include, reply).await)
+}
+
+pub async fn update(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
+    let (accepted, include) = accepted(x)?;
+    let options = params::write(&x.query, &x.parts.headers, "UpdateOptions")?;
+    let body = decode(x, call, body).await?;
+    let reply = x.server.engine.update(call, body, &options).await?;
+    Ok(written(x, call, &accepted, include, reply).await)
+}
+
+pub async fn patch(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
+    let (accepted, include) = accepted(x)?;
+    let options = params::write(&x.query, &x.parts.headers, "PatchOptions")?;
+    let content_type = content_type(x).unwrap_or_default();
+    // Before the body is read: 415 does not depend on it.
+    merge::PatchKind::of(content_type)?;
+    let patch = merge::parse(content_type, &body.read().await?)?;
+    let reply = x.server.engine.patch(call, &patch, &options).await?;
+    Ok(written(x, call, &accepted, include, reply).await)
+}
+
+pub async fn delete(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
+    let (accepted, include) = accepted(x)?;
+    let (asked, dry_run) = delete_options(x, body).await?;
+    let options = resource::WriteOptions { dry_run, ..Default::default() };
+    let reply = x.server.engine.delete(call, asked, &options).await?;
+    Ok(written(x, call, &accepted, include, reply).await)
+}
+
+pub async fn delete_collection(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
+    let (accepted, include) = accepted(x)?;
+    let query = params::list(&x.query)?;
+    let (asked, dry_run) = delete_options(x, body).await?;
+    let options = resource::WriteOptions { dry_run, ..Default::default() };
+    let reply = x.server.engine.delete_collection(call, &query, asked, &options).await?;
+    Ok(respond::list(x, call, &accepted, include, reply))
+}
+
+/// What the client accepts, and what a Table's rows are to hold.
+pub fn accepted(x: &Exchange<'_>) -> Result<(Accepted, Include)> {
+    let accept = x.parts.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    let mut accepted = wire::negotiate(accept, Offers::OBJECTS)?;
+    accepted.pretty |= x.query.flag("pretty").unwrap_or(false);
+    let include = x.query.get("includeObject").unwrap_or("");
+    let include = Include::parse(include)
+        .ok_or_else(|| Status::bad_request(format!("unrecognized includeObject value: {include:?}")))?;
+    Ok((accepted, include))
+}
+
+/// The answer to a write, once it counts for authorization.
+async fn written(x: &Exchange<'_>, call: &Call, accepted: &Accepted, include: Include, reply: Reply) -> Response<Body> {
+    if call.kind.group == "rbac.authorization.k8s.io"
+        && let Answer::Stored(object) = &reply.answer
+    {
+        x.server.authorizer.settled(&call.kind.plural, object.revision).await;
+    }
+    respond::reply(x, call, accepted, include, reply)
+}
+
+pub fn content_type<'a>(x: &Exchange<'a>) -> Option<&'a str> {
+    x.parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok())
+}
+
+pub async fn decode(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<resource::Body> {
+    let bytes = body.read().await?;
+    let decoded = wire::decode_as(&call.kind.kind, content_type(x), &bytes)?;
+    Ok(resource::Body { value: decoded.value, duplicates: decoded.duplicates })
+}
+
+async fn delete_options(x: &Exchange<'_>, body: RequestBody) -> Result<(Option<value::Value>, bool)> {
+    let bytes: Bytes = body.read().await?;
+    let body = match bytes.is_empty() {
+        true => None,
+        false => Some(wire::decode(content_type(x), &bytes)?.value),
+    };
+    params::delete(&x.query, body)
+}

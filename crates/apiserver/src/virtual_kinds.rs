@@ -1,0 +1,100 @@
+//! Kinds of which nothing is stored: reviews, token requests, the old form of binding.
+
+use crate::{
+    body::RequestBody,
+    params, respond,
+    stack::Exchange,
+    verbs::{content_type, decode},
+};
+use base::{Result, Status};
+use http::{Response, header};
+use net::Body;
+use resource::{Call, FieldValidation};
+use schema::{Kind, Verb};
+use value::Value;
+use wire::{Accepted, Include, Offers};
+
+/// True for kinds that are only created, and answered at once.
+pub fn is_virtual(kind: &Kind) -> bool {
+    kind.verbs == [Verb::Create]
+}
+
+pub async fn answer(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
+    if call.kind.group.is_empty() && call.kind.plural == "bindings" {
+        return binding(x, call, body).await;
+    }
+    let accepted = plain(x)?;
+    let options = params::write(&x.query, &x.parts.headers, "CreateOptions")?;
+    let body = decode(x, call, body).await?;
+    let (value, warnings) = typed(call, body, options.field_validation)?;
+    let server = x.server;
+    let answered = auth::review::evaluate(
+        &call.kind.plural,
+        &call.namespace,
+        &x.user,
+        &value,
+        &server.authorizer,
+        &server.authenticator,
+    );
+    let value = answered.ok_or_else(Status::no_such_path)??;
+    let mut response = respond::made(201, &accepted, &value);
+    respond::warn(&mut response, &warnings);
+    Ok(response)
+}
+
+/// Checks a body against the kind's schema as the engine would; returns it with its warnings.
+fn typed(call: &Call, body: resource::Body, validation: FieldValidation) -> Result<(Value, Vec<String>)> {
+    let (mut value, version) = (body.value, &call.kind.versions[call.version]);
+    let unknown = schema::decode(&version.schema, &mut value).map_err(|e| e.status(&call.kind.kind, &version.name))?;
+    let mut problems = unknown;
+    problems.extend(body.duplicates.into_iter().map(|f| format!("duplicate field \"{f}\"")));
+    match validation {
+        FieldValidation::Strict if !problems.is_empty() => {
+            return Err(schema::strict_status(&call.kind.kind, &version.name, &problems));
+        }
+        FieldValidation::Ignore => problems.clear(),
+        _ => {}
+    }
+    value.set(&["apiVersion"], call.api_version());
+    value.set(&["kind"], call.kind.kind.as_str());
+    Ok((value, problems))
+}
+
+/// `POST .../serviceaccounts/<name>/token`
+pub async fn token(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
+    if x.info.verb != "create" {
+        return Err(Status::method_not_allowed());
+    }
+    let accepted = plain(x)?;
+    let bytes = body.read().await?;
+    let mut request = match bytes.is_empty() {
+        true => Value::object(),
+        false => wire::decode_as("TokenRequest", content_type(x), &bytes)?.value,
+    };
+    request.set(&["apiVersion"], "authentication.k8s.io/v1");
+    request.set(&["kind"], "TokenRequest");
+    let (namespace, name) = (call.namespace.as_str(), call.name.as_str());
+    let view = x.server.engine.view();
+    admission::node_restriction::check_token(&x.user, namespace, name, &request, view)?;
+    let issued = auth::token_request::issue(&x.server.tokens, view, namespace, name, &request)?;
+    Ok(respond::made(201, &accepted, &issued))
+}
+
+/// `POST .../bindings`: the same as `pods/<name>/binding`.
+async fn binding(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
+    let accepted = plain(x)?;
+    let options = params::write(&x.query, &x.parts.headers, "CreateOptions")?;
+    let body = decode(x, call, body).await?;
+    let name = body.value.name().into();
+    let pods = x.server.engine.catalog().get("", "pods").cloned().ok_or_else(Status::no_such_path)?;
+    let version = pods.storage;
+    let call = Call { kind: pods, version, name, subresource: Some("binding".into()), ..call.clone() };
+    let reply = x.server.engine.create(&call, body, &options).await?;
+    Ok(respond::reply(x, &call, &accepted, Include::default(), reply))
+}
+
+/// Reviews have no Table: a client that accepts nothing else is refused.
+fn plain(x: &Exchange<'_>) -> Result<Accepted> {
+    let accept = x.parts.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    wire::negotiate(accept, Offers::NONE)
+}

@@ -1,0 +1,213 @@
+//! `watch`: a response that goes on, a frame per event.
+
+use crate::{params, respond, stack::Exchange, verbs::accepted};
+use base::{Result, Status};
+use bytes::Bytes;
+use http::Response;
+use http_body::Frame;
+use net::{Body, BoxError};
+use resource::{Call, Delivery, EventKind, Watcher};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use telemetry::Gauge;
+use value::shared::{BoxFuture, EventSource, SharedEvent, SharedEventKind, SharedWatch};
+use wire::{Accepted, Include, ListMeta, Shape, TableOptions};
+
+/// A watch without a timeout of its own ends after a random time from this to twice this. Source: upstream's
+/// `min-request-timeout`.
+const SHORTEST: u64 = 1800;
+/// Frames are joined up to this size, so that a burst of small events is few writes.
+const JOIN: usize = 32 * 1024;
+
+pub async fn watch(x: &Exchange<'_>, call: &Call) -> Result<Response<Body>> {
+    let (accepted, include) = accepted(x)?;
+    let mut query = params::list(&x.query)?;
+    query.timeout = query.timeout.or_else(|| Some(random_timeout()));
+    let watcher = x.server.engine.watch(call, &query).await?;
+    let running = Running::new(&x.server.requests.long_running);
+    if x.shared && accepted.shape == Shape::Object {
+        let mut response = respond::bytes(200, "application/json", Body::Empty);
+        response.extensions_mut().insert(SharedWatch::new(Box::new(Shared {
+            watcher,
+            batch: Vec::new(),
+            _running: running,
+        })));
+        return Ok(response);
+    }
+    let shaper = Shaper { call: call.clone(), accepted, include, clock: x.server.config.clock.clone(), first: true };
+    let stream = WatchBody {
+        state: State::Idle(Some(Box::new((watcher, Vec::new())))),
+        shaper,
+        ready: VecDeque::new(),
+        _running: running,
+    };
+    let content_type = match accepted.shape {
+        Shape::Object => "application/json",
+        _ => "application/json;stream=watch",
+    };
+    let mut response = respond::bytes(200, content_type, Body::Stream(Box::pin(stream)));
+    respond::deprecation(&mut response, call);
+    Ok(response)
+}
+
+fn random_timeout() -> Duration {
+    let random = u16::from_le_bytes(base::ids::random());
+    Duration::from_secs(SHORTEST + u64::from(random) * SHORTEST / u64::from(u16::MAX))
+}
+
+/// Counts a watch while it lives.
+struct Running(Arc<Gauge>);
+impl Running {
+    fn new(gauge: &Arc<Gauge>) -> Self {
+        gauge.add(1);
+        Running(gauge.clone())
+    }
+}
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.add(-1);
+    }
+}
+
+type Batch = Box<(Watcher, Vec<Delivery>)>;
+type Waiting = Pin<Box<dyn Future<Output = (Batch, Result<bool>)> + Send>>;
+
+enum State {
+    Idle(Option<Batch>),
+    Waiting(Waiting),
+    Ended,
+}
+
+/// The body: waits for a batch of events, and sends their frames.
+struct WatchBody {
+    state: State,
+    shaper: Shaper,
+    ready: VecDeque<Bytes>,
+    _running: Running,
+}
+
+impl http_body::Body for WatchBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        loop {
+            if let Some(bytes) = join(&mut this.ready) {
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            match &mut this.state {
+                State::Ended => return Poll::Ready(None),
+                State::Idle(batch) => match batch.take() {
+                    Some(batch) => this.state = State::Waiting(Box::pin(next(batch))),
+                    None => this.state = State::Ended,
+                },
+                State::Waiting(waiting) => {
+                    let (mut batch, more) = ready!(waiting.as_mut().poll(cx));
+                    this.ready.extend(batch.1.drain(..).map(|delivery| this.shaper.frame(&delivery)));
+                    this.state = match more {
+                        Ok(true) => State::Idle(Some(batch)),
+                        Ok(false) => State::Ended,
+                        Err(status) => {
+                            this.ready.push_back(wire::event_frame("ERROR", &wire::status_bytes(&status)));
+                            State::Ended
+                        }
+                    };
+                }
+            }
+        }
+    }
+    fn is_end_stream(&self) -> bool {
+        matches!(self.state, State::Ended) && self.ready.is_empty()
+    }
+}
+
+async fn next(mut batch: Batch) -> (Batch, Result<bool>) {
+    let (watcher, out) = &mut *batch;
+    let more = watcher.next(out).await;
+    (batch, more)
+}
+
+/// The next bytes to send: one large frame as it is, or small ones joined.
+fn join(ready: &mut VecDeque<Bytes>) -> Option<Bytes> {
+    let first = ready.pop_front()?;
+    if first.len() >= JOIN || ready.is_empty() {
+        return Some(first);
+    }
+    let mut joined = Vec::with_capacity(JOIN + first.len());
+    joined.extend_from_slice(&first);
+    while let Some(next) = ready.front()
+        && joined.len() + next.len() <= JOIN
+    {
+        joined.extend_from_slice(next);
+        ready.pop_front();
+    }
+    Some(joined.into())
+}
+
+/// Makes frames in the shape that the client asked for.
+struct Shaper {
+    call: Call,
+    accepted: Accepted,
+    include: Include,
+    clock: Arc<dyn base::clock::Clock>,
+    first: bool,
+}
+
+impl Shaper {
+    fn frame(&mut self, delivery: &Delivery) -> Bytes {
+        match self.accepted.shape {
+            Shape::Object | Shape::Discovery => delivery.json_frame(),
+            Shape::Metadata(version) => {
+                let object = wire::partial_metadata(version, &*delivery.object);
+                wire::event_frame(delivery.kind.word(), &object)
+            }
+            Shape::Table(api_version) => {
+                let options = TableOptions {
+                    api_version,
+                    columns: &self.call.kind.versions[self.call.version].columns,
+                    include: self.include,
+                    now: self.clock.now(),
+                    headers: std::mem::take(&mut self.first),
+                };
+                let meta = ListMeta::at(delivery.object.revision);
+                // A bookmark has no row.
+                let rows = if delivery.kind == EventKind::Bookmark { 0 } else { 1 };
+                let table = wire::table(&options, &meta, &std::slice::from_ref(&delivery.object)[..rows]);
+                wire::event_frame(delivery.kind.word(), &table)
+            }
+        }
+    }
+}
+
+/// The watch of a caller in the process.
+struct Shared {
+    watcher: Watcher,
+    batch: Vec<Delivery>,
+    _running: Running,
+}
+
+impl EventSource for Shared {
+    fn next<'a>(&'a mut self, out: &'a mut Vec<SharedEvent>) -> BoxFuture<'a, Result<bool, Status>> {
+        Box::pin(async move {
+            let more = self.watcher.next(&mut self.batch).await;
+            out.extend(self.batch.drain(..).map(|delivery| {
+                let kind = match delivery.kind {
+                    EventKind::Added => SharedEventKind::Added,
+                    EventKind::Modified => SharedEventKind::Modified,
+                    EventKind::Deleted => SharedEventKind::Deleted,
+                    _ if delivery.ends_initial_list() => SharedEventKind::InitialEventsEnd,
+                    _ => SharedEventKind::Bookmark,
+                };
+                SharedEvent { kind, object: delivery.object }
+            }));
+            more
+        })
+    }
+}
