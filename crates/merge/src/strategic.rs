@@ -36,18 +36,20 @@ struct How<'a> {
     /// The node of the field's value.
     node: Option<NodeId>,
     merge: bool,
+    /// An object is replaced as a whole.
+    whole: bool,
     /// Empty for lists of scalars.
     key: &'a str,
 }
 
 impl<'a> Merger<'a> {
     fn how(&self, node: Option<NodeId>, field: &str) -> How<'a> {
-        let none = How { node: None, merge: false, key: "" };
+        let none = How { node: None, merge: false, whole: false, key: "" };
         let Some(node) = node.map(|id| &self.arena[id]) else { return none };
         match (node.field(field), node.additional) {
             (Some(f), _) => {
                 let merge = matches!(f.patch, Patch::Merge | Patch::MergeRetainKeys);
-                How { node: Some(f.node), merge, key: &f.merge_key }
+                How { node: Some(f.node), merge, whole: f.patch == Patch::Whole, key: &f.merge_key }
             }
             (None, additional) => How { node: additional, ..none },
         }
@@ -91,7 +93,7 @@ impl<'a> Merger<'a> {
             (_, Value::Null) => {
                 original.remove(key);
             }
-            (Some(Value::Object(old)), Value::Object(new)) => self.map(old, new, how.node)?,
+            (Some(Value::Object(old)), Value::Object(new)) if !how.whole => self.map(old, new, how.node)?,
             (Some(Value::Array(old)), Value::Array(new)) if how.merge => {
                 let merged = self.list(std::mem::take(old), new, how)?;
                 *old = merged;
@@ -387,6 +389,14 @@ mod tests {
             r#"{"securityContext":{"$patch":"other"}}"#,
             Err("unknown patch type: other"),
         );
+    }
+
+    #[test]
+    fn an_object_may_be_replaced_as_a_whole() {
+        let budget = builtin::of("policy", "v1", "PodDisruptionBudget").unwrap();
+        let current = parse_lenient(br#"{"spec":{"selector":{"matchLabels":{"a":"b"}}}}"#).unwrap();
+        let patch = parse_lenient(br#"{"spec":{"selector":{"matchLabels":{"c":"d"}}}}"#).unwrap();
+        assert_eq!(super::apply(&budget, current, &patch).unwrap(), patch);
     }
 
     #[test]

@@ -169,6 +169,7 @@ impl Builder {
                     field.patch = match strategy {
                         "merge+retain" => Patch::MergeRetainKeys,
                         "retain" => Patch::RetainKeys,
+                        "whole" => Patch::Whole,
                         _ => Patch::Merge,
                     };
                 }

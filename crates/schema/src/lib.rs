@@ -30,4 +30,4 @@ pub use kind::{
 };
 pub use priority::{by_priority, group_priority};
 pub use structural::{Arena, Checks, Empty, Field, ListType, Node, NodeId, Patch, Pattern, Schema, Type};
-pub use validate::validate;
+pub use validate::{validate, validate_update};

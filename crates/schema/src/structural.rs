@@ -1,7 +1,7 @@
 //! Structural schemas: one arena of nodes per source (all built-in types share one, each CRD version has its own), and
 //! a cheap handle into it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use value::{Map, Str, Value};
 
 /// A handle to one node; cloning shares the arena.
@@ -15,9 +15,9 @@ pub struct Schema {
 #[derive(Debug, Default)]
 pub struct Arena {
     pub nodes: Vec<Node>,
-    /// The `openAPIV3Schema` that the nodes were made from, for a custom resource: OpenAPI documents repeat it with its
-    /// descriptions, which nodes do not hold.
-    pub source: Option<Value>,
+    /// The JSON of the `openAPIV3Schema` that the nodes were made from, for a custom resource: OpenAPI documents repeat
+    /// it with its descriptions, which nodes do not hold.
+    pub source: Option<Box<[u8]>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,8 +112,11 @@ pub enum Empty {
 /// `patchStrategy` of a list or object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Patch {
+    /// Nothing is said: lists are replaced, objects merge.
     #[default]
     Replace,
+    /// `replace` on an object: it is replaced as a whole.
+    Whole,
     Merge,
     /// `retainKeys`: keys that the patch does not name go.
     RetainKeys,
@@ -162,11 +165,43 @@ impl Checks {
     }
 }
 
-/// A regular expression (RE2 syntax), compiled once with its schema.
+/// A regular expression (RE2 syntax).
 #[derive(Debug, Clone)]
 pub struct Pattern {
     pub text: Str,
-    pub regex: regex::Regex,
+    /// Compiled on first use: a large definition has hundreds of patterns, of which few are ever asked.
+    regex: Arc<OnceLock<Option<regex::Regex>>>,
+}
+
+impl Pattern {
+    /// Refuses what is no regular expression.
+    pub fn new(text: &str) -> Result<Self, regex::Error> {
+        regex::Regex::new(&go_regex(text))?;
+        Ok(Pattern { text: text.into(), regex: Arc::default() })
+    }
+    pub fn is_match(&self, text: &str) -> bool {
+        let regex = self.regex.get_or_init(|| regex::Regex::new(&go_regex(&self.text)).ok());
+        regex.as_ref().is_none_or(|regex| regex.is_match(text))
+    }
+}
+
+/// Go's classes `\d`, `\s` and `\w` are ASCII; in this library they are Unicode unless told otherwise.
+fn go_regex(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len() + 16);
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        match (c, if c == '\\' { chars.next() } else { None }) {
+            ('\\', Some('d')) => out.push_str("[0-9]"),
+            ('\\', Some('w')) => out.push_str("[0-9A-Za-z_]"),
+            ('\\', Some('s')) => out.push_str(r"[\t\n\f\r ]"),
+            ('\\', Some('D')) => out.push_str("[^0-9]"),
+            ('\\', Some('W')) => out.push_str("[^0-9A-Za-z_]"),
+            ('\\', Some('S')) => out.push_str(r"[^\t\n\f\r ]"),
+            ('\\', Some(other)) => out.extend(['\\', other]),
+            (c, _) => out.push(c),
+        }
+    }
+    out
 }
 
 impl Arena {

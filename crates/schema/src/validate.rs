@@ -16,7 +16,14 @@ use value::{Map, Path, Value};
 /// Adds what is wrong with `value`.
 pub fn validate(schema: &Schema, value: &Value, errors: &mut FieldErrors) {
     let (arena, id) = schema.parts();
-    Validator { arena, errors }.node(id, value, &Path::root());
+    Validator { arena, errors }.node(id, value, None, &Path::root());
+}
+
+/// The same for an update: what stands unchanged from the old object is not held against the new one, so that a
+/// definition may become stricter without locking existing objects (KEP-4008, ratcheting).
+pub fn validate_update(schema: &Schema, value: &Value, old: &Value, errors: &mut FieldErrors) {
+    let (arena, id) = schema.parts();
+    Validator { arena, errors }.node(id, value, Some(old), &Path::root());
 }
 
 struct Validator<'a> {
@@ -25,9 +32,9 @@ struct Validator<'a> {
 }
 
 impl Validator<'_> {
-    fn node(&mut self, id: NodeId, value: &Value, path: &Path) {
+    fn node(&mut self, id: NodeId, value: &Value, old: Option<&Value>, path: &Path) {
         let node = &self.arena[id];
-        if !node.name.is_empty() || value.is_null() && node.nullable {
+        if !node.name.is_empty() || value.is_null() && node.nullable || old == Some(value) {
             return;
         }
         if !self.has_type(node, value, path) {
@@ -37,11 +44,11 @@ impl Validator<'_> {
             self.checks(checks, value, path);
         }
         match value {
-            Value::Object(map) => self.members(node, map, path),
+            Value::Object(map) => self.members(node, map, old, path),
             Value::Array(items) => {
                 if let Some(item) = node.items {
                     for (i, v) in items.iter().enumerate() {
-                        self.node(item, v, &path.index(i));
+                        self.node(item, v, same_item(node, v, old), &path.index(i));
                     }
                 }
                 self.list_type(node, items, path);
@@ -81,14 +88,15 @@ impl Validator<'_> {
         true
     }
 
-    fn members(&mut self, node: &Node, map: &Map, path: &Path) {
+    fn members(&mut self, node: &Node, map: &Map, old: Option<&Value>, path: &Path) {
         for field in node.fields.iter().filter(|f| f.required && !map.contains_key(&f.name)) {
             self.errors.required(path.key(&field.name), "");
         }
         for (key, member) in map.iter() {
+            let old = old.and_then(|old| old.get(key));
             match (node.field(key), node.additional) {
-                (Some(field), _) => self.node(field.node, member, &path.key(key)),
-                (None, Some(additional)) => self.node(additional, member, &path.key(key)),
+                (Some(field), _) => self.node(field.node, member, old, &path.key(key)),
+                (None, Some(additional)) => self.node(additional, member, old, &path.key(key)),
                 (None, None) => {}
             }
         }
@@ -193,7 +201,7 @@ impl Validator<'_> {
         if let Some(min) = checks.min_length.filter(|min| length < *min) {
             self.invalid(path, value, format_args!("should be at least {min} chars long"));
         }
-        if let Some(pattern) = checks.pattern.as_ref().filter(|p| !p.regex.is_match(text)) {
+        if let Some(pattern) = checks.pattern.as_ref().filter(|p| !p.is_match(text)) {
             self.invalid(path, value, format_args!("should match '{}'", pattern.text));
         }
     }
@@ -202,7 +210,7 @@ impl Validator<'_> {
         let (arena, quoted) = (self.arena, quote(&path.to_string()));
         let run = |id: NodeId| {
             let mut errors = FieldErrors::default();
-            Validator { arena, errors: &mut errors }.node(id, value, path);
+            Validator { arena, errors: &mut errors }.node(id, value, None, path);
             errors
         };
         let mut say = |text: String| self.errors.invalid("<nil>", "", text);
@@ -241,6 +249,14 @@ impl Validator<'_> {
             self.errors.0.extend(errors.0);
         }
     }
+}
+
+/// The old element that goes with an element of a list: by its keys in a list of type map, otherwise none.
+fn same_item<'v>(node: &Node, item: &Value, old: Option<&'v Value>) -> Option<&'v Value> {
+    if node.list_type != ListType::Map {
+        return None;
+    }
+    old?.as_array()?.iter().find(|other| node.list_keys.iter().all(|key| other.get(key) == item.get(key)))
 }
 
 /// Equality of JSON: 1 and 1.0 are the same number.

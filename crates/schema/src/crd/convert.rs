@@ -15,7 +15,7 @@ pub(super) fn schema(source: &Value, path: &Path, errors: &mut FieldErrors) -> S
     let root = convert.node(source, path);
     convert.resource_fields(root);
     let mut arena = convert.arena;
-    arena.source = (!source.is_null()).then(|| source.clone());
+    arena.source = (!source.is_null()).then(|| source.to_json().into());
     arena.finish();
     let schema = Schema::new(Arc::new(arena), root);
     check_defaults(&schema, source, path, errors);
@@ -117,8 +117,8 @@ impl Convert<'_> {
         let count = |key: &str| source.at(&[key]).as_i64().and_then(|n| u64::try_from(n).ok());
         let flag = |key: &str| source.at(&[key]).as_bool() == Some(true);
         let pattern = source.at(&["pattern"]).as_str().filter(|p| !p.is_empty());
-        let pattern = pattern.and_then(|text| match regex::Regex::new(&go_regex(text)) {
-            Ok(regex) => Some(Pattern { text: text.into(), regex }),
+        let pattern = pattern.and_then(|text| match Pattern::new(text) {
+            Ok(pattern) => Some(pattern),
             Err(why) => {
                 self.errors.invalid(path.key("pattern"), text, bad_pattern(text, &why));
                 None
@@ -156,25 +156,6 @@ impl Convert<'_> {
         };
         (!checks.is_empty()).then_some(checks)
     }
-}
-
-/// Go's classes `\d`, `\s` and `\w` are ASCII; in this library they are Unicode unless told otherwise.
-fn go_regex(pattern: &str) -> String {
-    let mut out = String::with_capacity(pattern.len() + 16);
-    let mut chars = pattern.chars();
-    while let Some(c) = chars.next() {
-        match (c, if c == '\\' { chars.next() } else { None }) {
-            ('\\', Some('d')) => out.push_str("[0-9]"),
-            ('\\', Some('w')) => out.push_str("[0-9A-Za-z_]"),
-            ('\\', Some('s')) => out.push_str(r"[\t\n\f\r ]"),
-            ('\\', Some('D')) => out.push_str("[^0-9]"),
-            ('\\', Some('W')) => out.push_str("[^0-9A-Za-z_]"),
-            ('\\', Some('S')) => out.push_str(r"[^\t\n\f\r ]"),
-            ('\\', Some(other)) => out.extend(['\\', other]),
-            (c, _) => out.push(c),
-        }
-    }
-    out
 }
 
 fn field(name: &str, node: NodeId) -> Field {

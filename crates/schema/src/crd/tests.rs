@@ -169,3 +169,16 @@ fn what_is_not_structural_is_refused() {
         assert!(all.iter().any(|e| e.starts_with(&format!("{root}{want}"))), "{want}: {all:?}");
     }
 }
+
+#[test]
+fn an_update_is_not_held_to_what_it_leaves_unchanged() {
+    let schema = kind_of(&crd(cron())).unwrap().versions.remove(0).schema;
+    let old = value!({"spec": {"cronSpec": "wrong", "color": "red", "replicas": 99}});
+    let check = |new: Value| {
+        let mut errors = FieldErrors::default();
+        crate::validate_update(&schema, &new, &old, &mut errors);
+        errors.0.iter().map(|e| e.path.clone()).collect::<Vec<_>>()
+    };
+    assert!(check(value!({"spec": {"cronSpec": "wrong", "color": "blue", "replicas": 99}})).is_empty());
+    assert_eq!(check(value!({"spec": {"cronSpec": "worse", "color": "blue", "replicas": 99}})), ["spec.cronSpec"]);
+}

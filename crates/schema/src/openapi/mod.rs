@@ -85,7 +85,7 @@ fn fingerprint(catalog: &Catalog, group: &str, version: &str) -> String {
         let subresources: Vec<&str> = kind.subresources.iter().map(|s| s.name.as_str()).collect();
         hash.update(format!("{}{}{:?}{:?}{subresources:?}", kind.plural, kind.kind, kind.scope, kind.verbs));
         if let Some(source) = &kind.versions[index].schema.parts().0.source {
-            hash.update(source.to_json());
+            hash.update(source);
         }
     }
     hex(&hash.finalize()).to_uppercase()

@@ -181,6 +181,7 @@ impl Schemas {
         let mut out = self.node(arena, field.node);
         let strategy = match field.patch {
             Patch::Replace => "",
+            Patch::Whole => "replace",
             Patch::Merge => "merge",
             Patch::RetainKeys => "retainKeys",
             Patch::MergeRetainKeys => "merge,retainKeys",
@@ -207,7 +208,8 @@ impl Schemas {
 
     /// A custom resource's own schema, with what every resource has.
     fn custom(&mut self, schema: &Schema) -> Value {
-        let mut out = schema.parts().0.source.clone().unwrap_or_else(|| value!({"type": "object"}));
+        let source = schema.parts().0.source.as_deref().and_then(|json| value::parse_lenient(json).ok());
+        let mut out = source.unwrap_or_else(|| value!({"type": "object"}));
         if self.dialect == Dialect::V2 {
             plain(&mut out);
         }
