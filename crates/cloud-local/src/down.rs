@@ -16,9 +16,11 @@ use crate::{Config, bridge_name, cgroup, machine, mounts, network, tag};
 /// back if no other cluster is left. Images, volumes and addresses stay, unless `purge`. Success if there is nothing.
 pub fn down(config: &Config, purge: bool) -> Result<()> {
     let dir = match config.dir.canonicalize() {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        other => other.map_err(io_at(&config.dir))?,
+        // Somebody removed the data; links, rules and cgroups are still there, under names that follow from the path.
+        Err(error) if error.kind() == ErrorKind::NotFound => std::path::absolute(&config.dir),
+        other => other,
     };
+    let dir = dir.map_err(io_at(&config.dir))?;
     let tag = tag(&dir);
     cgroup::destroy(&cgroup::cluster_path(&tag))?;
     let machines = dir.join("machines");

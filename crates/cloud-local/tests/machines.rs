@@ -333,6 +333,18 @@ fn clusters_of_one_host_do_not_meet() {
 }
 
 #[test]
+fn down_works_when_the_data_is_gone() {
+    let host = Host::new("gone");
+    drop(host.open());
+    fs::remove_dir_all(&host.config.dir).expect("remove");
+    host.down(&host.config, false);
+    let left: Vec<_> = host.route().links().expect("links").into_iter().filter(|l| l.name != "lo").collect();
+    assert_eq!(left, vec![]);
+    assert_eq!(host.forwarding(), "0");
+    host.down(&second(&host), true);
+}
+
+#[test]
 fn bad_requests_are_told_why() {
     let host = Host::new("bad");
     let machines = host.open();

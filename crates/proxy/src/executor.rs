@@ -93,12 +93,18 @@ impl Proxy {
         self.nft.commit(batch)
     }
 
-    /// Drops remembered endpoints that no longer belong to their group.
+    /// Drops remembered endpoints that no longer belong to their group: a client that comes back would refresh its entry for ever.
     fn forget_clients(&mut self, next: &Ruleset) -> Result<()> {
-        for element in self.nft.elements(&tables::table(), tables::AFFINITY)? {
-            if !is_valid(&element, next) {
+        // A dump may leave out entries while the kernel resizes the map, so the last one has to find nothing.
+        for _ in 0..10 {
+            let mut stale = self.nft.elements(&tables::table(), tables::AFFINITY)?;
+            stale.retain(|element| !is_valid(element, next));
+            if stale.is_empty() {
+                break;
+            }
+            for element in stale {
                 let mut batch = Batch::new();
-                batch.delete_elements(&tables::table(), tables::AFFINITY, std::slice::from_ref(&element));
+                batch.delete_elements(&tables::table(), tables::AFFINITY, &[element]);
                 // One by one, because it may expire meanwhile.
                 netlink::error::allow_missing(self.nft.commit(batch))?;
             }

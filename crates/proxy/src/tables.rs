@@ -1,5 +1,8 @@
 //! The ruleset in the kernel's words: sets, chains, rules and the bytes of elements. Everything that does not depend on services is
 //! written once; after that only elements change, and a chain appears with the first group of its size.
+//!
+//! The result of one map is the key of the next, which the kernel takes and the `nft` program (1.0.6) cannot print: look at the chains
+//! `services` and `postrouting` and at the maps one by one.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
