@@ -40,11 +40,7 @@ impl Node {
     }
 
     fn config(&self) -> Config {
-        Config::new(
-            self.root.join("state"),
-            cidr("10.244.9.0/27"),
-            vec![cidr("10.244.0.0/16"), cidr("172.30.9.0/24")],
-        )
+        Config::new(self.root.join("state"), cidr("10.244.9.0/27"), vec![cidr("10.244.0.0/16"), cidr("172.30.9.0/24")])
     }
 
     fn pod(&self, name: &str) -> (AddRequest, Namespace) {
