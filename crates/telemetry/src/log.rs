@@ -1,14 +1,26 @@
-//! Log lines on standard error.
+//! Log lines, on standard error or in a file.
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use std::{fs::File, path::Path, sync::Mutex};
+use tracing_subscriber::{EnvFilter, fmt, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// The environment variable that filters.
 pub const VARIABLE: &str = "FERRY_LOG";
 
-/// Starts logging at `default` (`warn`, `info,kubelet=debug` …) where the environment does not say otherwise. A second
-/// call, or one in a test that has its own subscriber, changes nothing.
+/// Starts logging on standard error at `default` (`warn`, `info,kubelet=debug` …) where the environment does not say
+/// otherwise. A second call, or one in a test that has its own subscriber, changes nothing.
 pub fn init(default: &str) {
+    start(default, std::io::stderr, true);
+}
+
+/// The same, appended to a file: for commands that own the terminal.
+pub fn to_file(path: &Path, default: &str) -> Result<(), String> {
+    let file = File::options().create(true).append(true).open(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    start(default, Mutex::new(file), false);
+    Ok(())
+}
+
+fn start<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(default: &str, writer: W, colours: bool) {
     let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(default));
-    let lines = fmt::layer().with_writer(std::io::stderr).with_target(true).compact();
+    let lines = fmt::layer().with_writer(writer).with_ansi(colours).with_target(true).compact();
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
 }
