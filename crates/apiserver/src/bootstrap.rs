@@ -39,6 +39,10 @@ async fn kubernetes_service(server: &Inner) -> Result<()> {
         },
     });
     put(server, "", "services", service, false).await?;
+    if server.config.advertise.ip().is_loopback() {
+        // No pod could reach it, and the API refuses such endpoints.
+        return Ok(());
+    }
     let endpoints = value!({
         "apiVersion": "v1", "kind": "Endpoints",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
