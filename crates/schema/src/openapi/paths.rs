@@ -10,7 +10,8 @@ pub(crate) fn add(paths: &mut Value, schemas: &mut Schemas, kind: &Kind, index: 
     let root = format!("/{}/{}", if group.is_empty() { "api" } else { "apis" }, group_version(group, version));
     let scope = if kind.namespaced() { "/namespaces/{namespace}" } else { "" };
     let collection = format!("{root}{scope}/{}", kind.plural);
-    let (body, list) = (schemas.kind(kind, index), schemas.list(kind, index));
+    let body = schemas.kind(kind, index);
+    let list = if kind.verbs.contains(&Verb::List) { schemas.list(kind, index) } else { Value::Null };
     let dialect = schemas.dialect();
     let mut maker = Maker { schemas, kind, group, version, body, list };
     let mut add = |path: &str, operations: Vec<(&str, Value)>, named: bool| {
@@ -64,7 +65,8 @@ impl Maker<'_> {
             Verb::List => ("get", self.make("list", &gvk, None, &list, LIST, &[200])),
             Verb::Create => ("post", self.make("post", &gvk, Some(&object), &object, WRITE, &[200, 201, 202])),
             Verb::DeleteCollection => {
-                let parameters = [LIST, DELETE].concat();
+                let mut parameters = [LIST, DELETE].concat();
+                parameters.retain(|(name, _)| !["watch", "allowWatchBookmarks"].contains(name));
                 ("delete", self.make("deletecollection", &gvk, None, &status, &parameters, &[200]))
             }
             Verb::Get => ("get", self.make("get", &gvk, None, &object, &[], &[200])),
@@ -94,6 +96,12 @@ impl Maker<'_> {
                 None => value!({"type": "string"}),
             },
         };
+        // Streams: whatever the method, the request connects.
+        let connects = gvk.2.ends_with("Options");
+        let connect = |method: &'static str| (method, self.make("connect", &gvk, None, &object, &[], &[200]));
+        if connects {
+            return sub.verbs.iter().map(|verb| connect(method(*verb))).collect();
+        }
         let made = sub.verbs.iter().map(|verb| match verb {
             Verb::Get => ("get", self.make("get", &gvk, None, &object, &[], &[200])),
             Verb::Create => ("post", self.make("post", &gvk, Some(&object), &object, WRITE, &[200, 201, 202])),
@@ -160,6 +168,16 @@ impl Maker<'_> {
             }
         }
         out
+    }
+}
+
+fn method(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Get | Verb::List | Verb::Watch => "get",
+        Verb::Create => "post",
+        Verb::Update => "put",
+        Verb::Patch => "patch",
+        Verb::Delete | Verb::DeleteCollection => "delete",
     }
 }
 

@@ -167,7 +167,11 @@ impl Schemas {
             out.set(&["x-kubernetes-map-type"], "atomic");
         }
         for field in &node.fields {
-            let property = self.property(arena, field);
+            let mut property = self.property(arena, field);
+            if field.name == "items" && node.name.ends_with("List") {
+                // The items of a list object are not a field that anybody merges.
+                property.remove(&["x-kubernetes-list-type"]);
+            }
             out.set(&["properties", &field.name], property);
         }
         let required: Vec<Value> = node.fields.iter().filter(|f| f.required).map(|f| (&f.name).into()).collect();
