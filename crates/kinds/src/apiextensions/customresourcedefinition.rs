@@ -13,6 +13,8 @@ use schema::{Column, Context, Hooks, Kind};
 use std::collections::BTreeSet;
 use value::{Value, value};
 
+const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
 pub fn kind() -> Kind {
     let ty = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
     declare("apiextensions.k8s.io", "CustomResourceDefinition")
@@ -47,6 +49,12 @@ impl Hooks for CustomResourceDefinition {
 
     fn prepare_create(&self, cx: &Context, obj: &mut Value) {
         obj.set(&["status"], Value::object());
+        // Held until a controller has deleted the objects of the kind.
+        let mut finalizers = obj.items_at(&["metadata", "finalizers"]).to_vec();
+        if !finalizers.iter().any(|f| *f == CLEANUP) {
+            finalizers.push(CLEANUP.into());
+        }
+        obj.set(&["metadata", "finalizers"], finalizers);
         prepare(cx, obj);
     }
 

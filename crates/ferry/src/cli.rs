@@ -1,0 +1,134 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::{net::IpAddr, path::PathBuf};
+
+/// Kubernetes in one binary: a cluster on this machine with one command.
+#[derive(Debug, Parser)]
+#[command(name = "ferry", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a control plane and nodes on this machine, in the foreground
+    Up(Up),
+    /// Start a control plane alone
+    Server(Server),
+    /// Make this machine a node of a cluster
+    Agent(Agent),
+    /// Look at the images of this machine's nodes, or bring some in
+    Image(Image),
+    /// Stop what an earlier run left, and remove everything it made on this machine
+    Down(Down),
+    /// Print the version
+    Version,
+    /// Print a completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where everything is kept.
+#[derive(Debug, Args, Clone)]
+pub struct Data {
+    /// State of the cluster: store, keys, machines, images
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/ferry", env = "FERRY_DATA_DIR")]
+    pub data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    #[command(flatten)]
+    pub data: Data,
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub nodes: u16,
+    /// Port of the API server
+    #[arg(long, value_name = "PORT", default_value_t = 6443)]
+    pub api_port: u16,
+    /// Write a kubeconfig here instead of merging the context `ferry` into ~/.kube/config
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Run the demo: two replicas behind a Service, and print the address that answers
+    #[arg(long)]
+    pub demo: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Server {
+    #[command(flatten)]
+    pub data: Data,
+    /// Port of the API server
+    #[arg(long, value_name = "PORT", default_value_t = 6443)]
+    pub api_port: u16,
+    /// The address at which nodes reach this server; also a name in its certificate
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub advertise_address: IpAddr,
+    /// Write a kubeconfig here instead of merging the context `ferry` into ~/.kube/config
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Agent {
+    /// https://HOST:PORT of the API server
+    #[arg(long, value_name = "URL")]
+    pub server: String,
+    /// A bootstrap token, as `ferry server` prints it; needed until the node has its certificate
+    #[arg(long, value_name = "TOKEN", env = "FERRY_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// The cluster's authority in PEM
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: PathBuf,
+    /// The node's name; the host name by default
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// The node's address; by default the one that routes to the server
+    #[arg(long, value_name = "IP")]
+    pub node_ip: Option<IpAddr>,
+    /// State of the node: pods, images, certificates
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/ferry-agent")]
+    pub data_dir: PathBuf,
+    /// Enter this machine first (a directory that `ferry up` made)
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub machine: Option<PathBuf>,
+    /// Images of several nodes in one place
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub image_dir: Option<PathBuf>,
+    /// End the pods with the agent
+    #[arg(long, hide = true)]
+    pub end_pods: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Image {
+    #[command(flatten)]
+    pub data: Data,
+    #[command(subcommand)]
+    pub command: ImageCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Bring docker or OCI archives to the nodes of this machine
+    Import {
+        /// Archives, as `docker save` or `skopeo copy … oci-archive:` write them
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// List the images that the nodes of this machine have
+    Ls,
+}
+
+#[derive(Debug, Args)]
+pub struct Down {
+    #[command(flatten)]
+    pub data: Data,
+    /// Remove its data too: objects, keys, images, volumes
+    #[arg(long)]
+    pub purge: bool,
+}
