@@ -114,7 +114,8 @@ impl RuntimeService for Runtime {
     fn acknowledge(&self, sandbox: &str, sequence: u64) {
         let Ok(pod) = self.pod(sandbox) else { return };
         let mut state = pod.state.lock();
-        if sequence > state.acknowledged {
+        // Under the lock, so that no file appears in a directory that is being removed.
+        if sequence > state.acknowledged && !state.removed {
             state.acknowledged = sequence;
             // Lost, it means one more delivery.
             if let Err(e) = pod.dir.acknowledge(sequence) {
