@@ -15,8 +15,9 @@
 //! * a file that is damaged where it was acknowledged stops the opening, and opening changes nothing unless it succeeds;
 //! * no value is held in memory beyond its commit; nothing here reads a value's content.
 //!
-//! Decided against: fjall, LMDB, redb and SQLite, which did 62, 34, 23 and 12 percent of this log's durable commits when
-//! measured (ARCHITECTURE.md), because a revisioned store writes every value twice there: history and current state.
+//! Decided against: fjall, redb and SQLite. All three make fewer durable commits than this log under the same load
+//! (figures and method in ARCHITECTURE.md), need up to twice the space, and a revisioned store would have to write
+//! history and current state into them, which is every value twice.
 
 mod fold;
 mod frame;
