@@ -40,7 +40,7 @@ pub fn strict_status(kind: &str, version: &str, problems: &[String]) -> Status {
 pub fn decode(schema: &Schema, value: &mut Value) -> Result<Vec<String>, Mistyped> {
     let (arena, id) = schema.parts();
     let mut walk = Walk { arena, unknown: Vec::new(), error: None };
-    walk.value(id, value, &Path::root(), "");
+    walk.value(id, value, Place { path: &Path::root(), fields: &Path::root(), owner: "" });
     match walk.error {
         Some(error) => Err(Mistyped(error)),
         None => Ok(walk.unknown),
@@ -99,6 +99,17 @@ fn unknown_text(path: &Path, key: &str) -> String {
     format!("unknown field {}", quote(&path.key(key).to_string()))
 }
 
+/// Where a value stands.
+#[derive(Clone, Copy)]
+struct Place<'p, 'a> {
+    /// With indexes and keys of maps, as unknown fields are reported.
+    path: &'p Path<'p>,
+    /// Fields of structs alone, as Go's decoder names a place.
+    fields: &'p Path<'p>,
+    /// The Go name of the struct around the value.
+    owner: &'a str,
+}
+
 struct Walk<'a> {
     arena: &'a Arena,
     unknown: Vec<String>,
@@ -107,48 +118,48 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// `owner` is the Go name of the struct around the value.
-    fn value(&mut self, id: NodeId, value: &mut Value, path: &Path, owner: &'a str) {
+    fn value(&mut self, id: NodeId, value: &mut Value, place: Place<'_, 'a>) {
         let node = &self.arena[id];
-        let anonymous = owner.is_empty() && node.name.is_empty();
+        let anonymous = place.owner.is_empty() && node.name.is_empty();
         match (node.ty, &mut *value) {
-            (Type::Any, Value::Object(map)) if !node.fields.is_empty() => self.members(node, map, path, owner),
+            (Type::Any, Value::Object(map)) if !node.fields.is_empty() => self.members(node, map, place),
             (Type::Any, _) => {}
             (Type::Object, Value::Object(map)) if node.additional.is_some() && node.fields.is_empty() => {
-                self.entries(node, map, path, owner);
+                self.entries(node, map, place);
             }
-            (Type::Object, Value::Object(map)) => self.members(node, map, path, owner),
+            (Type::Object, Value::Object(map)) => self.members(node, map, place),
             (Type::Array, Value::Array(items)) => {
                 if let Some(item_node) = node.items {
                     for (i, item) in items.iter_mut().enumerate() {
                         if item.is_null() && !anonymous {
                             *item = zero(&self.arena[item_node]);
                         }
-                        self.value(item_node, item, &path.index(i), owner);
+                        self.value(item_node, item, Place { path: &place.path.index(i), ..place });
                     }
                 }
             }
             _ if anonymous => {}
-            (Type::String, _) if !node.format.is_empty() => self.formatted(node, value, path, owner),
+            (Type::String, _) if !node.format.is_empty() => self.formatted(node, value, place),
             (Type::String, Value::String(_)) | (Type::Boolean, Value::Bool(_)) => {}
             (Type::IntOrString, Value::String(_)) => {}
             (Type::Integer, Value::Int(i)) if node.format != "int32" || i32::try_from(*i).is_ok() => {}
             (Type::IntOrString, Value::Int(i)) if i32::try_from(*i).is_ok() => {}
             (Type::Number, Value::Int(_) | Value::Float(_)) => {}
-            _ => self.mistyped(id, value, path, owner),
+            _ => self.mistyped(id, value, place),
         }
     }
 
     /// A struct: known members, then the zero values of absent ones.
-    fn members(&mut self, node: &'a Node, map: &mut Map, path: &Path, owner: &'a str) {
-        let owner = if node.name.is_empty() { owner } else { node.name.rsplit('.').next().unwrap_or(owner) };
+    fn members(&mut self, node: &'a Node, map: &mut Map, place: Place<'_, 'a>) {
+        let owner = if node.name.is_empty() { place.owner } else { node.name.rsplit('.').next().unwrap_or("") };
         map.retain(|key, member| {
-            let here = path.key(key);
+            let (path, fields) = (place.path.key(key), place.fields.key(key));
+            let here = Place { path: &path, fields: &fields, owner };
             let Some(field) = node.field(key) else {
                 if let Some(additional) = node.additional {
-                    self.value(additional, member, &here, owner);
+                    self.value(additional, member, Place { fields: place.fields, ..here });
                 } else if !node.preserve_unknown && node.ty != Type::Any {
-                    self.unknown.push(unknown_text(path, key));
+                    self.unknown.push(unknown_text(place.path, key));
                     return false;
                 }
                 return true;
@@ -157,14 +168,14 @@ impl<'a> Walk<'a> {
                 // Custom resources keep null where the schema lets them.
                 return node.name.is_empty() && self.arena[field.node].nullable;
             }
-            self.value(field.node, member, &here, owner);
+            self.value(field.node, member, here);
             field.empty != Empty::Omit || !is_zero(member)
         });
         for field in &node.fields {
             let fill = match field.empty {
                 Empty::Zero if !map.contains_key(&field.name) => {
                     let mut fill = zero(&self.arena[field.node]);
-                    self.value(field.node, &mut fill, path, owner);
+                    self.value(field.node, &mut fill, Place { owner, ..place });
                     fill
                 }
                 Empty::Null if !map.contains_key(&field.name) => Value::Null,
@@ -175,27 +186,27 @@ impl<'a> Walk<'a> {
     }
 
     /// A map whose keys are data.
-    fn entries(&mut self, node: &'a Node, map: &mut Map, path: &Path, owner: &'a str) {
+    fn entries(&mut self, node: &'a Node, map: &mut Map, place: Place<'_, 'a>) {
         let Some(additional) = node.additional else { return };
-        let anonymous = owner.is_empty();
+        let anonymous = place.owner.is_empty();
         for (key, member) in map.iter_mut() {
             if member.is_null() && !anonymous {
                 *member = zero(&self.arena[additional]);
             }
             if !member.is_null() {
-                self.value(additional, member, &path.map_key(key), owner);
+                self.value(additional, member, Place { path: &place.path.key(key), ..place });
             }
         }
     }
 
     /// Strings with a meaning: checked, and replaced by their canonical form where they have another.
-    fn formatted(&mut self, node: &'a Node, value: &mut Value, path: &Path, owner: &'a str) {
+    fn formatted(&mut self, node: &'a Node, value: &mut Value, place: Place) {
         let text: Cow<str> = match (&*value, node.format.as_str()) {
             (Value::String(s), _) => Cow::Borrowed(s.as_str()),
             (Value::Int(_) | Value::Float(_), "quantity") => Cow::Owned(value.to_string()),
             (_, "quantity") => return self.fail(quantity::canonical("x").unwrap_err()),
-            (_, "byte") => return self.mismatch("[]uint8", value, path, owner),
-            _ => return self.mismatch("string", value, path, owner),
+            (_, "byte") => return self.mismatch("[]uint8", value, place),
+            _ => return self.mismatch("string", value, place),
         };
         let canonical: Option<String> = match node.format.as_str() {
             "quantity" => match quantity::canonical(if text.is_empty() { "0" } else { text.trim() }) {
@@ -222,16 +233,16 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn mistyped(&mut self, id: NodeId, value: &Value, path: &Path, owner: &str) {
+    fn mistyped(&mut self, id: NodeId, value: &Value, place: Place) {
         let ty = match self.arena[id].ty {
             Type::IntOrString => "int32".to_string(),
             _ => go_type(self.arena, id),
         };
-        self.mismatch(&ty, value, path, owner);
+        self.mismatch(&ty, value, place);
     }
 
     /// `json: cannot unmarshal string into Go struct field Container.spec.containers.image of type string`
-    fn mismatch(&mut self, ty: &str, value: &Value, path: &Path, owner: &str) {
+    fn mismatch(&mut self, ty: &str, value: &Value, place: Place) {
         let given = match value {
             Value::Null => "null".into(),
             Value::Bool(_) => "bool".into(),
@@ -243,10 +254,9 @@ impl<'a> Walk<'a> {
             }
             Value::Int(_) | Value::Float(_) => "number".into(),
         };
-        let field = go_path(path);
-        let place = match (owner, field.is_empty()) {
+        let place = match (place.owner, place.fields.is_root()) {
             ("", _) | (_, true) => "value".to_string(),
-            (owner, _) => format!("struct field {owner}.{field}"),
+            (owner, _) => format!("struct field {owner}.{}", place.fields),
         };
         self.fail(format!("json: cannot unmarshal {given} into Go {place} of type {ty}"));
     }
@@ -254,22 +264,6 @@ impl<'a> Walk<'a> {
     fn fail(&mut self, why: String) {
         self.error.get_or_insert(why);
     }
-}
-
-/// The path of struct fields alone: no indexes, no keys of maps.
-fn go_path(path: &Path) -> String {
-    let text = path.to_string();
-    let mut out = String::with_capacity(text.len());
-    let mut depth = 0;
-    for c in text.chars() {
-        match c {
-            '[' => depth += 1,
-            ']' if depth > 0 => depth -= 1,
-            c if depth == 0 => out.push(c),
-            _ => {}
-        }
-    }
-    out
 }
 
 /// The name of a node's Go type: `[]v1.Container`, `map[string]string`.
@@ -403,6 +397,26 @@ mod tests {
         let mut value = parse_lenient(json.as_bytes()).unwrap();
         let unknown = prune(&builtin::of("", "v1", "Pod").unwrap(), &mut value);
         assert_eq!(unknown, [r#"unknown field "spec.containers[1].x""#]);
+    }
+
+    #[test]
+    fn paths_lead_through_maps() {
+        const CRD: (&str, &str, &str) = ("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+        let schema = |inner: &str| {
+            format!(
+                r#"{{"spec":{{"versions":[{{"schema":{{"openAPIV3Schema":{{"properties":{{"a.b":{inner}}}}}}}}}]}}}}"#
+            )
+        };
+        let mut value = parse_lenient(schema(r#"{"odd":1}"#).as_bytes()).unwrap();
+        let unknown = decode(&builtin::of(CRD.0, CRD.1, CRD.2).unwrap(), &mut value).unwrap();
+        assert_eq!(unknown, [r#"unknown field "spec.versions[0].schema.openAPIV3Schema.properties.a.b.odd""#]);
+        check(
+            CRD,
+            &schema(r#"{"type":1}"#),
+            Err(
+                "json: cannot unmarshal number into Go struct field JSONSchemaProps.spec.versions.schema.openAPIV3Schema.properties.type of type string",
+            ),
+        );
     }
 
     #[test]
