@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use value::Value;
 
 const MAX_OPERATIONS: usize = 10_000;
+/// What `copy` operations may add in all, in bytes of JSON: a few of them could otherwise double an object without end.
+const MAX_COPIED: usize = 3 << 20;
 
 /// Checks what can be checked without the object.
 pub(crate) fn check(operations: &Value) -> Result<()> {
@@ -25,13 +27,14 @@ pub(crate) fn check(operations: &Value) -> Result<()> {
 
 /// Applies all operations in order, or none.
 pub(crate) fn apply(operations: &Value, mut document: Value) -> Result<Value> {
+    let mut copied = 0;
     for operation in operations.items_at(&[]) {
-        run(operation, &mut document).map_err(rejected)?;
+        run(operation, &mut document, &mut copied).map_err(rejected)?;
     }
     Ok(document)
 }
 
-fn run(operation: &Value, document: &mut Value) -> Result<(), String> {
+fn run(operation: &Value, document: &mut Value, copied: &mut usize) -> Result<(), String> {
     let name = operation.get("op").and_then(Value::as_str).unwrap_or("unknown");
     let pointer = |key: &str| {
         let missing = || format!("{name} operation failed to decode path: missing value");
@@ -53,7 +56,13 @@ fn run(operation: &Value, document: &mut Value) -> Result<(), String> {
         "copy" => {
             let from = pointer("from")?;
             let missing = || format!("copy operation does not apply: doc is missing from path: {from}: missing value");
-            let value = lookup(document, from).ok_or_else(missing)?.clone();
+            let value = lookup(document, from).ok_or_else(missing)?;
+            *copied += value.to_json().len();
+            if *copied > MAX_COPIED {
+                let text = "Unable to complete the copy, the accumulated size increase of copy is";
+                return Err(format!("{text} {copied}, exceeding the limit {MAX_COPIED}"));
+            }
+            let value = value.clone();
             add(document, pointer("path")?, value, name)
         }
         "test" => {
@@ -222,6 +231,13 @@ mod tests {
             r#"[{"op":"test","path":"/a","value":1.0},{"op":"test","path":"/z","value":null}]"#,
             Ok(r#"{"a":1}"#),
         );
+    }
+
+    #[test]
+    fn copies_are_bounded() {
+        let double = r#"{"op":"copy","from":"/a","path":"/a/-"},"#.repeat(40);
+        let patch = format!("[{}]", double.trim_end_matches(','));
+        check(r#"{"a":["xxxxxxxx"]}"#, &patch, Err("exceeding the limit 3145728"));
     }
 
     #[test]

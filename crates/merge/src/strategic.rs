@@ -7,6 +7,7 @@
 use crate::{merge::without_nulls, rejected};
 use base::{Result, Status};
 use schema::{Arena, NodeId, Patch, Schema};
+use std::collections::HashMap;
 use value::{Map, Value};
 
 const PATCH: &str = "$patch";
@@ -118,15 +119,12 @@ impl<'a> Merger<'a> {
         }
         let objects = original.iter().chain(patch).any(|v| matches!(v, Value::Object(_)));
         if !objects {
-            let order: Vec<Value> = original.clone();
+            let (server, wanted) = (Ranks::new(original.iter()), Ranks::new(patch.iter()));
+            let mut seen = Ranks::default();
             let mut merged = original;
-            for item in patch {
-                if !merged.contains(item) {
-                    merged.push(item.clone());
-                }
-            }
-            dedup(&mut merged);
-            return Ok(arrange(merged, patch.iter(), &order, ""));
+            merged.extend(patch.iter().cloned());
+            merged.retain(|item| seen.add(item, 0));
+            return Ok(arrange(merged, &wanted, &server, ""));
         }
         if how.key.is_empty() {
             return Err(rejected("cannot merge lists without merge key"));
@@ -135,14 +133,13 @@ impl<'a> Merger<'a> {
     }
 
     fn keyed_list(&self, mut merged: Vec<Value>, patch: &[Value], how: How) -> Result<Vec<Value>> {
-        let (mut plain, mut replace): (Vec<&Value>, bool) = (Vec::new(), false);
+        let (mut plain, mut gone, mut replace): (Vec<&Value>, Ranks, bool) = (Vec::new(), Ranks::default(), false);
         for item in patch {
             let Value::Object(map) = item else { return Err(bad_type("map", item)) };
             match map.get(PATCH).map(|directive| directive.as_str().unwrap_or("")) {
                 None => plain.push(item),
                 Some("delete") => {
-                    let value = key_of(item, how.key)?;
-                    merged.retain(|old| old.get(how.key) != Some(value));
+                    gone.add(key_of(item, how.key)?, 0);
                 }
                 Some("replace") => replace = true,
                 Some("merge") => return Err(rejected("merging lists cannot yet be specified in the patch")),
@@ -152,18 +149,23 @@ impl<'a> Merger<'a> {
         if replace {
             return Ok(plain.into_iter().cloned().collect());
         }
-        let order: Vec<Value> = merged.iter().map(|v| v.get(how.key).cloned().unwrap_or_default()).collect();
+        merged.retain(|old| gone.of(ident(old, how.key)).is_none());
+        let server = Ranks::new(merged.iter().map(|v| ident(v, how.key)));
+        let mut places = Ranks::new(merged.iter().map(|v| ident(v, how.key)));
         let item_node = how.node.and_then(|id| self.arena[id].items);
         for item in &plain {
             let value = key_of(item, how.key)?;
-            let found = merged.iter_mut().find(|old| old.get(how.key) == Some(value));
+            let found = places.of(value).and_then(|i| merged.get_mut(i));
             match (found, item) {
                 (Some(Value::Object(old)), Value::Object(new)) => self.map(old, new, item_node)?,
-                _ => merged.extend(fresh(item)),
+                _ => {
+                    places.add(value, merged.len());
+                    merged.extend(fresh(item));
+                }
             }
         }
-        let keys: Vec<&Value> = plain.iter().map(|item| key_of(item, how.key)).collect::<Result<_>>()?;
-        Ok(arrange(merged, keys.into_iter(), &order, how.key))
+        let wanted = Ranks::new(plain.iter().map(|item| ident(item, how.key)));
+        Ok(arrange(merged, &wanted, &server, how.key))
     }
 
     /// `$setElementOrder/<field>`: merges the list of the same patch and enforces the given order.
@@ -186,7 +188,7 @@ impl<'a> Merger<'a> {
         if let Some(change) = change {
             check_order(change, &keys, how.key)?;
         }
-        let server: Vec<Value> = old.iter().flatten().map(|v| ident(v, how.key).clone()).collect();
+        let server = Ranks::new(old.iter().flatten().map(|v| ident(v, how.key)));
         let merged = match (old, change) {
             (None, None) => return Ok(()),
             (Some(old), None) => old,
@@ -194,7 +196,7 @@ impl<'a> Merger<'a> {
             (Some(old), Some(change)) if how.merge => self.list(old, change, how)?,
             (Some(_), Some(change)) => change.clone(),
         };
-        original.insert(field, Value::Array(arrange(merged, keys.into_iter(), &server, how.key)));
+        original.insert(field, Value::Array(arrange(merged, &Ranks::new(keys.into_iter()), &server, how.key)));
         Ok(())
     }
 }
@@ -218,13 +220,35 @@ fn ident<'v>(item: &'v Value, key: &str) -> &'v Value {
     if key.is_empty() { item } else { item.get(key).unwrap_or(&Value::Null) }
 }
 
+/// Positions by what tells items apart; of equal ones the first. Lists may be long, so nothing is searched in them.
+#[derive(Default)]
+struct Ranks(HashMap<Vec<u8>, usize>);
+
+impl Ranks {
+    fn new<'v>(items: impl Iterator<Item = &'v Value>) -> Self {
+        let mut ranks = Ranks::default();
+        items.enumerate().for_each(|(i, item)| {
+            ranks.add(item, i);
+        });
+        ranks
+    }
+    /// False where it stood already.
+    fn add(&mut self, ident: &Value, at: usize) -> bool {
+        let before = self.0.len();
+        self.0.entry(ident.to_json()).or_insert(at);
+        self.0.len() > before
+    }
+    fn of(&self, ident: &Value) -> Option<usize> {
+        self.0.get(&ident.to_json()).copied()
+    }
+}
+
 /// Items that `wanted` names, in its order, interleaved with the others by the order that the server had.
-fn arrange<'v>(merged: Vec<Value>, wanted: impl Iterator<Item = &'v Value>, server: &[Value], key: &str) -> Vec<Value> {
-    let wanted: Vec<&Value> = wanted.collect();
-    let place = |item: &Value| wanted.iter().position(|w| *w == ident(item, key));
-    let (mut named, others): (Vec<Value>, Vec<Value>) = merged.into_iter().partition(|item| place(item).is_some());
-    named.sort_by_key(|item| place(item));
-    let rank = |item: &Value| server.iter().position(|s| s == ident(item, key));
+fn arrange(merged: Vec<Value>, wanted: &Ranks, server: &Ranks, key: &str) -> Vec<Value> {
+    type Ranked = (Option<usize>, Option<usize>, Value);
+    let ranked = merged.into_iter().map(|item| (wanted.of(ident(&item, key)), server.of(ident(&item, key)), item));
+    let (mut named, others): (Vec<Ranked>, Vec<Ranked>) = ranked.partition(|(wanted, _, _)| wanted.is_some());
+    named.sort_by_key(|(wanted, _, _)| *wanted);
     let mut out = Vec::with_capacity(named.len() + others.len());
     let (mut left, mut right) = (others.into_iter().peekable(), named.into_iter().peekable());
     loop {
@@ -232,20 +256,10 @@ fn arrange<'v>(merged: Vec<Value>, wanted: impl Iterator<Item = &'v Value>, serv
             (None, None) => return out,
             (Some(_), None) => true,
             (None, Some(_)) => false,
-            (Some(l), Some(r)) => matches!((rank(l), rank(r)), (Some(l), Some(r)) if l < r),
+            (Some((_, l, _)), Some((_, r, _))) => matches!((l, r), (Some(l), Some(r)) if l < r),
         };
-        out.extend(if take_left { left.next() } else { right.next() });
+        out.extend(if take_left { left.next() } else { right.next() }.map(|(_, _, item)| item));
     }
-}
-
-fn dedup(items: &mut Vec<Value>) {
-    let mut kept: Vec<Value> = Vec::with_capacity(items.len());
-    for item in items.drain(..) {
-        if !kept.contains(&item) {
-            kept.push(item);
-        }
-    }
-    *items = kept;
 }
 
 /// `$retainKeys`: members that the list does not name go; the patch may touch no other.
@@ -265,7 +279,8 @@ fn retain_keys(original: &mut Map, patch: &Map) -> Result<()> {
 fn delete_from(original: &mut Map, field: &str, gone: &Value) -> Result<()> {
     let gone = gone.as_array().ok_or_else(|| Status::bad_request("invalid patch format of primitive list"))?;
     if let Some(Value::Array(items)) = original.get_mut(field) {
-        items.retain(|item| !gone.contains(item));
+        let gone = Ranks::new(gone.iter());
+        items.retain(|item| gone.of(item).is_none());
     }
     Ok(())
 }

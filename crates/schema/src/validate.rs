@@ -10,7 +10,7 @@ use base::{
     status::{Problem, quote},
     time,
 };
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use value::{Map, Path, Value};
 
 /// Adds what is wrong with `value`.
@@ -47,8 +47,9 @@ impl Validator<'_> {
             Value::Object(map) => self.members(node, map, old, path),
             Value::Array(items) => {
                 if let Some(item) = node.items {
+                    let old = old_items(node, old);
                     for (i, v) in items.iter().enumerate() {
-                        self.node(item, v, same_item(node, v, old), &path.index(i));
+                        self.node(item, v, old.get(&keys_of(node, v)).copied(), &path.index(i));
                     }
                 }
                 self.list_type(node, items, path);
@@ -115,11 +116,7 @@ impl Validator<'_> {
             let shown = match node.list_type {
                 ListType::Atomic => return,
                 ListType::Set => item.to_string(),
-                ListType::Map => {
-                    let keys = node.list_keys.iter();
-                    let keys = keys.filter_map(|k| Some((k.clone(), item.get(k)?.clone())));
-                    Value::Object(keys.collect()).to_string()
-                }
+                ListType::Map => keys_of(node, item),
             };
             if !seen.insert(shown.clone()) {
                 self.errors.add(Problem::Duplicate, path.index(i), Some(shown), "");
@@ -251,12 +248,21 @@ impl Validator<'_> {
     }
 }
 
-/// The old element that goes with an element of a list: by its keys in a list of type map, otherwise none.
-fn same_item<'v>(node: &Node, item: &Value, old: Option<&'v Value>) -> Option<&'v Value> {
-    if node.list_type != ListType::Map {
-        return None;
+/// The old elements of a list of type map by their keys; of other lists none goes with a new one.
+fn old_items<'v>(node: &Node, old: Option<&'v Value>) -> HashMap<String, &'v Value> {
+    match (node.list_type, old.and_then(Value::as_array)) {
+        (ListType::Map, Some(items)) => items.iter().map(|item| (keys_of(node, item), item)).collect(),
+        _ => HashMap::new(),
     }
-    old?.as_array()?.iter().find(|other| node.list_keys.iter().all(|key| other.get(key) == item.get(key)))
+}
+
+/// What tells an element of a list of type map from the others, as messages print it: `{"name":"a"}`.
+fn keys_of(node: &Node, item: &Value) -> String {
+    if node.list_type != ListType::Map {
+        return String::new();
+    }
+    let keys = node.list_keys.iter().filter_map(|key| Some((key.clone(), item.get(key)?.clone())));
+    Value::Object(keys.collect()).to_string()
 }
 
 /// Equality of JSON: 1 and 1.0 are the same number.
