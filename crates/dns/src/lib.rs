@@ -11,6 +11,8 @@
 mod forward;
 mod input;
 mod lookup;
+#[cfg(test)]
+mod lookup_tests;
 mod plan;
 mod run;
 mod server;
