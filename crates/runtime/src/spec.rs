@@ -269,8 +269,8 @@ mod tests {
 
     #[test]
     fn user_groups_environment_and_mounts() {
-        let mut config = ContainerConfig::default();
-        config.envs = vec![cri::KeyValue { key: "A".into(), value: "mine".into() }];
+        let envs = vec![cri::KeyValue { key: "A".into(), value: "mine".into() }];
+        let mut config = ContainerConfig { envs, ..Default::default() };
         config.linux.security_context.supplemental_groups = vec![2000];
         let mount =
             |path: &str| cri::Mount { container_path: path.into(), host_path: "/h".into(), ..Default::default() };

@@ -198,7 +198,7 @@ fn shell(args: &[String]) -> i32 {
     let Some(script) = args.get(1).filter(|_| args.first().is_some_and(|a| a == "-c")) else {
         return interactive();
     };
-    script.split(';').map(|command| run(command.trim())).last().unwrap_or(0)
+    script.split(';').fold(0, |_, command| run(command.trim()))
 }
 
 fn interactive() -> i32 {

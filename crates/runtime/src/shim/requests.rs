@@ -98,12 +98,12 @@ impl Shim {
                 }
                 container.state = State::Running { pid: spawned.pid, pidfd: spawned.pidfd };
                 // What exec needs is the cgroup and the kind of pid namespace; the rest only takes room from now on.
-                container.spec = Box::new(ContainerSpec {
+                *container.spec = ContainerSpec {
                     cgroup: std::mem::take(&mut container.spec.cgroup),
                     resources: std::mem::take(&mut container.spec.resources),
                     pid: container.spec.pid,
                     ..ContainerSpec::default()
-                });
+                };
                 self.record(id, ContainerEventKind::Started, None, Some(spawned.pid));
                 Ok(Vec::new())
             }

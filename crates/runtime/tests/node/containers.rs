@@ -92,3 +92,67 @@ async fn a_program_that_is_not_there() {
     let status = node.rt().container_status(&id).await.unwrap();
     assert_eq!((status.state, status.exit_code, &status.reason[..]), (ContainerState::Exited, 128, "StartError"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_output_is_rotated_and_none_is_lost() {
+    let mut node = Node::new().await;
+    node.runtime = None;
+    let mut config = node.config();
+    (config.log_max_size, config.log_max_files) = (200_000, 3);
+    node.runtime = Some(runtime::Runtime::open(config).await.unwrap());
+    let (_, id) = node.run("spam", &node.container("main", &["spam", "20000"])).await;
+    node.exited(&id).await;
+    let dir = node.root.join("logs/spam/main");
+    let mut files: Vec<_> = std::fs::read_dir(&dir).unwrap().flatten().map(|e| e.path()).collect();
+    files.sort();
+    assert_eq!(files.len(), 3, "{files:?}");
+    // The current file sorts first and is the last one.
+    files.rotate_left(1);
+    let lines: Vec<u32> = files
+        .iter()
+        .flat_map(|f| std::fs::read_to_string(f).unwrap().lines().map(String::from).collect::<Vec<_>>())
+        .map(|l| l.rsplit(' ').next().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(lines.last(), Some(&19_999));
+    assert!(lines.windows(2).all(|w| w[1] == w[0] + 1), "no line is missing between files");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_of_its_own() {
+    let node = Node::new().await;
+    let mut config = node.container("main", &["sh"]);
+    (config.tty, config.stdin) = (true, true);
+    let (_, id) = node.run("tty", &config).await;
+    let options = cri::StreamOptions { tty: true, stdin: true, stdout: true, stderr: false };
+    let mut streams = node.rt().attach(&id, options).await.unwrap();
+    streams.resize.send(cri::TerminalSize { width: 90, height: 30 }).await.unwrap();
+    streams.stdin.as_ref().unwrap().send("echo on a terminal\nenv\n".into()).await.unwrap();
+    let mut seen = String::new();
+    while !seen.contains("TERM=xterm") || !seen.contains("\non a terminal\r\n") {
+        seen += &text(&streams.stdout.as_mut().unwrap().recv().await.expect("output"));
+    }
+    // The end of input on a terminal is a character.
+    streams.stdin.as_ref().unwrap().send("\u{4}".into()).await.unwrap();
+    assert_eq!(streams.exit.await.unwrap().unwrap(), 0);
+    assert!(node.log("tty", "main").contains("on a terminal"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_reach_the_cgroup_and_usage_comes_back() {
+    let node = Node::new().await;
+    let mut config = node.container("main", &["sleep", "1000"]);
+    config.linux.resources.pids_limit = 7;
+    config.linux.resources.oom_score_adj = 500;
+    let (_, id) = node.run("limits", &config).await;
+    assert_eq!(text(&node.exec(&id, &["cat", "/sys/fs/cgroup/pids/pids.max"]).await.stdout), "7\n");
+    assert_eq!(text(&node.exec(&id, &["cat", "/proc/1/oom_score_adj"]).await.stdout), "500\n");
+    let stats = node.rt().container_stats(&id).await.unwrap();
+    assert_eq!(stats.process_count, 1);
+    assert!(stats.cpu_usage_core_nano_seconds > 0 && stats.memory_working_set_bytes > 0, "{stats:?}");
+    // Without CAP_SYS_RESOURCE lowering is refused, and the container starts all the same.
+    config.metadata.attempt = 1;
+    config.linux.resources.oom_score_adj = -900;
+    let sandbox = node.rt().container_status(&id).await.unwrap().pod_sandbox_id;
+    let id = node.rt().create_container(&sandbox, &config).await.unwrap();
+    node.rt().start_container(&id).await.unwrap();
+}

@@ -5,6 +5,7 @@
 //! On hybrid hosts processes join the v2 tree as well: its `cgroup.kill` ends a whole cgroup in one write even though
 //! it holds no controllers, and joining `name=systemd` keeps a service manager from counting them to its own units.
 
+mod device_filter;
 pub mod settings;
 mod stats;
 
@@ -151,7 +152,23 @@ impl Cgroup {
                 }
             }
         }
-        Ok(())
+        match devices.filter(|_| !resources.all_devices) {
+            Some(devices) => self.filter_devices(devices),
+            None => Ok(()),
+        }
+    }
+
+    /// v2 has no files for devices; a host with v1's controller needs no second guard.
+    fn filter_devices(&self, devices: &[Device]) -> io::Result<()> {
+        if self.dirs.iter().any(|(_, _, k)| k.has("devices")) {
+            return Ok(());
+        }
+        let v2 = self.dirs.iter().find(|(_, _, k)| matches!(k, Kind::V2(_)));
+        v2.map_or(Ok(()), |(dir, ..)| {
+            let open = fs::File::open(dir).map_err(|e| at(dir, e))?;
+            device_filter::attach(&open.into(), devices)
+                .map_err(|e| io::Error::new(e.kind(), format!("device filter of {}: {e}", dir.display())))
+        })
     }
 
     /// What a child joins by: for v1 the open `tasks` files, into each of which it writes `0`; for v2 the open directory,
