@@ -1,0 +1,56 @@
+//! Every controller of a control plane and the scheduler, each with the identity that upstream gives it.
+//!
+//! A crate of its own because more than one program runs a control plane: the binary, the clusters of tests, the managed
+//! service. It sees clients only, so the controllers may as well run far from the API server.
+
+use base::{User, clock::Clock};
+use client::Client;
+use cluster::node_cidr::PodNetwork;
+use control::{Caches, Recorder};
+use pki::Authority;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// What controllers are given.
+pub struct Surroundings {
+    pub clock: Arc<dyn Clock>,
+    /// Signs certificates; its own certificate is what pods trust.
+    pub authority: Arc<Authority>,
+    pub pod_network: PodNetwork,
+}
+
+/// Starts them all; dropping the set ends them. `client` makes a client that acts as a user.
+pub fn start(client: &dyn Fn(User) -> Client, surroundings: &Surroundings) -> JoinSet<()> {
+    let Surroundings { clock, authority, pod_network } = surroundings;
+    let caches = Caches::new(client(User::component("system:kube-controller-manager")));
+    let account = |name: &str| client(User::service_account("kube-system", name, ""));
+    let acting = |name: &str| caches.acting_as(account(name));
+    let recorder = |name: &str| Recorder::new(account(name), name, "", clock.clone());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(workloads::deployment::run(
+        acting("deployment-controller"),
+        recorder("deployment-controller"),
+        clock.clone(),
+    ));
+    tasks.spawn(workloads::replica_set::run(
+        acting("replicaset-controller"),
+        recorder("replicaset-controller"),
+        clock.clone(),
+    ));
+    tasks.spawn(services::run(acting("endpointslice-controller"), account("endpoint-controller"), clock.clone()));
+    tasks.spawn(cluster::namespaces::run(acting("namespace-controller"), clock.clone()));
+    tasks.spawn(cluster::service_accounts::run(acting("service-account-controller"), clock.clone()));
+    tasks.spawn(cluster::root_ca::run(acting("root-ca-cert-publisher"), clock.clone(), authority.cert_pem().into()));
+    tasks.spawn(cluster::garbage::run(acting("generic-garbage-collector"), clock.clone()));
+    tasks.spawn(cluster::node_cidr::run(acting("node-controller"), clock.clone(), *pod_network));
+    tasks.spawn(cluster::node_lifecycle::run(acting("node-controller"), recorder("node-controller"), clock.clone()));
+    tasks.spawn(cluster::pod_gc::run(acting("pod-garbage-collector"), clock.clone()));
+    tasks.spawn(cluster::certificates::run(acting("certificate-controller"), clock.clone(), authority.clone()));
+    // Upstream removes the objects of a definition inside the API server itself.
+    let server = caches.acting_as(client(User::master("system:apiserver")));
+    tasks.spawn(cluster::crds::run(server, clock.clone()));
+    let scheduler = || client(User::component("system:kube-scheduler"));
+    let events = Recorder::new(scheduler(), "default-scheduler", "", clock.clone());
+    tasks.spawn(scheduler::run(caches.acting_as(scheduler()), events, clock.clone()));
+    tasks
+}
