@@ -21,7 +21,7 @@ pub(crate) enum Answer {
     /// Answers, and additional addresses of SRV targets.
     Records(Vec<Record>, Vec<Record>),
     /// An alias whose target is to be looked up too.
-    Alias(Record, Name),
+    Alias(Box<(Record, Name)>),
     NoData,
     NxDomain,
     /// Not of this zone.
@@ -97,7 +97,7 @@ impl Zone {
                     if kind == RecordType::CNAME {
                         return Answer::Records(vec![record], Vec::new());
                     }
-                    Answer::Alias(record, target)
+                    Answer::Alias(Box::new((record, target)))
                 }
                 // Without a port SRV names them all, as CoreDNS does.
                 None if kind == RecordType::SRV => self.srv(name, entry, own, ttl, |_, _| true),

@@ -66,7 +66,7 @@ fn show(answer: Answer) -> String {
             let extra: String = additional.iter().map(|record| format!("+ {}", line(record))).collect();
             records.iter().map(line).collect::<String>() + &extra
         }
-        Answer::Alias(record, target) => format!("{}then {target}\n", line(&record)),
+        Answer::Alias(alias) => format!("{}then {}\n", line(&alias.0), alias.1),
         other => format!("{other:?}\n"),
     }
 }

@@ -186,7 +186,8 @@ impl Context {
         for _ in 0..MAX_ALIASES {
             match zone.answer(&name, question.query_type()) {
                 Answer::NotOurs => return None,
-                Answer::Alias(record, target) => {
+                Answer::Alias(alias) => {
+                    let (record, target) = *alias;
                     response.answers.push(record);
                     name = target;
                     continue;
@@ -231,9 +232,10 @@ impl Context {
         let mut outgoing = query.clone();
         let mut aliases = Vec::new();
         if let Some(question) = outgoing.queries.first_mut() {
-            while let (Answer::Alias(record, target), true) =
+            while let (Answer::Alias(alias), true) =
                 (zone.answer(question.name(), question.query_type()), aliases.len() < MAX_ALIASES)
             {
+                let (record, target) = *alias;
                 aliases.push(record);
                 question.set_name(target);
             }
