@@ -1,11 +1,17 @@
 //! A pod on this node: what was seen of it, what to do next, how its status reads, and the worker that does it.
 
+pub mod adopt;
 pub mod backoff;
 pub mod decide;
+pub mod ops;
+mod probes;
+pub mod start;
 pub mod state;
 pub mod status;
+pub mod stop;
 #[cfg(test)]
 mod tests;
+pub mod worker;
 
 pub use decide::{Action, Plan, Stop, decide};
 pub use state::PodState;

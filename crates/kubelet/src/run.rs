@@ -1,0 +1,27 @@
+//! A kubelet from its parts.
+
+use crate::{
+    config::KubeletConfig,
+    manager::{Ending, Manager},
+    node::Node,
+    registration,
+};
+use client::kinds;
+use control::{Caches, Selection};
+use tokio::sync::watch;
+
+/// Runs a node until `ending` says how to end, and then returns when it has ended that way. Needs a multi-threaded Tokio
+/// runtime. Fails only where the directories cannot be made.
+pub async fn run(config: KubeletConfig, ending: watch::Receiver<Ending>) -> std::io::Result<()> {
+    for dir in [&config.dirs.pods, &config.dirs.logs] {
+        std::fs::create_dir_all(dir).map_err(|e| std::io::Error::new(e.kind(), format!("{}: {e}", dir.display())))?;
+    }
+    let caches = Caches::new(config.client.clone());
+    let node = Node::new(&config, &caches);
+    let pods = caches.select(&kinds::PODS, Selection::fields(format!("spec.nodeName={}", config.node_name)));
+    let (ready, is_ready) = watch::channel(false);
+    let registration = tokio::spawn(registration::run(config.clone(), node.clone(), is_ready));
+    Manager::new(node).run(pods, ending, ready).await;
+    registration.abort();
+    Ok(())
+}
