@@ -9,7 +9,7 @@ use client::{Client, kinds};
 use control::{Cache, Caches, Outcome, Queue, Reconciler};
 use pki::{Authority, Request};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
-use value::{ObjectKey, Value, value};
+use value::{Object, ObjectKey, Value, value};
 
 const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
@@ -31,6 +31,14 @@ pub async fn run(caches: Caches, clock: Arc<dyn Clock>, authority: Arc<Authority
     let queue: Queue<ObjectKey> = Queue::default();
     let (requests, nodes) = (caches.kind(&kinds::CSRS), caches.kind(&kinds::NODES));
     requests.subscribe_keys(&queue);
+    // A node may ask for its serving certificate before its object carries its addresses.
+    let (waiting, again) = (requests.clone(), queue.clone());
+    nodes.on_event(move |event| {
+        let addresses = |o: Option<&Arc<Object>>| o.map(|o| o.value().at(&["status", "addresses"]).clone());
+        if addresses(event.old) != addresses(event.new) {
+            waiting.keys().into_iter().for_each(|key| again.add(key));
+        }
+    });
     requests.wait_synced().await;
     nodes.wait_synced().await;
     let client = caches.client().clone();

@@ -2,7 +2,7 @@
 
 use crate::resources::served;
 use base::{clock::Clock, time::Timestamp};
-use client::{Client, DeleteOptions, ListOptions, Patch, kinds};
+use client::{Client, DeleteOptions, ListOptions, kinds};
 use control::{Backoff, Cache, Caches, Outcome, Queue, Reconciler};
 use std::{sync::Arc, time::Duration};
 use value::{ObjectKey, Value, value};
@@ -91,11 +91,16 @@ impl Namespaces {
             return Ok(());
         }
         let now = base::time::seconds(base::clock::System.now());
-        let patch = value!({"status": {"conditions": [{
+        let mut conditions = namespace.items_at(&["status", "conditions"]).to_vec();
+        conditions.retain(|c| c.str_at(&["type"]) != "NamespaceContentRemaining");
+        conditions.push(value!({
             "type": "NamespaceContentRemaining", "status": "True", "reason": "SomeResourcesRemain",
             "message": message, "lastTransitionTime": now,
-        }]}});
-        match self.client.api(&kinds::NAMESPACES).patch_status(&key.name, &Patch::Strategic(patch)).await {
+        }));
+        let mut next = namespace.clone();
+        next.set(&["status", "conditions"], conditions);
+        match self.client.api(&kinds::NAMESPACES).update_status(&key.name, &next).await {
+            Err(error) if error.is_conflict() => Ok(()),
             Err(error) if !error.is_not_found() => Err(error),
             _ => Ok(()),
         }

@@ -4,7 +4,7 @@
 #[cfg(not(target_feature = "crt-static"))]
 compile_error!("ferry must be linked statically: build it from inside the repository, without RUSTFLAGS in the environment");
 
-//mod agent;
+mod agent;
 mod cli;
 mod commands;
 mod control_plane;
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         // Threads cannot be moved into a machine: this has to happen while there is only one.
-        Command::Agent(_) => Ok(()),
+        Command::Agent(options) => agent::main(options),
         Command::Up(options) => block_on(commands::up::run(options)),
         Command::Server(options) => block_on(commands::server::run(options)),
         Command::Down(options) => commands::down::run(&options),

@@ -10,7 +10,7 @@ use client::{Api, Client, DeleteOptions, Patch, kinds};
 use control::{Cache, Caches, Outcome, Queue, Reconciler, Recorder, Reference, index};
 use select::LabelSelector;
 use std::sync::Arc;
-use value::{ObjectKey, Str, Value, value};
+use value::{ObjectKey, Str, Value};
 
 struct Deployments {
     client: Client,
@@ -117,15 +117,16 @@ impl Reconciler for Deployments {
             sets.delete(name, &DeleteOptions::default()).await?;
         }
         let api = self.client.api(&kinds::DEPLOYMENTS).namespace(key.namespace.clone());
+        let mut next = deployment.clone();
         if let Some(revision) = plan.revision {
-            let patch = value!({"metadata": {"annotations": {REVISION: revision.to_string()}}});
-            let made = api.patch(&key.name, &Patch::Merge(patch)).await?;
+            next.set(&["metadata", "annotations", REVISION], revision.to_string());
+            let made = api.update(&key.name, &next).await?;
+            next = made.value();
             self.deployments.put(made.key.clone(), made.revision, made);
         }
         if let Some(status) = plan.status {
-            let mut patch = value!({"metadata": {"uid": deployment.str_at(&["metadata", "uid"])}});
-            patch.set(&["status"], replacing(status, deployment.at(&["status"])));
-            let made = api.patch_status(&key.name, &Patch::Merge(patch)).await?;
+            next.set(&["status"], status);
+            let made = api.update_status(&key.name, &next).await?;
             self.deployments.put(made.key.clone(), made.revision, made);
         }
         Ok(plan.look_again.map_or(Outcome::Done, Outcome::After))
@@ -163,7 +164,9 @@ impl Deployments {
         }
         let count = deployment.at(&["status", "collisionCount"]).as_i64().unwrap_or(0) + 1;
         let api = self.client.api(&kinds::DEPLOYMENTS).namespace(deployment.namespace());
-        api.patch_status(deployment.name(), &Patch::Merge(value!({"status": {"collisionCount": count}}))).await?;
+        let mut next = deployment.clone();
+        next.set(&["status", "collisionCount"], count);
+        api.update_status(deployment.name(), &next).await?;
         Err(error)
     }
 
@@ -193,14 +196,4 @@ impl Deployments {
             format!("Scaled {way} replica set {set} from {from} to {to}"),
         );
     }
-}
-
-/// A merge patch that makes the status what it should be: fields that are absent now are removed.
-fn replacing(mut status: Value, present: &Value) -> Value {
-    for (field, _) in present.members_at(&[]) {
-        if status.at(&[field]).is_null() {
-            status.set(&[field], Value::Null);
-        }
-    }
-    status
 }

@@ -1,0 +1,203 @@
+//! `ferry agent`: this machine, or an isolated one on it, as a node of a cluster.
+
+mod identity;
+mod network;
+mod pulls;
+
+use crate::{Outcome, cli::Agent};
+use base::clock::System;
+use client::{Client, Credentials, Remote};
+use cloud_local::Entered;
+use control::Caches;
+use cri::{ImageService, RuntimeService};
+use kubelet::{Capacity, Dirs, Ending, Endpoint, KubeletConfig, Machine, NodeDns};
+use netlink::Cidr;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::sync::watch;
+
+/// Where the API server finds a node's HTTPS endpoint.
+const KUBELET_PORT: u16 = 10250;
+
+/// Enters the machine while there is only one thread, then runs the node.
+pub fn main(options: Agent) -> Outcome {
+    if !rustix::process::geteuid().is_root() {
+        return Err("`ferry agent` needs root: it makes namespaces, cgroups and network links".into());
+    }
+    let entered = match &options.machine {
+        Some(directory) => Some(cloud_local::enter(directory).map_err(|e| e.to_string())?),
+        None => None,
+    };
+    telemetry::log::init("info");
+    crate::block_on(run(options, entered))
+}
+
+/// What the node is called and where it is.
+struct Place {
+    name: String,
+    address: IpAddr,
+    storage: PathBuf,
+    /// What pods reach with their own address, beside the pod network.
+    node_network: Cidr,
+}
+
+async fn run(options: Agent, entered: Option<Entered>) -> Outcome {
+    let place = place(&options, entered.as_ref())?;
+    let ca = read(&options.ca_file)?;
+    let remote = |credentials| Remote { server: options.server.clone(), ca: ca.clone(), server_name: None, credentials };
+    let listener = TcpListener::bind(SocketAddr::new(place.address, KUBELET_PORT))
+        .and_then(|l| l.set_nonblocking(true).map(|()| l))
+        .map_err(|e| format!("{}:{KUBELET_PORT}: {e}", place.address))?;
+    let files = place.storage.join("pki");
+    let (leaf, serving) = identity::obtain(&files, &place.name, place.address, options.token.as_deref(), &remote).await?;
+    let credentials = Credentials::Certificate { certificate: leaf.cert_pem.clone(), key: leaf.key_pem.clone() };
+    let client = Client::remote(&remote(credentials)).map_err(|e| e.to_string())?;
+
+    let image_dir = options.image_dir.clone().unwrap_or_else(|| place.storage.join("images"));
+    let store = images::Store::open(&image_dir).map_err(|e| e.to_string())?;
+    let network = network::later();
+    let mut config = runtime::Config::new(place.storage.join("runtime"), store.clone(), network.clone())
+        .map_err(|e| e.to_string())?;
+    config.cgroup_root = "/pods".into();
+    let runtime: Arc<dyn RuntimeService> =
+        Arc::new(runtime::Runtime::open(config).await.map_err(|e| format!("container runtime: {e}"))?);
+    let images: Arc<dyn ImageService> = match entered {
+        Some(entered) => Arc::new(pulls::FromHost::new(Arc::new(store), entered.host_network)?),
+        None => Arc::new(store),
+    };
+
+    let (ending, ends) = watch::channel(Ending::NotYet);
+    let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let config = KubeletConfig {
+        node_name: place.name.clone(),
+        client: client.clone(),
+        runtime,
+        images,
+        clock: Arc::new(System),
+        dirs: Dirs {
+            pods: place.storage.join("pods"),
+            logs: place.storage.join("logs"),
+            seccomp: place.storage.join("seccomp"),
+        },
+        addresses: vec![place.address],
+        dns: NodeDns {
+            cluster: vec![network::DNS.to_string()],
+            domain: "cluster.local".into(),
+            host: kubelet::dns::parse(&host),
+        },
+        capacity: Capacity::read(&place.storage),
+        labels: BTreeMap::new(),
+        taints: Vec::new(),
+        endpoint: Some(Endpoint { listener: Arc::new(listener), certificate: serving, client_ca: ca }),
+        machine: Machine::read(&place.name),
+    };
+    let services = tokio::spawn(serve_network(client, network, place));
+    let kubelet = kubelet::run(config, ends);
+    tokio::pin!(kubelet);
+    let ended = tokio::select! {
+        ended = &mut kubelet => ended,
+        stop = stop_signal() => {
+            stop?;
+            ending.send_replace(if options.end_pods { Ending::StopPods } else { Ending::LeavePods });
+            kubelet.await
+        }
+    };
+    services.abort();
+    ended.map_err(|e| e.to_string())
+}
+
+/// Opens the network once the node has its range, then keeps service tables and DNS.
+async fn serve_network(client: Client, later: Arc<network::Later>, place: Place) {
+    let range = network::pod_range(&client, &place.name).await;
+    let pods = Cidr { address: Ipv4Addr::new(10, 244, 0, 0).into(), prefix: 16 };
+    let (state, node_network) = (place.storage.join("network"), place.node_network);
+    let opened = tokio::task::spawn_blocking(move || network::open(state, range, vec![pods, node_network])).await;
+    match opened {
+        Ok(Ok(network)) => later.set(network),
+        Ok(Err(error)) => return tracing::error!(%error, "the node's network cannot be opened"),
+        Err(error) => return tracing::error!(%error, "the node's network cannot be opened"),
+    }
+    let caches = Caches::new(client);
+    let tables = async {
+        match proxy::Proxy::open(Some(range)) {
+            Ok(tables) => {
+                let addresses = match place.address {
+                    IpAddr::V4(address) => vec![address],
+                    IpAddr::V6(_) => Vec::new(),
+                };
+                let node = proxy::Node { name: place.name.clone(), addresses, pod_cidr: Some(range) };
+                proxy::run(proxy::Watched::new(&caches), node, tables, |_| {}).await;
+            }
+            Err(error) => tracing::error!(%error, "service tables cannot be kept"),
+        }
+    };
+    let names = async {
+        match dns::Server::bind(SocketAddr::from((network::DNS, 53))).await {
+            Ok(server) => {
+                let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+                let servers = kubelet::dns::parse(&text).servers;
+                let upstreams = servers.iter().filter_map(|s| s.parse::<IpAddr>().ok()).map(|ip| SocketAddr::new(ip, 53));
+                match server.with_upstreams(&dns::Upstreams::new(upstreams)) {
+                    Ok(server) => dns::run(dns::Watched::new(&caches), "cluster.local", server).await,
+                    Err(error) => tracing::error!(%error, "cluster DNS cannot forward"),
+                }
+            }
+            Err(error) => tracing::error!(%error, "cluster DNS cannot be served"),
+        }
+    };
+    tokio::join!(tables, names);
+}
+
+fn place(options: &Agent, entered: Option<&Entered>) -> Result<Place, String> {
+    if let Some(entered) = entered {
+        return Ok(Place {
+            name: options.node_name.clone().unwrap_or_else(|| entered.name.clone()),
+            address: entered.address.address,
+            storage: entered.storage.clone(),
+            node_network: entered.address.network(),
+        });
+    }
+    let address = match options.node_ip {
+        Some(address) => address,
+        None => route_to(&options.server)?,
+    };
+    let host = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+    Ok(Place {
+        name: options.node_name.clone().unwrap_or(host),
+        address,
+        storage: options.data_dir.clone(),
+        node_network: Cidr::host(address),
+    })
+}
+
+/// The address that this machine reaches a server from; no packet is sent.
+fn route_to(server: &str) -> Result<IpAddr, String> {
+    let rest = server.strip_prefix("https://").ok_or_else(|| format!("--server {server}: want https://HOST:PORT"))?;
+    let authority = rest.split('/').next().unwrap_or(rest);
+    let target = if authority.contains(':') { authority.to_string() } else { format!("{authority}:443") };
+    let find = || {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.connect(&target)?;
+        socket.local_addr()
+    };
+    find().map(|a| a.ip()).map_err(|e| format!("--server {server}: {e}"))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+async fn stop_signal() -> Outcome {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
