@@ -25,10 +25,14 @@ pub async fn run(config: KubeletConfig, node: Arc<Node>, mut ready: watch::Recei
     }
     let mut stored = Value::Null;
     let mut uid = String::new();
+    let mut waits = 0u32;
     loop {
         let is_ready = *ready.borrow_and_update();
         match beat(&config, &node, is_ready, &mut stored, &mut uid).await {
-            Ok(()) => failures = 0,
+            Ok(healthy) => {
+                failures = 0;
+                waits = if healthy { 0 } else { waits + 1 };
+            }
             Err(error) if error.is_not_found() => {
                 stored = Value::Null;
                 if let Err(error) = register(&config).await {
@@ -40,7 +44,12 @@ pub async fn run(config: KubeletConfig, node: Arc<Node>, mut ready: watch::Recei
                 tracing::warn!(node = %config.node_name, %error, "cannot report the node's status");
             }
         }
-        let wait = if failures > 0 { Duration::from_millis(200 << failures.min(5)) } else { BEAT };
+        // What a node waits for at its start (its network, most of all) comes within milliseconds.
+        let wait = match (failures, waits) {
+            (0, 0) => BEAT,
+            (0, waits) => Duration::from_millis(10 << waits.min(10)),
+            (failures, _) => Duration::from_millis(200 << failures.min(5)),
+        };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             Ok(()) = ready.changed() => {}
@@ -97,7 +106,7 @@ async fn beat(
     ready: bool,
     stored: &mut Value,
     uid: &mut String,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let now = node.now();
     let api = config.client.api(&kinds::NODES);
     let (runtime, images) = (node.runtime.status().await, node.images.list_images().await);
@@ -113,7 +122,8 @@ async fn beat(
         *uid = object.meta.uid.to_string();
         *stored = next;
     }
-    renew_lease(config, uid, now).await
+    renew_lease(config, uid, now).await?;
+    Ok(health.is_ok())
 }
 
 /// What is wrong, if anything.
