@@ -72,7 +72,7 @@ impl Manager {
         let (sender, mut changes) = mpsc::unbounded_channel();
         tokio::select! {
             () = async { pods.wait_synced().await; self.node.services.wait_synced().await } => {}
-            _ = ending.wait_for(|e| *e != Ending::NotYet) => return,
+            _ = told(&mut ending) => return,
         }
         if let Err(error) = self.read_records().await {
             tracing::error!(%error, "cannot read what the runtime has; pods will be taken for new ones");
@@ -91,15 +91,14 @@ impl Manager {
         }
         self.remove_orphans().await;
         ready.send_replace(true);
-        loop {
+        let last = loop {
             tokio::select! {
                 Some(change) = changes.recv() => self.take(change).await,
                 Some(event) = events.recv() => self.dispatch(event),
                 Some(ended) = self.running.join_next() => self.ended(ended.ok()),
-                _ = ending.wait_for(|e| *e != Ending::NotYet) => break,
+                last = told(&mut ending) => break last,
             }
-        }
-        let last = *ending.borrow();
+        };
         if last == Ending::StopPods {
             self.stop_all(&mut events).await;
         }
@@ -250,6 +249,11 @@ impl Manager {
             }
         }
     }
+}
+
+/// Waits for the end; an owner that is gone without a word leaves the pods.
+async fn told(ending: &mut watch::Receiver<Ending>) -> Ending {
+    ending.wait_for(|e| *e != Ending::NotYet).await.map_or(Ending::LeavePods, |ending| *ending)
 }
 
 async fn remove_sandbox(node: &Node, id: &str) {
