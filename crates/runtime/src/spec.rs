@@ -3,7 +3,9 @@
 
 use cri::{ContainerConfig, Error, LinuxContainerResources, NamespaceMode, PodSandboxConfig, Result, SecurityProfile};
 use images::{Image, ImageConfig};
-use sandbox::{Bind, ContainerSpec, PidNamespace, Process, Propagation, Resources, Rootfs, Seccomp, caps, user};
+use sandbox::{
+    Bind, ContainerSpec, PidNamespace, Process, Propagation, Resources, Rlimit, Rootfs, Seccomp, caps, user,
+};
 
 /// What the container's surroundings contribute.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +15,8 @@ pub struct Surroundings {
     pub group: String,
     /// Capabilities that this node can give.
     pub available_caps: u64,
+    /// The hard limit of descriptors.
+    pub max_files: u64,
     pub rootfs: Rootfs,
     pub shm: Option<std::path::PathBuf>,
     /// Files for `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf` unless the kubelet mounts its own.
@@ -50,7 +54,10 @@ pub fn container(
         pid: match security.namespace_options.pid {
             NamespaceMode::Pod => PidNamespace::Pod,
             NamespaceMode::Node => PidNamespace::Host,
-            NamespaceMode::Container | NamespaceMode::Target => PidNamespace::Own,
+            NamespaceMode::Container => PidNamespace::Own,
+            NamespaceMode::Target => {
+                return Err(Error::InvalidArgument("the pid namespace of another container is not supported".into()));
+            }
         },
         shm: around.shm.clone(),
         cgroup: around.cgroup.clone(),
@@ -126,7 +133,8 @@ fn process(
         caps,
         no_new_privs: security.no_new_privs,
         seccomp,
-        rlimits: Vec::new(),
+        // As many descriptors as this node has: a daemon's own soft limit is no measure for a server in a pod.
+        rlimits: vec![Rlimit { resource: libc::RLIMIT_NOFILE as u32, soft: around.max_files, hard: around.max_files }],
         oom_score_adj: i32::try_from(config.linux.resources.oom_score_adj).ok(),
         tty: config.tty,
         stdin: config.stdin,

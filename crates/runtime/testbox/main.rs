@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod bench;
 mod churn;
 mod network;
 
@@ -20,6 +21,7 @@ fn main() {
         ("runtime-testbox", Some("shim")) => runtime::shim_main(args.into_iter().skip(2)),
         ("runtime-testbox", Some("clean")) => clean(&rest[1..]),
         ("runtime-testbox", Some("churn")) => churn::run(&rest[1..]),
+        ("runtime-testbox", Some("bench")) => bench::run(&rest[1..]),
         ("runtime-testbox", Some("start")) => start(&rest[1..]),
         _ => std::process::exit(program(&name, rest)),
     }

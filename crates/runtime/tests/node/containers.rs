@@ -156,3 +156,16 @@ async fn limits_reach_the_cgroup_and_usage_comes_back() {
     let id = node.rt().create_container(&sandbox, &config).await.unwrap();
     node.rt().start_container(&id).await.unwrap();
 }
+
+/// Not a test of speed (machines differ) but of that the measuring program works; `FERRY_BENCH_PODS` asks for a real one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_a_pod() {
+    let mut node = Node::new().await;
+    node.runtime = None;
+    let pods = std::env::var("FERRY_BENCH_PODS").unwrap_or("2".into());
+    let mut bench = std::process::Command::new(crate::common::TESTBOX);
+    bench.args(["bench", &node.root.display().to_string(), &node.cgroup, crate::common::IMAGE, &pods]);
+    let out = bench.output().unwrap();
+    println!("{}", text(&out.stdout));
+    assert!(out.status.success() && text(&out.stdout).contains("together: min"), "{}", text(&out.stderr));
+}

@@ -203,3 +203,27 @@ async fn sysctls_and_the_resolver() {
     let left = node.rt().list_pod_sandbox(&Default::default()).await.unwrap();
     assert_eq!(left.len(), 1, "a sandbox that could not be made is gone");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shim_is_small_and_in_a_session_and_cgroup_of_its_own() {
+    let node = Node::new().await;
+    let (sandbox, id) = node.run("small", &node.container("main", &["sleep", "1000"])).await;
+    let hierarchies = sandbox::cgroup::Hierarchies::detect().unwrap();
+    let shims = hierarchies.cgroup(&format!("{}/shims", node.cgroup)).processes();
+    assert_eq!(shims.len(), 1, "the container is not in the shim's cgroup");
+    let pid = shims[0];
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    assert_eq!(fields[3], pid.to_string(), "it leads its session");
+    assert_eq!(fields[17], "1", "it has one thread");
+    let memory = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let private = memory.lines().find_map(|l| l.strip_prefix("Private_Dirty:")).unwrap();
+    println!("private dirty memory of the shim: {}\n{memory}", private.trim());
+    let kib: u64 = private.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(kib < 1024, "{memory}");
+    let limits = text(&node.exec(&id, &["cat", "/proc/self/limits"]).await.stdout);
+    let files = limits.lines().find(|l| l.starts_with("Max open files")).unwrap();
+    let words: Vec<&str> = files.split_whitespace().collect();
+    assert_eq!(words[3], words[4], "soft and hard limit");
+    node.rt().remove_pod_sandbox(&sandbox).await.unwrap();
+}

@@ -132,6 +132,9 @@ impl Cgroup {
     pub fn create(&self) -> io::Result<()> {
         for (dir, mountpoint, kind) in &self.dirs {
             make(dir, mountpoint, kind).map_err(|e| at(dir, e))?;
+            if let Kind::V2(controllers) = kind {
+                delegate(dir, mountpoint, controllers).map_err(|e| at(dir, e))?;
+            }
         }
         Ok(())
     }
@@ -301,27 +304,34 @@ fn make(dir: &Path, mountpoint: &Path, kind: &Kind) -> io::Result<()> {
         Err(e) => return Err(e),
     }
     match kind {
-        Kind::V2(controllers) if controllers.iter().any(|c| DELEGATED.contains(&c.as_str())) => {
-            delegate(dir.parent().unwrap_or(mountpoint), dir)
-        }
         Kind::V1(list) if list.iter().any(|c| c == "cpuset") => inherit_cpuset(dir),
         _ => Ok(()),
     }
 }
 
-/// v2: the parent has to hand its controllers down before the child has their files.
-fn delegate(parent: &Path, child: &Path) -> io::Result<()> {
-    let available = fs::read_to_string(parent.join("cgroup.controllers"))?;
-    let have = fs::read_to_string(child.join("cgroup.controllers"))?;
-    let missing: Vec<String> = available
-        .split_whitespace()
-        .filter(|c| DELEGATED.contains(c) && !have.split_whitespace().any(|h| h == *c))
-        .map(|c| format!("+{c}"))
-        .collect();
+/// v2: every ancestor has to hand its controllers down before the cgroup has their files, and may hold no process itself.
+fn delegate(dir: &Path, mountpoint: &Path, controllers: &[String]) -> io::Result<()> {
+    let have = fs::read_to_string(dir.join("cgroup.controllers"))?;
+    let have: Vec<&str> = have.split_whitespace().collect();
+    let missing: Vec<&String> =
+        controllers.iter().filter(|c| DELEGATED.contains(&c.as_str()) && !have.contains(&c.as_str())).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    write(&parent.join("cgroup.subtree_control"), &missing.join(" "))
+    let mut ancestors: Vec<&Path> = dir.ancestors().skip(1).take_while(|a| a.starts_with(mountpoint)).collect();
+    ancestors.reverse();
+    for ancestor in ancestors {
+        let file = ancestor.join("cgroup.subtree_control");
+        for controller in &missing {
+            match write(&file, &format!("+{controller}")) {
+                // It holds processes: nothing below it can ever be limited.
+                Err(e) if e.raw_os_error() == Some(libc::EBUSY) => return Err(at(&file, e)),
+                // Some controller may be refused for reasons of its own; who asks for its limit will hear of it.
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// v1: a new cpuset is empty and holds no process until it has cpus and memory nodes.
