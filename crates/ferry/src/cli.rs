@@ -93,6 +93,9 @@ pub struct Agent {
     /// State of the node: pods, images, certificates
     #[arg(long, value_name = "DIR", default_value = "/var/lib/ferry-agent")]
     pub data_dir: PathBuf,
+    /// The range of all pods of the cluster
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
+    pub cluster_cidr: String,
     /// Enter this machine first (a directory that `ferry up` made)
     #[arg(long, value_name = "DIR", hide = true)]
     pub machine: Option<PathBuf>,

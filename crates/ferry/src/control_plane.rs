@@ -8,6 +8,7 @@ use apiserver::{Config, Server};
 use base::{User, clock::System};
 use client::{Client, Credentials, Remote};
 use cluster::node_cidr::PodNetwork;
+use netlink::Cidr;
 use pki::ClusterPki;
 use schema::ClusterConfig;
 use std::{
@@ -20,9 +21,6 @@ use std::{
 use store_disk::Disk;
 use tokio::{sync::watch, task::JoinSet};
 
-/// Where pods get their addresses from, a /24 per node.
-pub const POD_NETWORK: PodNetwork = PodNetwork { base: Ipv4Addr::new(10, 244, 0, 0), prefix: 16, node_prefix: 24 };
-
 /// How long requests under way may take once the server stops.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -32,6 +30,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// Where nodes and pods reach it.
     pub advertise: SocketAddr,
+    /// Where pods get their addresses from.
+    pub pods: Cidr,
 }
 
 /// A running control plane.
@@ -77,7 +77,7 @@ impl ControlPlane {
         }
         server.ensure_bootstrap().await.map_err(|e| e.to_string())?;
         let surroundings =
-            Surroundings { clock: Arc::new(System), authority: pki.ca.clone(), pod_network: POD_NETWORK };
+            Surroundings { clock: Arc::new(System), authority: pki.ca.clone(), pod_network: parts(settings.pods)? };
         let controllers = controllers::start(&server, &surroundings);
         Ok(ControlPlane { server, pki, local: settings.listen[0], controllers, listeners, stop, _disk: disk, _pid: pid })
     }
@@ -110,6 +110,14 @@ impl ControlPlane {
         if tokio::time::timeout(GRACE + Duration::from_secs(1), all).await.is_err() {
             tracing::warn!("some connections did not end in time");
         }
+    }
+}
+
+/// A /24 for every node.
+fn parts(pods: Cidr) -> Result<PodNetwork, String> {
+    match pods.address {
+        IpAddr::V4(base) if pods.prefix <= 24 => Ok(PodNetwork { base, prefix: pods.prefix, node_prefix: 24 }),
+        _ => Err(format!("pod network {pods}: want an IPv4 range of at least a /24")),
     }
 }
 

@@ -39,6 +39,10 @@ impl Layout {
     pub fn machines(&self) -> PathBuf {
         self.0.join("cloud")
     }
+    /// The range of all pods, once chosen.
+    pub fn pod_network(&self) -> PathBuf {
+        self.0.join("pod-network")
+    }
     pub fn images(&self) -> PathBuf {
         self.0.join("images")
     }

@@ -14,7 +14,7 @@ use kubelet::{Capacity, Dirs, Ending, Endpoint, KubeletConfig, Machine, NodeDns}
 use netlink::Cidr;
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -43,6 +43,8 @@ struct Place {
     storage: PathBuf,
     /// What pods reach with their own address, beside the pod network.
     node_network: Cidr,
+    /// The range of all pods.
+    pods: Cidr,
 }
 
 async fn run(options: Agent, entered: Option<Entered>) -> Outcome {
@@ -113,7 +115,7 @@ async fn run(options: Agent, entered: Option<Entered>) -> Outcome {
 /// Opens the network once the node has its range, then keeps service tables and DNS.
 async fn serve_network(client: Client, later: Arc<network::Later>, place: Place) {
     let range = network::pod_range(&client, &place.name).await;
-    let pods = Cidr { address: Ipv4Addr::new(10, 244, 0, 0).into(), prefix: 16 };
+    let pods = place.pods;
     let (state, node_network) = (place.storage.join("network"), place.node_network);
     let opened = tokio::task::spawn_blocking(move || network::open(state, range, vec![pods, node_network])).await;
     match opened {
@@ -153,12 +155,14 @@ async fn serve_network(client: Client, later: Arc<network::Later>, place: Place)
 }
 
 fn place(options: &Agent, entered: Option<&Entered>) -> Result<Place, String> {
+    let pods: Cidr = options.cluster_cidr.parse().map_err(|e| format!("--cluster-cidr {}: {e}", options.cluster_cidr))?;
     if let Some(entered) = entered {
         return Ok(Place {
             name: options.node_name.clone().unwrap_or_else(|| entered.name.clone()),
             address: entered.address.address,
             storage: entered.storage.clone(),
             node_network: entered.address.network(),
+            pods,
         });
     }
     let address = match options.node_ip {
@@ -171,6 +175,7 @@ fn place(options: &Agent, entered: Option<&Entered>) -> Result<Place, String> {
         address,
         storage: options.data_dir.clone(),
         node_network: Cidr::host(address),
+        pods,
     })
 }
 

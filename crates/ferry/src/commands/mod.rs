@@ -9,7 +9,8 @@ pub mod version;
 
 use crate::{Outcome, layout::Layout};
 use client::{Remote, kubeconfig};
-use std::path::PathBuf;
+use netlink::Cidr;
+use std::{net::Ipv4Addr, path::PathBuf};
 
 /// Everything that makes machines, mounts or networks needs root.
 fn need_root(command: &str) -> Outcome {
@@ -35,6 +36,11 @@ fn write_kubeconfig(layout: &Layout, asked: Option<PathBuf>, remote: &Remote) ->
         }
     };
     Ok(path)
+}
+
+/// The usual range of all pods.
+fn default_pods() -> Cidr {
+    Cidr { address: Ipv4Addr::new(10, 244, 0, 0).into(), prefix: 16 }
 }
 
 /// Waits for Ctrl-C or SIGTERM.

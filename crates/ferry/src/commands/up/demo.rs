@@ -24,9 +24,10 @@ pub fn make_image(layout: &Layout) -> Result<&'static str, String> {
 /// Applies the objects and waits until the Service answers at a node's address.
 pub async fn run(client: &Client, nodes: &Nodes) -> Result<String, String> {
     for (gvr, object) in [(&kinds::DEPLOYMENTS, deployment()), (&kinds::SERVICES, service())] {
-        match client.api(gvr).namespace("default").create(&object).await {
-            Err(error) if error.is_already_exists() => {}
-            other => drop(other.map_err(|e| format!("the demo's objects: {e}"))?),
+        let api = client.api(gvr).namespace("default");
+        let failed = |e: client::Error| format!("the demo's objects: {e}");
+        if api.get_opt(object.name()).await.map_err(failed)?.is_none() {
+            api.create(&object).await.map_err(failed)?;
         }
     }
     let address = nodes.address().ok_or("there is no node")?;

@@ -4,6 +4,7 @@ use crate::{control_plane::ControlPlane, join, layout::Layout};
 use client::{Client, kinds};
 use cloud_local::{Config, Machine, Machines, NodeRoute, Spec};
 use control::Caches;
+use netlink::{Cidr, Route};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     net::Ipv4Addr,
@@ -20,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(35);
 pub struct Nodes {
     machines: Arc<Machines>,
     layout: Layout,
+    pods: Cidr,
     running: Vec<(Machine, Child)>,
     routes: Option<tokio::task::JoinHandle<()>>,
 }
@@ -28,7 +30,8 @@ impl Nodes {
     /// Opens the network of the machines.
     pub fn open(layout: &Layout) -> Result<Self, String> {
         let machines = Machines::open(Config::new(layout.machines())).map_err(|e| e.to_string())?;
-        Ok(Nodes { machines: Arc::new(machines), layout: layout.clone(), running: Vec::new(), routes: None })
+        let pods = pod_network(layout)?;
+        Ok(Nodes { machines: Arc::new(machines), layout: layout.clone(), pods, running: Vec::new(), routes: None })
     }
     /// The host's address in it.
     pub fn gateway(&self) -> Ipv4Addr {
@@ -36,6 +39,10 @@ impl Nodes {
     }
     pub fn network(&self) -> String {
         self.machines.node_network().to_string()
+    }
+    /// The range of all pods.
+    pub fn pods(&self) -> Cidr {
+        self.pods
     }
     /// The address of a running node.
     pub fn address(&self) -> Option<String> {
@@ -70,6 +77,7 @@ impl Nodes {
             ("--server", server.to_string()),
             ("--ca-file", path(self.layout.ca())),
             ("--node-name", machine.name.clone()),
+            ("--cluster-cidr", self.pods.to_string()),
         ];
         let flags = pairs.into_iter().flat_map(|(flag, value)| [flag.to_string(), value]);
         ["agent".to_string()].into_iter().chain(flags).chain(["--end-pods".to_string()]).collect()
@@ -153,6 +161,21 @@ impl Nodes {
         }
         Ok(())
     }
+}
+
+/// The range of pods that an earlier run chose, or the first usual one that no route of this host uses: the host routes
+/// to pods, and several clusters may run on it.
+fn pod_network(layout: &Layout) -> Result<Cidr, String> {
+    let path = layout.pod_network();
+    if let Ok(kept) = std::fs::read_to_string(&path) {
+        return kept.trim().parse().map_err(|e| format!("{}: {e}", path.display()));
+    }
+    let mut route = Route::open().map_err(|e| e.to_string())?;
+    let used: Vec<Cidr> = route.routes().map_err(|e| e.to_string())?.iter().map(|r| r.destination).collect();
+    let usual = (244..=255).map(|n| Cidr { address: Ipv4Addr::new(10, n, 0, 0).into(), prefix: 16 });
+    let pods = cloud_local::choose_range(usual, &used).ok_or("no range from 10.244.0.0/16 to 10.255.0.0/16 is free for pods")?;
+    std::fs::write(&path, pods.to_string()).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(pods)
 }
 
 /// Ends the agents of a machine and waits until they are gone. With `KILL` their pods live on.
