@@ -167,7 +167,7 @@ fn surroundings(
         passwd: image_file(&image.layers, "etc/passwd"),
         group: image_file(&image.layers, "etc/group"),
         available_caps,
-        max_files: sandbox::process::hard_limit(libc::RLIMIT_NOFILE as u32).min(1 << 20),
+        max_files: sandbox::process::hard_limit(libc::RLIMIT_NOFILE).min(1 << 20),
         rootfs,
         shm: Some(if namespaces.ipc == NamespaceMode::Node { "/dev/shm".into() } else { pod.dir.shm() }),
         files: files.to_vec(),

@@ -31,6 +31,8 @@ pub(crate) struct Inner {
     pub available_caps: u64,
     pub pods: Mutex<BTreeMap<String, Arc<Pod>>>,
     pub subscribers: Mutex<Vec<mpsc::UnboundedSender<ContainerEvent>>>,
+    /// Held as long as this value lives: two daemons on one directory would undo each other's work.
+    pub _lock: std::fs::File,
 }
 
 /// A sandbox.

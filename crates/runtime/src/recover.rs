@@ -9,6 +9,8 @@ use cri::{ContainerEventKind, ContainerExit, ContainerState};
 use parking_lot::Mutex;
 use sandbox::cgroup::Hierarchies;
 
+use std::time::Duration;
+
 use crate::Config;
 use crate::journal;
 use crate::layout::{self, PodDir};
@@ -19,6 +21,7 @@ impl Runtime {
     pub async fn open(config: Config) -> io::Result<Self> {
         let pods = config.root.join("pods");
         std::fs::create_dir_all(&pods)?;
+        let _lock = lock(&config.root).await?;
         let hierarchies = Hierarchies::detect()?;
         let runtime = Self {
             inner: Arc::new(Inner {
@@ -27,6 +30,7 @@ impl Runtime {
                 available_caps: sandbox::process::bounding_set(),
                 pods: Mutex::default(),
                 subscribers: Mutex::default(),
+                _lock,
             }),
         };
         for entry in std::fs::read_dir(&pods)? {
@@ -156,4 +160,17 @@ impl Runtime {
             tracing::warn!("network: {e}");
         }
     }
+}
+
+/// A daemon that was killed a moment ago may not be quite gone: waits a little before it says that another one is there.
+async fn lock(root: &Path) -> io::Result<std::fs::File> {
+    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(root.join("lock"))?;
+    for _ in 0..100 {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(std::fs::TryLockError::Error(e)) => return Err(e),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, format!("{}: in use by another process", root.display())))
 }

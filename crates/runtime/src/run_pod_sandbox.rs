@@ -92,13 +92,21 @@ impl Runtime {
 
     /// Connects to the pod's shim and subscribes to what it has not told yet.
     pub(crate) async fn connect(&self, pod: &Arc<Pod>) -> std::io::Result<()> {
-        let (for_events, for_close) = ((self.clone(), pod.clone()), (self.clone(), pod.clone()));
-        let client = Client::connect(
-            &pod.dir,
-            move |record| for_events.0.on_record(&for_events.1, record),
-            move || for_close.0.bury(&for_close.1),
-        )
-        .await?;
+        // Weak: the connection must not keep a runtime alive that everybody else has let go of.
+        let inner = (Arc::downgrade(&self.inner), Arc::downgrade(pod));
+        let both = move || Some((Runtime { inner: inner.0.upgrade()? }, inner.1.upgrade()?));
+        let (for_events, for_close) = (both.clone(), both);
+        let on_event = move |record| {
+            if let Some((runtime, pod)) = for_events() {
+                runtime.on_record(&pod, record);
+            }
+        };
+        let on_close = move || {
+            if let Some((runtime, pod)) = for_close() {
+                runtime.bury(&pod);
+            }
+        };
+        let client = Client::connect(&pod.dir, on_event, on_close).await?;
         let after = pod.state.lock().last;
         {
             let state = pod.state.lock();

@@ -134,7 +134,7 @@ fn process(
         no_new_privs: security.no_new_privs,
         seccomp,
         // As many descriptors as this node has: a daemon's own soft limit is no measure for a server in a pod.
-        rlimits: vec![Rlimit { resource: libc::RLIMIT_NOFILE as u32, soft: around.max_files, hard: around.max_files }],
+        rlimits: vec![Rlimit { resource: libc::RLIMIT_NOFILE, soft: around.max_files, hard: around.max_files }],
         oom_score_adj: i32::try_from(config.linux.resources.oom_score_adj).ok(),
         tty: config.tty,
         stdin: config.stdin,

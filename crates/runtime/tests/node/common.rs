@@ -54,6 +54,7 @@ impl Node {
     }
 
     pub async fn open(&mut self) {
+        self.runtime = None;
         self.runtime = Some(Runtime::open(self.config()).await.unwrap());
     }
 

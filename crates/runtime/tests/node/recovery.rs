@@ -11,7 +11,8 @@ use cri::{ContainerEventKind, ContainerState, PodSandboxState, RuntimeService};
 struct Daemon(Child, String, String);
 
 impl Daemon {
-    fn start(node: &Node, command: &[&str]) -> Self {
+    fn start(node: &mut Node, command: &[&str]) -> Self {
+        node.runtime = None;
         let mut child = Command::new(TESTBOX)
             .args(["start", &node.root.display().to_string(), &node.cgroup, IMAGE])
             .args(command)
@@ -44,7 +45,7 @@ async fn gone(pid: i32) {
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_outlive_the_daemon() {
     let mut node = Node::new().await;
-    let mut daemon = Daemon::start(&node, &["polite", "9"]);
+    let mut daemon = Daemon::start(&mut node, &["polite", "9"]);
     let (sandbox, container) = (daemon.1.clone(), daemon.2.clone());
     let before = processes(&node, &sandbox, &container);
     daemon.kill();
@@ -64,7 +65,7 @@ async fn containers_outlive_the_daemon() {
 #[tokio::test(flavor = "multi_thread")]
 async fn exits_without_a_daemon_are_delivered_until_acknowledged() {
     let mut node = Node::new().await;
-    let mut daemon = Daemon::start(&node, &["polite", "9"]);
+    let mut daemon = Daemon::start(&mut node, &["polite", "9"]);
     node.log_with("one", "main", "ready").await;
     daemon.kill();
     let init = processes(&node, &daemon.1, &daemon.2)[0];
@@ -160,4 +161,11 @@ async fn no_exit_is_lost_under_kills() {
     assert_eq!(lines, expected);
     node.open().await;
     assert_eq!(node.leftovers(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_daemon_at_a_time() {
+    let node = Node::new().await;
+    let second = runtime::Runtime::open(node.config()).await.err().expect("the directory is in use");
+    assert!(second.to_string().ends_with("in use by another process"), "{second}");
 }
