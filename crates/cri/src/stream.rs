@@ -13,7 +13,7 @@ pub struct TerminalSize {
     pub height: u16,
 }
 
-/// The ends of a running exec or attach. Dropping all of it ends an exec (its process is killed) and detaches an attach.
+/// The ends of a running exec or attach. Dropping `exit` ends it: an exec's process is killed, an attach lets go.
 #[derive(Debug)]
 pub struct ExecStreams {
     /// Present when asked for; dropping it closes the process's standard input.

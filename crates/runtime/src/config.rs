@@ -28,17 +28,21 @@ pub struct ShimCommand {
     pub args: Vec<OsString>,
 }
 
+/// This very executable, whatever has become of its path.
+pub(crate) const SELF: &str = "/proc/self/exe";
+
 impl Config {
     /// Usual values: this executable as `… shim <pod-dir>`, logs of 10 MiB, five of them.
-    pub fn new(root: PathBuf, images: images::Store, network: Arc<dyn cni::Network>) -> std::io::Result<Self> {
-        Ok(Self {
+    pub fn new(root: PathBuf, images: images::Store, network: Arc<dyn cni::Network>) -> Self {
+        Self {
             root,
             cgroup_root: "/ferry".into(),
-            shim: ShimCommand { program: std::env::current_exe()?, args: vec!["shim".into()] },
+            // Not by its path: an upgrade may have put another version there.
+            shim: ShimCommand { program: SELF.into(), args: vec!["shim".into()] },
             images,
             network,
             log_max_size: 10 << 20,
             log_max_files: 5,
-        })
+        }
     }
 }

@@ -180,6 +180,24 @@ mod tests {
     }
 
     #[test]
+    fn compaction_goes_on_where_it_was() {
+        let path = std::env::temp_dir().join(format!("ferry-compact-{}", std::process::id()));
+        let mut journal = Journal::open(&path).unwrap();
+        let mut last = 0;
+        for n in 0..3000 {
+            for kind in [Created, Deleted] {
+                last = journal.append(record(0, &format!("container-{n}"), kind)).unwrap().sequence;
+            }
+            journal.compact(last - 10).unwrap();
+        }
+        let (size, got) = (std::fs::metadata(&path).unwrap().len(), read(&path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        assert!(size < 300 << 10, "{size}");
+        assert_eq!((last, got.last().unwrap().sequence), (6000, 6000));
+        assert!(got.windows(2).all(|w| w[1].sequence == w[0].sequence + 1));
+    }
+
+    #[test]
     fn a_writer_cuts_the_torn_tail_and_goes_on_counting() {
         let path = std::env::temp_dir().join(format!("ferry-journal-{}", std::process::id()));
         let mut bytes = encode(&record(7, "a", Created));

@@ -1,12 +1,14 @@
 //! `RunPodSandbox`: a directory, a shim that makes the namespaces, and the network.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
 use cri::{Error, NamespaceMode, PodSandboxConfig, Result};
 
 use crate::client::{self, Client};
+use crate::config::SELF;
 use crate::layout::{self, PodDir};
 use crate::pod::{Pod, Runtime, SavedNetwork, SavedPod};
 use crate::protocol::{Request, ShimConfig};
@@ -75,7 +77,13 @@ impl Runtime {
         let shim = &self.inner.config.shim;
         let listener: OwnedFd = client::bind(&pod.dir)?.into();
         let log = std::fs::File::create(pod.dir.file("shim.log"))?;
-        let mut child = tokio::process::Command::new(&shim.program)
+        let mut command = tokio::process::Command::new(&shim.program);
+        if shim.program == Path::new(SELF) {
+            // The name by which a multi-call binary knows itself.
+            let path = std::env::current_exe()?;
+            command.arg0(path.file_name().unwrap_or("ferry".as_ref()));
+        }
+        let mut child = command
             .args(&shim.args)
             .arg(&pod.dir.0)
             .env_clear()
