@@ -1,13 +1,15 @@
 //! The edge between bytes and values: content negotiation, request bodies, lists, Tables and metadata-only answers.
 //!
 //! Lists, events and metadata-only objects are put together from bytes that exist already; only Tables need the tree,
-//! for their cells. JSON and YAML are served; protobuf and CBOR join as further [`Encoding`]s, with
-//! [`value::Object::protobuf`] as the place of the bytes. Invariant: nothing here knows a kind beyond its columns.
+//! for their cells. JSON and YAML are served; bodies in protobuf are read ([`protobuf`]), and answers in it (and CBOR) join
+//! as further [`Encoding`]s, with [`value::Object::protobuf`] as the place of the bytes. Invariant: nothing here knows a
+//! kind beyond its columns.
 
 mod body;
 mod jsonpath;
 mod list;
 mod negotiate;
+pub mod protobuf;
 mod table;
 pub mod yaml;
 
