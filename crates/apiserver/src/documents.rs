@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use net::Body;
 use parking_lot::Mutex;
-use schema::{Catalog, discovery};
+use schema::{Catalog, discovery, openapi};
 use std::collections::HashMap;
 use value::{Value, value};
 use wire::{Accepted, Offers, Shape};
@@ -34,10 +34,13 @@ struct Document {
 
 /// Any path that is no health check. 404 for what is no document.
 pub fn answer(x: &Exchange<'_>, path: &str) -> Result<Response<Body>> {
-    let accept = x.parts.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
     let parts: Vec<&str> = path.split('/').skip(1).collect();
-    let offers = if matches!(parts.as_slice(), ["api"] | ["apis"]) { Offers::DISCOVERY } else { Offers::NONE };
-    let accepted = wire::negotiate(accept, offers)?;
+    let discovers = matches!(parts.as_slice(), ["api"] | ["apis"]);
+    if !matches!(parts.first(), None | Some(&("" | "api" | "apis" | "openapi"))) {
+        return Err(Status::no_such_path());
+    }
+    let accept = x.parts.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    let accepted = wire::negotiate(accept, if discovers { Offers::DISCOVERY } else { Offers::NONE })?;
     let aggregated = accepted.shape == Shape::Discovery;
     let address = x.server.config.advertise.to_string();
     match parts.as_slice() {
@@ -50,6 +53,14 @@ pub fn answer(x: &Exchange<'_>, path: &str) -> Result<Response<Body>> {
         ["apis", group] => kept(x, &accepted, path, |catalog| discovery::group(catalog, group)),
         ["apis", group, version] => {
             kept(x, &accepted, path, |catalog| discovery::resource_list(catalog, group, version))
+        }
+        ["openapi", "v2"] => kept(x, &accepted, path, |catalog| Some(openapi::v2(catalog))),
+        ["openapi", "v3"] => kept(x, &accepted, path, |catalog| Some(openapi::index(catalog))),
+        ["openapi", "v3", "api", version] => {
+            kept(x, &accepted, path, |catalog| openapi::document(catalog, "", version))
+        }
+        ["openapi", "v3", "apis", group, version] => {
+            kept(x, &accepted, path, |catalog| openapi::document(catalog, group, version))
         }
         _ => Err(Status::no_such_path()),
     }

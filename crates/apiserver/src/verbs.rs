@@ -97,15 +97,35 @@ pub fn content_type<'a>(x: &Exchange<'a>) -> Option<&'a str> {
 
 pub async fn decode(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<resource::Body> {
     let bytes = body.read().await?;
-    let decoded = wire::decode_as(&call.kind.kind, content_type(x), &bytes)?;
+    if call.kind.custom.is_some() && wire::protobuf::is_content_type(content_type(x)) {
+        // Custom resources have no protobuf form: let the JSON decoder refuse it.
+        wire::decode_as(&call.kind.kind, content_type(x), &bytes)?;
+    }
+    decode_bytes(x, &call.kind.kind, &bytes)
+}
+
+/// A body of a built-in type; `kind` is for messages.
+pub fn decode_bytes(x: &Exchange<'_>, kind: &str, bytes: &[u8]) -> Result<resource::Body> {
+    if wire::protobuf::is_content_type(content_type(x)) {
+        return wire::protobuf::decode(bytes, built_in).map(resource::Body::from);
+    }
+    let decoded = wire::decode_as(kind, content_type(x), bytes)?;
     Ok(resource::Body { value: decoded.value, duplicates: decoded.duplicates })
+}
+
+fn built_in(api_version: &str, kind: &str) -> Option<schema::Schema> {
+    if kind == "DeleteOptions" {
+        return schema::builtin::schema("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions");
+    }
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    schema::builtin::of(group, version, kind)
 }
 
 async fn delete_options(x: &Exchange<'_>, body: RequestBody) -> Result<(Option<value::Value>, bool)> {
     let bytes: Bytes = body.read().await?;
     let body = match bytes.is_empty() {
         true => None,
-        false => Some(wire::decode(content_type(x), &bytes)?.value),
+        false => Some(decode_bytes(x, "DeleteOptions", &bytes)?.value),
     };
     params::delete(&x.query, body)
 }

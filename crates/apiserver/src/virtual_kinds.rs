@@ -4,7 +4,7 @@ use crate::{
     body::RequestBody,
     params, respond,
     stack::Exchange,
-    verbs::{content_type, decode},
+    verbs::{decode, decode_bytes},
 };
 use base::{Result, Status};
 use http::{Response, header};
@@ -69,7 +69,7 @@ pub async fn token(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<R
     let bytes = body.read().await?;
     let mut request = match bytes.is_empty() {
         true => Value::object(),
-        false => wire::decode_as("TokenRequest", content_type(x), &bytes)?.value,
+        false => decode_bytes(x, "TokenRequest", &bytes)?.value,
     };
     request.set(&["apiVersion"], "authentication.k8s.io/v1");
     request.set(&["kind"], "TokenRequest");

@@ -69,7 +69,14 @@ impl Cluster {
     fn user(&self, name: &str) -> Who {
         Who::Cert(self.pki.ca.client(name, None).unwrap())
     }
-    async fn send(&self, who: &Who, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    async fn send(
+        &self,
+        who: &Who,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
         let leaf = if let Who::Cert(leaf) = who { Some(leaf) } else { None };
         let dialer = Dialer::new(net::tls::client(self.pki.ca.roots(), leaf, true).unwrap());
         let mut request = Request::builder().method(method).uri(path).header("host", "x");
@@ -111,12 +118,13 @@ async fn an_object_lives_and_dies() {
     assert_eq!(got.expect(200), made);
     let list = cluster.get(&admin, MAPS).await.expect(200);
     assert_eq!(list.str_at(&["kind"]), "ConfigMapList");
-    assert_eq!(list.items_at(&["items"]), [made.clone()]);
+    assert_eq!(list.items_at(&["items"]), std::slice::from_ref(&made));
     let again = cluster.post(&admin, MAPS, config_map("c")).await.expect(409);
     assert_eq!(again.str_at(&["message"]), r#"configmaps "c" already exists"#);
 
     let merge = [("content-type", "application/merge-patch+json")];
-    let patched = cluster.send(&admin, Method::PATCH, &format!("{MAPS}/c"), &merge, r#"{"data":{"b":"2"}}"#).await.expect(200);
+    let patched =
+        cluster.send(&admin, Method::PATCH, &format!("{MAPS}/c"), &merge, r#"{"data":{"b":"2"}}"#).await.expect(200);
     assert_eq!(patched.at(&["data"]).to_string(), r#"{"a":"1","b":"2"}"#);
     let stale = cluster.send(&admin, Method::PUT, &format!("{MAPS}/c"), &[], made.to_json()).await.expect(409);
     assert!(stale.str_at(&["message"]).contains("the object has been modified"));
@@ -195,8 +203,12 @@ async fn a_right_that_was_granted_counts_in_the_next_request() {
     bind_bob.set(&["metadata", "name"], "bob");
     bind_bob.set(&["roleRef", "name"], "binder");
     cluster.post(&admin, &format!("{roles}/clusterrolebindings"), bind_bob).await.expect(201);
-    let refused = cluster.post(&cluster.user("bob"), &format!("{roles}/clusterrolebindings"), escalate).await.expect(403);
-    assert!(refused.str_at(&["message"]).contains("attempting to grant RBAC permissions not currently held"), "{refused}");
+    let refused =
+        cluster.post(&cluster.user("bob"), &format!("{roles}/clusterrolebindings"), escalate).await.expect(403);
+    assert!(
+        refused.str_at(&["message"]).contains("attempting to grant RBAC permissions not currently held"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -218,24 +230,69 @@ async fn bad_input_gets_upstreams_answers() {
         (post.clone(), MAPS.into(), &json, Bytes::new(), 400, "BadRequest"),
         (post.clone(), MAPS.into(), &json, Bytes::from(big), 413, "RequestEntityTooLarge"),
         (post.clone(), MAPS.into(), &[("content-type", "text/plain")], Bytes::from("{}"), 415, "UnsupportedMediaType"),
-        (post.clone(), MAPS.into(), &[("content-type", "application/vnd.kubernetes.protobuf")], Bytes::from("k8s"), 415, "UnsupportedMediaType"),
-        (Method::GET, MAPS.into(), &[("accept", "application/vnd.kubernetes.protobuf")], Bytes::new(), 406, "NotAcceptable"),
+        (
+            post.clone(),
+            MAPS.into(),
+            &[("content-type", "application/cbor")],
+            Bytes::from("k8s"),
+            415,
+            "UnsupportedMediaType",
+        ),
+        (
+            post.clone(),
+            MAPS.into(),
+            &[("content-type", "application/vnd.kubernetes.protobuf")],
+            Bytes::from("k8s"),
+            400,
+            "BadRequest",
+        ),
+        (
+            Method::GET,
+            MAPS.into(),
+            &[("accept", "application/vnd.kubernetes.protobuf")],
+            Bytes::new(),
+            406,
+            "NotAcceptable",
+        ),
         (Method::PATCH, format!("{MAPS}/c"), &json, Bytes::from("{}"), 415, "UnsupportedMediaType"),
         (Method::GET, format!("{MAPS}?limit=x"), &[], Bytes::new(), 400, "BadRequest"),
         (Method::GET, format!("{MAPS}?fieldSelector=spec.foo%3D1"), &[], Bytes::new(), 400, "BadRequest"),
         (Method::GET, format!("{MAPS}?resourceVersionMatch=Foo&resourceVersion=1"), &[], Bytes::new(), 422, "Invalid"),
         (post.clone(), format!("{MAPS}?dryRun=Some"), &json, config_map("x").to_json().into(), 422, "Invalid"),
         (post.clone(), MAPS.into(), &json, config_map("Bad_Name").to_json().into(), 422, "Invalid"),
-        (post.clone(), "/api/v1/namespaces/none/configmaps".into(), &json, config_map("x").to_json().into(), 404, "NotFound"),
-        (post.clone(), format!("{MAPS}?fieldValidation=Strict"), &json, Bytes::from(r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"},"foo":1}"#), 400, "BadRequest"),
-        (post, MAPS.into(), &json, Bytes::from(r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"},"data":{"a":1}}"#), 400, "BadRequest"),
+        (
+            post.clone(),
+            "/api/v1/namespaces/none/configmaps".into(),
+            &json,
+            config_map("x").to_json().into(),
+            404,
+            "NotFound",
+        ),
+        (
+            post.clone(),
+            format!("{MAPS}?fieldValidation=Strict"),
+            &json,
+            Bytes::from(r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"},"foo":1}"#),
+            400,
+            "BadRequest",
+        ),
+        (
+            post,
+            MAPS.into(),
+            &json,
+            Bytes::from(r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"},"data":{"a":1}}"#),
+            400,
+            "BadRequest",
+        ),
         (Method::DELETE, "/api/v1/namespaces/default".into(), &[], Bytes::new(), 403, "Forbidden"),
     ] {
         let answer = cluster.send(&admin, method.clone(), &path, headers, body).await;
         let status = answer.json();
         assert_eq!((answer.code, status.str_at(&["reason"])), (code, reason), "{method} {path}: {status}");
     }
-    let warned = Bytes::from(r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"w"},"foo":1,"data":{"a":"1","a":"2"}}"#);
+    let warned = Bytes::from(
+        r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"w"},"foo":1,"data":{"a":"1","a":"2"}}"#,
+    );
     let answer = cluster.send(&admin, Method::POST, MAPS, &json, warned).await;
     let warnings: Vec<_> = answer.headers.get_all("warning").iter().map(|v| v.to_str().unwrap().to_string()).collect();
     assert_eq!(warnings, [r#"299 - "unknown field \"foo\"""#, r#"299 - "duplicate field \"data.a\"""#]);
@@ -247,7 +304,9 @@ async fn a_watch_streams_and_ends() {
     let cluster = start().await;
     let admin = cluster.admin();
     cluster.post(&admin, MAPS, config_map("first")).await.expect(201);
-    let path = format!("{MAPS}?watch=true&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=2");
+    let path = format!(
+        "{MAPS}?watch=true&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=2"
+    );
     let watching = cluster.get(&admin, &path);
     let writing = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -271,7 +330,10 @@ async fn service_account_tokens_are_issued_and_taken() {
     let accounts = "/api/v1/namespaces/default/serviceaccounts";
     let account = value!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "bot"}});
     cluster.post(&admin, accounts, account).await.expect(201);
-    let issued = cluster.post(&admin, &format!("{accounts}/bot/token"), value!({"spec": {"expirationSeconds": 600}})).await.expect(201);
+    let issued = cluster
+        .post(&admin, &format!("{accounts}/bot/token"), value!({"spec": {"expirationSeconds": 600}}))
+        .await
+        .expect(201);
     let bot = Who::Token(issued.str_at(&["status", "token"]).into());
     let whoami = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
     let review = value!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
@@ -306,7 +368,8 @@ async fn callers_in_the_process_share_objects() {
     let one = call(base::User::master("m"), "/api/v1/namespaces/default").await;
     assert!(Arc::ptr_eq(&one.extensions().get::<SharedObject>().unwrap().0, &shared.items[0]));
     assert_eq!(call(scheduler.clone(), "/api/v1/secrets").await.status(), 403);
-    let watch = "/api/v1/namespaces?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan";
+    let watch =
+        "/api/v1/namespaces?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan";
     let response = call(scheduler, watch).await;
     let mut source = response.extensions().get::<SharedWatch>().unwrap().take().unwrap();
     let mut events = Vec::new();

@@ -152,7 +152,10 @@ impl<S: Series> Print for Family<S> {
 
 /// The metrics of one cluster (or one process). Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Registry(Arc<RwLock<BTreeMap<&'static str, (&'static str, Arc<dyn Print>)>>>);
+pub struct Registry(Arc<RwLock<BTreeMap<&'static str, Metric>>>);
+
+/// Its help text, and what prints it.
+type Metric = (&'static str, Arc<dyn Print>);
 
 impl Registry {
     /// Registers a metric; of two with one name the later one is printed.
