@@ -11,7 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("engine", &["store", "store-disk", "resource", "kinds"]),
     ("server", &["auth", "admission", "apiserver"]),
     ("client", &["client", "control"]),
-    ("control", &["workloads", "cluster", "services", "scheduler"]),
+    ("control", &["workloads", "cluster", "services", "scheduler", "controllers"]),
     ("node", &["cri", "images", "sandbox", "cni", "runtime", "volumes", "kubelet", "proxy", "dns", "toolbox"]),
     ("fleet", &["cloud-local"]),
     ("shell", &["ferry"]),
@@ -21,17 +21,40 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Edges that never exist, with what they would break.
 const FORBIDDEN: &[(&[&str], &[&str], &str)] = &[
     (
-        &["client", "control", "workloads", "cluster", "services", "scheduler", "kubelet", "proxy", "dns", "cloud-local"],
-        &["store", "store-disk", "resource", "kinds", "apiserver"],
+        &[
+            "client",
+            "control",
+            "workloads",
+            "cluster",
+            "services",
+            "scheduler",
+            "controllers",
+            "cri",
+            "images",
+            "sandbox",
+            "cni",
+            "runtime",
+            "volumes",
+            "kubelet",
+            "proxy",
+            "dns",
+            "toolbox",
+            "cloud-local",
+        ],
+        &["store", "store-disk", "resource", "kinds", "auth", "admission", "apiserver"],
         "nobody above the server sees the store: every reader and writer comes through the API",
     ),
     (
-        &["apiserver", "auth", "admission", "resource"],
+        &["apiserver", "auth", "admission", "resource", "kinds"],
         &["cri", "images", "sandbox", "cni", "runtime", "volumes", "kubelet", "proxy", "dns"],
         "the API server sees no container, only the node's HTTPS endpoint",
     ),
-    (&["kubelet"], &["images", "sandbox", "runtime"], "the kubelet sees CRI"),
+    (&["kubelet"], &["images", "sandbox", "runtime", "cni"], "the kubelet sees CRI"),
 ];
+
+/// Implementations of a seam: only what wires clusters together may name them.
+const WIRED: &[&str] = &["store-disk", "cloud-local", "runtime", "kubelet", "controllers"];
+const WIRERS: &[&str] = &["ferry", "testkit"];
 
 type Graph = BTreeMap<String, Vec<String>>;
 
@@ -95,6 +118,9 @@ fn violations(graph: &Graph) -> Vec<String> {
             if layer(to).is_some_and(|other| other > own) {
                 wrong.push(format!("{from} -> {to}: depends on a higher layer"));
             }
+            if WIRED.contains(&to.as_str()) && !WIRERS.contains(&from.as_str()) {
+                wrong.push(format!("{from} -> {to}: only {} may choose an implementation", WIRERS.join(" and ")));
+            }
             for (froms, tos, why) in FORBIDDEN {
                 if froms.contains(&from.as_str()) && tos.contains(&to.as_str()) {
                     wrong.push(format!("{from} -> {to}: {why}"));
@@ -106,7 +132,8 @@ fn violations(graph: &Graph) -> Vec<String> {
 }
 
 fn render(graph: &Graph) -> String {
-    let mut out = String::from("# The crate graph, by layer. Made by `cargo xtask layers --update`; a new line is a decision.\n");
+    let mut out =
+        String::from("# The crate graph, by layer. Made by `cargo xtask layers --update`; a new line is a decision.\n");
     for (name, crates) in LAYERS {
         out += &format!("\n[{name}]\n");
         for (from, to) in crates.iter().filter_map(|c| graph.get_key_value(*c)) {
@@ -128,14 +155,18 @@ mod tests {
             ("base", vec!["value"]),
             ("kubelet", vec!["cri", "sandbox"]),
             ("control", vec!["store"]),
+            ("scheduler", vec!["cloud-local"]),
+            ("ferry", vec!["cloud-local"]),
             ("stray", vec![]),
         ]
         .into_iter()
         .map(|(a, b)| (a.to_string(), b.into_iter().map(String::from).collect()))
         .collect();
         let wrong = violations(&graph);
-        assert_eq!(wrong.len(), 4, "{wrong:#?}");
+        assert_eq!(wrong.len(), 6, "{wrong:#?}");
         assert!(wrong[0].starts_with("base -> value: depends on a higher layer"));
         assert!(wrong.iter().any(|w| w.starts_with("kubelet -> sandbox: the kubelet sees CRI")));
+        assert!(wrong.iter().any(|w| w.starts_with("scheduler -> cloud-local: only ferry")));
+        assert!(!wrong.iter().any(|w| w.starts_with("ferry")));
     }
 }

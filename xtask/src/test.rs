@@ -14,7 +14,9 @@ pub fn test(args: &[String]) -> Result<(), String> {
         if !found.is_ok_and(|out| out.status.success()) {
             return Err("kubectl is not installed, or does not run; these scenarios drive it".into());
         }
-        return crate::run::run(cargo().args(["test", "--package", "ferry", "--features", "kubectl", "--test", "kubectl"]).args(filter));
+        return crate::run::run(
+            cargo().args(["test", "--package", "ferry", "--features", "kubectl", "--test", "kubectl"]).args(filter),
+        );
     }
     crate::run::run(cargo().args(["test", "--workspace", "--no-fail-fast"]).args(filter))
 }
