@@ -32,10 +32,9 @@ pub struct ShimCommand {
 pub(crate) const SELF: &str = "/proc/self/exe";
 
 impl Config {
-    /// Usual values: this executable as `… shim <pod-dir>`, logs of 10 MiB, five of them. Makes `root`.
-    pub fn new(root: PathBuf, images: images::Store, network: Arc<dyn cni::Network>) -> std::io::Result<Self> {
-        std::fs::create_dir_all(&root)?;
-        Ok(Self {
+    /// Usual values: this executable as `… shim <pod-dir>`, logs of 10 MiB, five of them.
+    pub fn new(root: PathBuf, images: images::Store, network: Arc<dyn cni::Network>) -> Self {
+        Self {
             root,
             cgroup_root: "/ferry".into(),
             // Not by its path: an upgrade may have put another version there.
@@ -44,6 +43,6 @@ impl Config {
             network,
             log_max_size: 10 << 20,
             log_max_files: 5,
-        })
+        }
     }
 }

@@ -31,7 +31,7 @@ fn main() {
 fn config(root: &str, cgroup: &str) -> runtime::Config {
     let root = PathBuf::from(root);
     let images = images::Store::open(&root.join("images")).expect("image store");
-    let mut config = runtime::Config::new(root.join("state"), images, Arc::new(network::Loopback)).expect("config");
+    let mut config = runtime::Config::new(root.join("state"), images, Arc::new(network::Loopback));
     config.cgroup_root = cgroup.into();
     config
 }

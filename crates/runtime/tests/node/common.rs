@@ -47,7 +47,7 @@ impl Node {
 
     pub fn config(&self) -> Config {
         let network = Arc::new(network::Loopback);
-        let mut config = Config::new(self.root.join("state"), self.images(), network).unwrap();
+        let mut config = Config::new(self.root.join("state"), self.images(), network);
         config.cgroup_root.clone_from(&self.cgroup);
         config.shim = ShimCommand { program: TESTBOX.into(), args: vec!["shim".into()] };
         config
