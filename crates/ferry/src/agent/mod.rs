@@ -62,8 +62,7 @@ async fn run(options: Agent, entered: Option<Entered>) -> Outcome {
     let image_dir = options.image_dir.clone().unwrap_or_else(|| place.storage.join("images"));
     let store = images::Store::open(&image_dir).map_err(|e| e.to_string())?;
     let network = network::later();
-    let mut config = runtime::Config::new(place.storage.join("runtime"), store.clone(), network.clone())
-        .map_err(|e| e.to_string())?;
+    let mut config = runtime::Config::new(place.storage.join("runtime"), store.clone(), network.clone());
     config.cgroup_root = "/pods".into();
     let runtime: Arc<dyn RuntimeService> =
         Arc::new(runtime::Runtime::open(config).await.map_err(|e| format!("container runtime: {e}"))?);

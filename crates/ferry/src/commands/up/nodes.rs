@@ -88,7 +88,9 @@ impl Nodes {
         let caches = Caches::new(client.clone());
         let cache = caches.kind(&kinds::NODES);
         let (sender, mut changed) = tokio::sync::mpsc::unbounded_channel();
-        cache.on_event(move |_| drop(sender.send(())));
+        cache.on_event(move |_| {
+            let _ = sender.send(());
+        });
         let names: Vec<String> = (1..=count).map(|n| format!("node-{n}")).collect();
         loop {
             let ready = cache.list().iter().filter(|n| names.iter().any(|name| name == n.name()) && is_ready(n)).count();
