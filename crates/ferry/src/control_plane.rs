@@ -63,7 +63,8 @@ impl ControlPlane {
             audit: Some(layout.audit_log()),
             clock: Arc::new(System),
         };
-        let server = Server::open(disk.keyspace("cluster"), kinds::builtin(), config).await.map_err(|e| e.to_string())?;
+        let server =
+            Server::open(disk.keyspace("cluster"), kinds::builtin(), config).await.map_err(|e| e.to_string())?;
         let (stop, stopping) = watch::channel(false);
         let mut listeners = JoinSet::new();
         for socket in sockets {
@@ -79,7 +80,16 @@ impl ControlPlane {
         let surroundings =
             Surroundings { clock: Arc::new(System), authority: pki.ca.clone(), pod_network: parts(settings.pods)? };
         let controllers = controllers::start(&server, &surroundings);
-        Ok(ControlPlane { server, pki, local: settings.listen[0], controllers, listeners, stop, _disk: disk, _pid: pid })
+        Ok(ControlPlane {
+            server,
+            pki,
+            local: settings.listen[0],
+            controllers,
+            listeners,
+            stop,
+            _disk: disk,
+            _pid: pid,
+        })
     }
 
     /// A client in this process that may do everything.

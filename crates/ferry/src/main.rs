@@ -2,7 +2,9 @@
 //! demo image, a toolbox; which one is decided here, before anything else runs.
 
 #[cfg(not(target_feature = "crt-static"))]
-compile_error!("ferry must be linked statically: build it from inside the repository, without RUSTFLAGS in the environment");
+compile_error!(
+    "ferry must be linked statically: build it from inside the repository, without RUSTFLAGS in the environment"
+);
 
 mod agent;
 mod cli;

@@ -56,7 +56,8 @@ pub async fn obtain(
 
 async fn request(client: &Client, node: &str, names: &[String], signer: &str, purpose: &str) -> Result<Leaf, String> {
     let names = names.to_vec();
-    let asked = CertificateRequest::new(&format!("system:node:{node}"), Some("system:nodes"), &names).map_err(|e| e.to_string())?;
+    let asked = CertificateRequest::new(&format!("system:node:{node}"), Some("system:nodes"), &names)
+        .map_err(|e| e.to_string())?;
     let name = format!("csr-{}", ids::suffix(5));
     let csr = value!({
         "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": name.as_str()},

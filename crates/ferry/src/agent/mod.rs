@@ -50,12 +50,14 @@ struct Place {
 async fn run(options: Agent, entered: Option<Entered>) -> Outcome {
     let place = place(&options, entered.as_ref())?;
     let ca = read(&options.ca_file)?;
-    let remote = |credentials| Remote { server: options.server.clone(), ca: ca.clone(), server_name: None, credentials };
+    let remote =
+        |credentials| Remote { server: options.server.clone(), ca: ca.clone(), server_name: None, credentials };
     let listener = TcpListener::bind(SocketAddr::new(place.address, KUBELET_PORT))
         .and_then(|l| l.set_nonblocking(true).map(|()| l))
         .map_err(|e| format!("{}:{KUBELET_PORT}: {e}", place.address))?;
     let files = place.storage.join("pki");
-    let (leaf, serving) = identity::obtain(&files, &place.name, place.address, options.token.as_deref(), &remote).await?;
+    let (leaf, serving) =
+        identity::obtain(&files, &place.name, place.address, options.token.as_deref(), &remote).await?;
     let credentials = Credentials::Certificate { certificate: leaf.cert_pem.clone(), key: leaf.key_pem.clone() };
     let client = Client::remote(&remote(credentials)).map_err(|e| e.to_string())?;
 
@@ -141,7 +143,8 @@ async fn serve_network(client: Client, later: Arc<network::Later>, place: Place)
             Ok(server) => {
                 let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
                 let servers = kubelet::dns::parse(&text).servers;
-                let upstreams = servers.iter().filter_map(|s| s.parse::<IpAddr>().ok()).map(|ip| SocketAddr::new(ip, 53));
+                let upstreams =
+                    servers.iter().filter_map(|s| s.parse::<IpAddr>().ok()).map(|ip| SocketAddr::new(ip, 53));
                 match server.with_upstreams(&dns::Upstreams::new(upstreams)) {
                     Ok(server) => dns::run(dns::Watched::new(&caches), "cluster.local", server).await,
                     Err(error) => tracing::error!(%error, "cluster DNS cannot forward"),
@@ -154,7 +157,8 @@ async fn serve_network(client: Client, later: Arc<network::Later>, place: Place)
 }
 
 fn place(options: &Agent, entered: Option<&Entered>) -> Result<Place, String> {
-    let pods: Cidr = options.cluster_cidr.parse().map_err(|e| format!("--cluster-cidr {}: {e}", options.cluster_cidr))?;
+    let pods: Cidr =
+        options.cluster_cidr.parse().map_err(|e| format!("--cluster-cidr {}: {e}", options.cluster_cidr))?;
     if let Some(entered) = entered {
         return Ok(Place {
             name: options.node_name.clone().unwrap_or_else(|| entered.name.clone()),

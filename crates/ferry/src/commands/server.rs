@@ -20,7 +20,8 @@ pub async fn run(options: Server) -> Outcome {
         true => advertise,
         false => SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), options.api_port),
     };
-    let plane = ControlPlane::start(&layout, Settings { listen: vec![listen], advertise, pods: super::default_pods() }).await?;
+    let plane =
+        ControlPlane::start(&layout, Settings { listen: vec![listen], advertise, pods: super::default_pods() }).await?;
     steps.done(format!("API server at https://{advertise}"));
     let path = super::write_kubeconfig(&layout, options.kubeconfig, &plane.kubeconfig()?)?;
     steps.done(format!("kubeconfig {}", path.display()));

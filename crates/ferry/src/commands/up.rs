@@ -25,7 +25,9 @@ pub async fn run(options: Up) -> Outcome {
 
     let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), options.api_port);
     let advertise = SocketAddr::new(IpAddr::V4(gateway), options.api_port);
-    let plane = ControlPlane::start(&layout, Settings { listen: vec![local, advertise], advertise, pods: nodes.pods() }).await?;
+    let plane =
+        ControlPlane::start(&layout, Settings { listen: vec![local, advertise], advertise, pods: nodes.pods() })
+            .await?;
     steps.done(format!("API server at https://{local}"));
     let kubeconfig = super::write_kubeconfig(&layout, options.kubeconfig, &plane.kubeconfig()?)?;
     steps.done(format!("kubeconfig {}", kubeconfig.display()));

@@ -209,8 +209,7 @@ pub fn http_get(address: &str, path: &str) -> Option<(u16, String)> {
 pub fn leftovers(cluster: &Cluster) -> Vec<String> {
     let data = cluster.data().to_string_lossy().into_owned();
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
-    let mut left: Vec<String> =
-        mounts.lines().filter(|l| l.contains(&data)).map(|l| format!("mount {l}")).collect();
+    let mut left: Vec<String> = mounts.lines().filter(|l| l.contains(&data)).map(|l| format!("mount {l}")).collect();
     left.extend(cluster.processes(|_| true).iter().map(|pid| format!("process {pid}")));
     left
 }

@@ -71,11 +71,8 @@ fn deployment() -> Value {
             },
         },
     });
-    let env = vec![
-        field("POD_NAME", "metadata.name"),
-        field("POD_IP", "status.podIP"),
-        field("NODE_NAME", "spec.nodeName"),
-    ];
+    let env =
+        vec![field("POD_NAME", "metadata.name"), field("POD_IP", "status.podIP"), field("NODE_NAME", "spec.nodeName")];
     if let Some(containers) = deployment.array_at_mut(&["spec", "template", "spec", "containers"]) {
         containers[0].set(&["env"], env);
     }

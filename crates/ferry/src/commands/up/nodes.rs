@@ -59,9 +59,8 @@ impl Nodes {
             let machine = self.machines.create(&format!("node-{n}"), &Spec::default()).map_err(|e| e.to_string())?;
             end_agents(&machine, Signal::KILL)?;
             let arguments = self.arguments(&machine, &server);
-            let child = machine
-                .start(&program, &arguments, [("FERRY_TOKEN", token.as_str())])
-                .map_err(|e| e.to_string())?;
+            let child =
+                machine.start(&program, &arguments, [("FERRY_TOKEN", token.as_str())]).map_err(|e| e.to_string())?;
             self.running.push((machine, child));
         }
         self.routes = Some(tokio::spawn(keep_routes(self.machines.clone(), Caches::new(plane.admin()))));
@@ -93,7 +92,8 @@ impl Nodes {
         });
         let names: Vec<String> = (1..=count).map(|n| format!("node-{n}")).collect();
         loop {
-            let ready = cache.list().iter().filter(|n| names.iter().any(|name| name == n.name()) && is_ready(n)).count();
+            let ready =
+                cache.list().iter().filter(|n| names.iter().any(|name| name == n.name()) && is_ready(n)).count();
             if ready == names.len() {
                 return Ok(());
             }
@@ -143,7 +143,10 @@ impl Nodes {
                 while child.try_wait().ok().flatten().is_none() {
                     if Instant::now() > until {
                         let _ = child.kill();
-                        return Err(format!("the pods of {} did not end in time; `ferry down` ends them", machine.name));
+                        return Err(format!(
+                            "the pods of {} did not end in time; `ferry down` ends them",
+                            machine.name
+                        ));
                     }
                     std::thread::sleep(Duration::from_millis(10));
                 }
@@ -175,7 +178,8 @@ fn pod_network(layout: &Layout) -> Result<Cidr, String> {
     let mut route = Route::open().map_err(|e| e.to_string())?;
     let used: Vec<Cidr> = route.routes().map_err(|e| e.to_string())?.iter().map(|r| r.destination).collect();
     let usual = (244..=255).map(|n| Cidr { address: Ipv4Addr::new(10, n, 0, 0).into(), prefix: 16 });
-    let pods = cloud_local::choose_range(usual, &used).ok_or("no range from 10.244.0.0/16 to 10.255.0.0/16 is free for pods")?;
+    let pods = cloud_local::choose_range(usual, &used)
+        .ok_or("no range from 10.244.0.0/16 to 10.255.0.0/16 is free for pods")?;
     std::fs::write(&path, pods.to_string()).map_err(|e| format!("{}: {e}", path.display()))?;
     Ok(pods)
 }
