@@ -152,8 +152,9 @@ impl Runtime {
         pod.changed();
     }
 
-    /// Gives back addresses of sandboxes that went away while nobody watched.
-    async fn collect_networks(&self) {
+    /// Gives back addresses of sandboxes that went away while nobody watched. [`Self::open`] does it; who has a network that
+    /// opens later calls it again then.
+    pub async fn collect_networks(&self) {
         let live: Vec<_> = self.inner.pods.lock().values().map(|p| crate::run_pod_sandbox::attachment(p)).collect();
         let network = self.inner.config.network.clone();
         if let Ok(Err(e)) = tokio::task::spawn_blocking(move || network.gc(&live)).await {
