@@ -26,11 +26,21 @@ const CONCURRENT_LAYERS: usize = 3;
 /// Attempts for one layer within a pull; each takes up where the last one broke off.
 const ATTEMPTS: u32 = 3;
 
+/// Host of images that exist on machines only. There is no such registry, so that `imagePullPolicy: Always` (the default
+/// for `:latest`) finds what the machine has instead of asking a stranger for it.
+const LOCAL: &str = "ferry.local";
+
 impl Store {
     /// Pulls an image from its registry, for this machine's platform. Pulls of one reference wait for each other; a pull that is
     /// dropped leaves partial downloads to resume.
     pub async fn pull(&self, reference: &str, credentials: Option<Credentials>) -> Result<Image> {
         let reference: Reference = reference.parse()?;
+        if reference.registry == LOCAL {
+            return self.get(&reference.to_string()).ok_or_else(|| Error::NotFound {
+                reference: reference.to_string(),
+                what: format!("images of {LOCAL} are not pulled; import it with `ferry image import`"),
+            });
+        }
         let turn = {
             let mut pulls = self.shared.pulls.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             pulls.retain(|_, turn| Arc::strong_count(turn) > 1);
