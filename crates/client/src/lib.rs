@@ -23,6 +23,6 @@ pub use api::{Api, ObjectList};
 pub use error::{Error, Result};
 pub use gvr::{Gvr, kinds};
 pub use options::{DeleteOptions, ListOptions, Patch, WatchOptions};
-pub use remote::{Credentials, Remote};
+pub use remote::{Credentials, Remote, Rotator};
 pub use transport::{Body, BoxError, BoxFuture, Client, Transport};
 pub use watch::{WatchEvent, WatchStream};

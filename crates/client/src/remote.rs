@@ -1,7 +1,7 @@
 //! The transport over a socket: kube-rs with our configuration.
 
 use crate::{
-    Error, Result, Transport,
+    Client, Error, Result, Transport,
     error::chain,
     transport::{Body, BoxFuture},
 };
@@ -10,6 +10,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use kube::config::AuthInfo;
+use parking_lot::RwLock;
+use std::sync::Arc;
 
 /// Where a server is and who asks.
 #[derive(Clone)]
@@ -47,8 +49,13 @@ impl std::fmt::Debug for Remote {
 }
 
 impl Remote {
-    /// Sets up the transport; nothing is dialled before the first call.
-    pub(crate) fn connect(&self) -> Result<Http> {
+    /// A client, and the means to replace its connection later. Nothing is dialled before the first call.
+    pub fn rotating(&self) -> Result<(Client, Rotator)> {
+        let http = Arc::new(Http(RwLock::new(self.kube()?)));
+        Ok((Client::new(http.clone()), Rotator(http)))
+    }
+
+    fn kube(&self) -> Result<kube::Client> {
         let url = self.server.parse().map_err(|e| Error::Config(format!("server URL {:?}: {e}", self.server)))?;
         let mut config = kube::Config::new(url);
         if !self.ca.is_empty() {
@@ -56,8 +63,7 @@ impl Remote {
         }
         config.tls_server_name = self.server_name.clone();
         config.auth_info = self.auth_info();
-        let client = kube::Client::try_from(config).map_err(|e| Error::Config(chain(&e)))?;
-        Ok(Http(client))
+        kube::Client::try_from(config).map_err(|e| Error::Config(chain(&e)))
     }
 
     fn auth_info(&self) -> AuthInfo {
@@ -95,19 +101,39 @@ fn certificates(pem: &str) -> Result<Vec<Vec<u8>>> {
     }
 }
 
+/// Replaces the connection below a client that is in use: a renewed certificate, say. Calls under way keep the old one;
+/// watches take the new one when they begin anew.
+#[derive(Clone)]
+pub struct Rotator(Arc<Http>);
+
+impl Rotator {
+    /// Sets the connection up anew; on an error the old one stays.
+    pub fn replace(&self, remote: &Remote) -> Result<()> {
+        *self.0.0.write() = remote.kube()?;
+        Ok(())
+    }
+}
+
 /// kube-rs as a transport.
-pub(crate) struct Http(pub(crate) kube::Client);
+pub(crate) struct Http(RwLock<kube::Client>);
+
+impl Http {
+    fn current(&self) -> kube::Client {
+        self.0.read().clone()
+    }
+}
 
 impl Transport for Http {
     fn call(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Body>>> {
         Box::pin(async move {
-            let response = self.0.send(request.map(kube::client::Body::from)).await;
+            let kube = self.current();
+            let response = kube.send(request.map(kube::client::Body::from)).await;
             let response = response.map_err(|e| Error::Transport(chain(&e)))?;
             Ok(response.map(|body| body.map_err(|e| e.to_string().into()).boxed_unsync()))
         })
     }
     fn kube(&self) -> Option<kube::Client> {
-        Some(self.0.clone())
+        Some(self.current())
     }
 }
 

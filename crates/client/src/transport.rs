@@ -42,9 +42,9 @@ impl Client {
     pub fn new(transport: Arc<dyn Transport>) -> Self {
         Client { transport, agent: "ferry".into() }
     }
-    /// Over HTTPS.
+    /// Over HTTPS. [`Remote::rotating`] makes one whose credentials may change.
     pub fn remote(remote: &Remote) -> Result<Self> {
-        Ok(Client::new(Arc::new(remote.connect()?)))
+        remote.rotating().map(|(client, _)| client)
     }
     /// The same client under another user agent; the server takes its first word as the field manager.
     pub fn named(&self, agent: impl Into<Str>) -> Self {

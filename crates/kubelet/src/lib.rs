@@ -9,9 +9,11 @@
 //! stored; ending the kubelet ends no container unless that is asked for.
 
 mod admit;
+pub mod certificates;
 pub mod config;
 pub mod convert;
 pub mod dns;
+mod endpoint;
 pub mod env;
 mod handler;
 mod hooks;

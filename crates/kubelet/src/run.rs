@@ -2,6 +2,7 @@
 
 use crate::{
     config::KubeletConfig,
+    endpoint,
     manager::{Ending, Manager},
     node::Node,
     registration,
@@ -20,8 +21,17 @@ pub async fn run(config: KubeletConfig, ending: watch::Receiver<Ending>) -> std:
     let node = Node::new(&config, &caches);
     let pods = caches.select(&kinds::PODS, Selection::fields(format!("spec.nodeName={}", config.node_name)));
     let (ready, is_ready) = watch::channel(false);
+    let stop = watch::Sender::new(false);
+    let endpoint = config
+        .endpoint
+        .clone()
+        .map(|endpoint| tokio::spawn(endpoint::serve(endpoint, node.clone(), pods.clone(), stop.subscribe())));
     let registration = tokio::spawn(registration::run(config.clone(), node.clone(), is_ready));
     Manager::new(node).run(pods, ending, ready).await;
     registration.abort();
+    stop.send_replace(true);
+    if let Some(endpoint) = endpoint {
+        let _ = endpoint.await;
+    }
     Ok(())
 }

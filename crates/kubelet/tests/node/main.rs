@@ -1,5 +1,6 @@
 //! A kubelet against a runtime without processes and an API without a server: whole lives of pods.
 
+mod endpoint;
 mod fake_api;
 mod fake_cri;
 mod lives;
@@ -20,10 +21,14 @@ struct TestNode {
     dir: PathBuf,
     ending: watch::Sender<Ending>,
     running: Option<JoinHandle<std::io::Result<()>>>,
+    endpoint: Option<kubelet::Endpoint>,
 }
 
 impl TestNode {
     fn start() -> Self {
+        TestNode::start_with(None)
+    }
+    fn start_with(endpoint: Option<kubelet::Endpoint>) -> Self {
         let dir = std::env::temp_dir().join(format!("ferry-kubelet-{}", base::ids::suffix(8)));
         let mut node = TestNode {
             api: FakeApi::default(),
@@ -31,6 +36,7 @@ impl TestNode {
             dir,
             ending: watch::Sender::new(Ending::NotYet),
             running: None,
+            endpoint,
         };
         node.begin();
         node
@@ -49,7 +55,7 @@ impl TestNode {
             capacity: Capacity { cpu_milli: 2000, memory_bytes: 1 << 30, ephemeral_storage_bytes: 1 << 30, pods: 110 },
             labels: Default::default(),
             taints: Vec::new(),
-            endpoint: None,
+            endpoint: self.endpoint.clone(),
             machine: Machine::read("test"),
         };
         self.running = Some(tokio::spawn(kubelet::run(config, self.ending.subscribe())));

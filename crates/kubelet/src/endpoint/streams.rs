@@ -1,0 +1,310 @@
+//! exec, attach and port-forward over WebSocket: `v5.channel.k8s.io`, `v4.channel.k8s.io` and older.
+//!
+//! Every message begins with a byte that names its channel: 0 input, 1 output, 2 errors, 3 the final Status, 4 the terminal's
+//! size, and in v5 255 with the channel that the client closes. Port-forward has two channels per port, data and errors,
+//! whose first message holds the port (two bytes, little-endian).
+
+use super::{NodeEndpoint, query};
+use base::{Result, Status};
+use bytes::Bytes;
+use cri::{ByteStream, ExecStreams, StreamOptions, TerminalSize};
+use futures::{SinkExt, StreamExt};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use net::{
+    Body,
+    websocket::{self, CloseCode, CloseFrame, Message, ServerSocket},
+};
+use std::collections::HashMap;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+};
+use value::{Value, value};
+
+const STDOUT: u8 = 1;
+const STDERR: u8 = 2;
+const STATUS: u8 = 3;
+const RESIZE: u8 = 4;
+const CLOSE: u8 = 255;
+
+pub(super) async fn exec(
+    endpoint: &NodeEndpoint,
+    namespace: &str,
+    name: &str,
+    container: &str,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>> {
+    let (object, _) = endpoint.pod(namespace, name)?;
+    let command = query(&request).all("command");
+    if command.is_empty() {
+        return Err(Status::bad_request("you must specify at least one command for the container"));
+    }
+    let options = options(&request)?;
+    let id = endpoint.running(&object.meta.uid, container).await?;
+    let streams = endpoint.node.runtime.exec(&id, &command, options).await.map_err(Status::internal)?;
+    run(&mut request, streams)
+}
+
+pub(super) async fn attach(
+    endpoint: &NodeEndpoint,
+    namespace: &str,
+    name: &str,
+    container: &str,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>> {
+    let (object, _) = endpoint.pod(namespace, name)?;
+    let options = options(&request)?;
+    let id = endpoint.running(&object.meta.uid, container).await?;
+    let streams = endpoint.node.runtime.attach(&id, options).await.map_err(Status::internal)?;
+    run(&mut request, streams)
+}
+
+fn options<B>(request: &Request<B>) -> Result<StreamOptions> {
+    let query = query(request);
+    let flag = |short: &str, long: &str| query.flag(short) || query.flag(long);
+    let tty = query.flag("tty");
+    let options = StreamOptions {
+        tty,
+        stdin: flag("input", "stdin"),
+        stdout: flag("output", "stdout"),
+        // A terminal has one output.
+        stderr: flag("error", "stderr") && !tty,
+    };
+    match options.stdin || options.stdout || options.stderr {
+        true => Ok(options),
+        false => Err(Status::bad_request("you must specify at least 1 of stdin, stdout, stderr")),
+    }
+}
+
+/// Switches to a WebSocket and carries the streams over it.
+fn run<B>(request: &mut Request<B>, streams: ExecStreams) -> Result<Response<Body>> {
+    let protocols =
+        ["v5.channel.k8s.io", "v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"];
+    let (response, pending) = websocket::accept(request, &protocols).map_err(|e| Status::bad_request(e.to_string()))?;
+    tokio::spawn(async move {
+        match pending.ready().await {
+            Ok(socket) => carry(socket, streams).await,
+            Err(error) => tracing::debug!(%error, "stream"),
+        }
+    });
+    Ok(response)
+}
+
+async fn carry(socket: ServerSocket, mut streams: ExecStreams) {
+    let (mut sink, mut source) = socket.split();
+    let mut stdin = streams.stdin.take();
+    let (mut stdout, mut stderr) = (streams.stdout.take(), streams.stderr.take());
+    // An empty message says that the connection stands, before anything is written.
+    if sink.send(frame(STDOUT, &[])).await.is_err() {
+        return;
+    }
+    let exit = loop {
+        let open = stdout.is_some() || stderr.is_some();
+        tokio::select! {
+            message = source.next() => match message {
+                Some(Ok(Message::Binary(bytes))) => input(&bytes, &mut stdin, &streams.resize).await,
+                Some(Ok(Message::Text(text))) => input(text.as_bytes(), &mut stdin, &streams.resize).await,
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => {}
+            },
+            bytes = next(&mut stdout) => match bytes {
+                Some(bytes) => if sink.send(frame(STDOUT, &bytes)).await.is_err() { return },
+                None => stdout = None,
+            },
+            bytes = next(&mut stderr) => match bytes {
+                Some(bytes) => if sink.send(frame(STDERR, &bytes)).await.is_err() { return },
+                None => stderr = None,
+            },
+            // Output comes before the exit: the runtime resolves it last, and what is buffered here is sent first.
+            exit = &mut streams.exit, if !open => break exit,
+        }
+    };
+    let status = match exit {
+        Ok(Ok(code)) => outcome(code),
+        Ok(Err(error)) => value::Value::from(Status::internal(error).to_json()),
+        Err(_) => value::Value::from(Status::internal("the runtime gave the stream up").to_json()),
+    };
+    let _ = sink.send(frame(STATUS, &status.to_json())).await;
+    let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+    let _ = sink.send(Message::Close(Some(close))).await;
+    let _ = sink.close().await;
+}
+
+async fn next(stream: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes> {
+    match stream {
+        Some(stream) => stream.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn input(message: &[u8], stdin: &mut Option<mpsc::Sender<Bytes>>, resize: &mpsc::Sender<TerminalSize>) {
+    match message.split_first() {
+        Some((0, data)) => {
+            let gone = match stdin {
+                Some(sender) if !data.is_empty() => sender.send(Bytes::copy_from_slice(data)).await.is_err(),
+                _ => false,
+            };
+            if gone {
+                *stdin = None;
+            }
+        }
+        Some((&RESIZE, data)) => {
+            if let Ok(size) = value::parse_lenient(data) {
+                let side = |key: &str| size.at(&[key]).as_i64().and_then(|n| u16::try_from(n).ok()).unwrap_or(0);
+                let _ = resize.send(TerminalSize { width: side("Width"), height: side("Height") }).await;
+            }
+        }
+        Some((&CLOSE, [0])) => *stdin = None,
+        _ => {}
+    }
+}
+
+fn frame(channel: u8, data: &[u8]) -> Message {
+    let mut bytes = Vec::with_capacity(data.len() + 1);
+    bytes.push(channel);
+    bytes.extend_from_slice(data);
+    Message::Binary(bytes.into())
+}
+
+/// The Status that ends an exec: success, or the exit code as a cause.
+fn outcome(code: i32) -> Value {
+    if code == 0 {
+        return value!({"metadata": {}, "status": "Success"});
+    }
+    value!({
+        "metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",
+        "message": format!("command terminated with non-zero exit code: exit code {code}"),
+        "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]},
+    })
+}
+
+/// `ports=80&ports=81`, or one list with commas.
+pub(super) async fn port_forward(
+    endpoint: &NodeEndpoint,
+    namespace: &str,
+    name: &str,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>> {
+    let (object, _) = endpoint.pod(namespace, name)?;
+    let lists = [query(&request).all("ports"), query(&request).all("port")].concat();
+    let ports: std::result::Result<Vec<u16>, _> =
+        lists.iter().flat_map(|list| list.split(',')).filter(|p| !p.is_empty()).map(str::parse).collect();
+    let ports = ports.map_err(|_| Status::bad_request("ports: want numbers from 1 to 65535"))?;
+    if ports.is_empty() {
+        return Err(Status::bad_request("query parameter \"port\" is required"));
+    }
+    let sandbox = endpoint.sandbox(&object.meta.uid).await?;
+    let protocols = ["v4.channel.k8s.io", "channel.k8s.io"];
+    let accepted = websocket::accept(&mut request, &protocols);
+    let (response, pending) = accepted.map_err(|e| Status::bad_request(e.to_string()))?;
+    let endpoint = endpoint.clone();
+    tokio::spawn(async move {
+        match pending.ready().await {
+            Ok(socket) => forward(endpoint, socket, sandbox, ports).await,
+            Err(error) => tracing::debug!(%error, "stream"),
+        }
+    });
+    Ok(response)
+}
+
+async fn forward(endpoint: NodeEndpoint, socket: ServerSocket, sandbox: String, ports: Vec<u16>) {
+    let (mut sink, mut source) = socket.split();
+    let (sender, mut outgoing) = mpsc::channel::<Message>(16);
+    let mut inputs: HashMap<u8, mpsc::Sender<Bytes>> = HashMap::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    for (i, port) in ports.into_iter().enumerate().take(120) {
+        let data = u8::try_from(2 * i).unwrap_or(254);
+        for channel in [data, data + 1] {
+            let _ = sink.send(frame(channel, &port.to_le_bytes())).await;
+        }
+        let (input, receiver) = mpsc::channel(16);
+        inputs.insert(data, input);
+        let (endpoint, sandbox, sender) = (endpoint.clone(), sandbox.clone(), sender.clone());
+        tasks.spawn(async move {
+            match endpoint.node.runtime.port_forward(&sandbox, port).await {
+                Ok(stream) => pump(stream, data, receiver, sender).await,
+                Err(error) => {
+                    let text = format!("an error occurred forwarding port {port}: {error}");
+                    let _ = sender.send(frame(data + 1, text.as_bytes())).await;
+                }
+            }
+        });
+    }
+    drop(sender);
+    loop {
+        tokio::select! {
+            message = source.next() => match message {
+                Some(Ok(Message::Binary(bytes))) => {
+                    if let Some((channel, data)) = bytes.split_first()
+                        && let Some(input) = inputs.get(channel)
+                    {
+                        let _ = input.send(Bytes::copy_from_slice(data)).await;
+                    }
+                }
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => {}
+            },
+            message = outgoing.recv() => match message {
+                Some(message) => if sink.send(message).await.is_err() { return },
+                None => break,
+            },
+        }
+    }
+    let _ = sink.close().await;
+}
+
+async fn pump(
+    stream: Box<dyn ByteStream>,
+    channel: u8,
+    mut input: mpsc::Receiver<Bytes>,
+    sender: mpsc::Sender<Message>,
+) {
+    let (mut read, mut write) = tokio::io::split(stream);
+    let up = async {
+        while let Some(bytes) = input.recv().await {
+            if write.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+        let _ = write.shutdown().await;
+        // The other direction decides when the connection is over.
+        std::future::pending::<()>().await;
+    };
+    let down = async {
+        let mut buffer = vec![0; 32 * 1024];
+        while let Ok(n @ 1..) = read.read(&mut buffer).await {
+            if sender.send(frame(channel, &buffer[..n])).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = up => {}
+        () = down => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes() {
+        assert_eq!(outcome(0).to_string(), r#"{"metadata":{},"status":"Success"}"#);
+        assert_eq!(outcome(3).at(&["details", "causes"]).to_string(), r#"[{"message":"3","reason":"ExitCode"}]"#);
+    }
+
+    #[tokio::test]
+    async fn channels() {
+        let (stdin, mut received) = mpsc::channel(4);
+        let (resize, mut sizes) = mpsc::channel(4);
+        let mut stdin = Some(stdin);
+        input(b"\0hello", &mut stdin, &resize).await;
+        input(b"\x04{\"Width\":80,\"Height\":24}", &mut stdin, &resize).await;
+        assert_eq!(received.recv().await.unwrap(), "hello");
+        assert_eq!(sizes.recv().await, Some(TerminalSize { width: 80, height: 24 }));
+        input(&[255, 0], &mut stdin, &resize).await;
+        assert!(stdin.is_none() && received.recv().await.is_none());
+    }
+}
