@@ -36,7 +36,7 @@ pub enum Command {
 #[derive(Debug, Args, Clone)]
 pub struct Data {
     /// State of the cluster: store, keys, machines, images
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/ferry", env = "FERRY_DATA_DIR")]
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/ferry", env = "FERRY_DATA_DIR", global = true)]
     pub data_dir: PathBuf,
 }
 

@@ -12,8 +12,8 @@ use netlink::Cidr;
 use pki::ClusterPki;
 use schema::ClusterConfig;
 use std::{
-    fs::File,
-    io::Write,
+    fs::{File, TryLockError},
+    io::{Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
@@ -24,10 +24,54 @@ use tokio::{sync::watch, task::JoinSet};
 /// How long requests under way may take once the server stops.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// A data directory and a port that nobody else has. Taken before anything is made, so that a start that cannot succeed
+/// leaves nothing behind.
+pub struct Claim {
+    /// Locked, and with this process's id in it.
+    pid: File,
+    sockets: Vec<(SocketAddr, TcpListener)>,
+}
+
+impl Claim {
+    /// Takes both; the address is the one that goes into the kubeconfig.
+    pub fn take(layout: &Layout, listen: SocketAddr) -> Result<Self, String> {
+        // A directory that is in use says more than its port that is in use, too.
+        if layout.pid().exists() {
+            lock(layout)?;
+        }
+        let socket = bind(listen)?;
+        layout.create()?;
+        let mut pid = lock(layout)?;
+        let written = pid.set_len(0).and_then(|()| writeln!(pid, "{}", std::process::id()));
+        written.map_err(|e| format!("{}: {e}", layout.pid().display()))?;
+        Ok(Claim { pid, sockets: vec![(listen, socket)] })
+    }
+    /// Listens at one more address.
+    pub fn listen(&mut self, address: SocketAddr) -> Result<(), String> {
+        self.sockets.push((address, bind(address)?));
+        Ok(())
+    }
+}
+
+fn lock(layout: &Layout) -> Result<File, String> {
+    let path = layout.pid();
+    let failed = |e: std::io::Error| format!("{}: {e}", path.display());
+    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder).map_err(failed)?;
+            Err(format!("{} is in use by process {}", layout.root().display(), holder.trim()))
+        }
+        Err(TryLockError::Error(e)) => Err(failed(e)),
+    }
+}
+
 /// What a control plane is started with.
 pub struct Settings {
-    /// Where it listens; the first address is the one in the kubeconfig.
-    pub listen: Vec<SocketAddr>,
+    /// Its directory and where it listens.
+    pub claim: Claim,
     /// Where nodes and pods reach it.
     pub advertise: SocketAddr,
     /// Where pods get their addresses from.
@@ -47,19 +91,22 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Opens the data directory and serves. Nothing else may have the directory open, and the ports must be free.
+    /// Opens the data directory and serves.
     pub async fn start(layout: &Layout, settings: Settings) -> Result<Self, String> {
-        layout.create()?;
-        let sockets = settings.listen.iter().map(|a| bind(*a)).collect::<Result<Vec<_>, _>>()?;
-        let pki = ClusterPki::load_or_create(&layout.pki()).map_err(|e| e.to_string())?;
+        let Claim { pid, sockets } = settings.claim;
+        let local = sockets[0].0;
+        // A store is opened with the keys that it was written with, or not at all.
+        let pki = match layout.store().exists() {
+            true => ClusterPki::load(&layout.pki(), &layout.store()),
+            false => ClusterPki::load_or_create(&layout.pki()),
+        };
+        let pki = pki.map_err(|e| e.to_string())?;
         let disk = Disk::open(layout.store(), store_disk::Options::default()).map_err(|e| e.to_string())?;
-        let mut pid = File::create(layout.pid()).map_err(|e| format!("{}: {e}", layout.pid().display()))?;
-        writeln!(pid, "{}", std::process::id()).map_err(|e| format!("{}: {e}", layout.pid().display()))?;
         let config = Config {
             cluster: ClusterConfig::default(),
             pki: pki.clone(),
             advertise: settings.advertise,
-            names: settings.listen.iter().map(|a| a.ip().to_string()).collect(),
+            names: sockets.iter().map(|(a, _)| a.ip().to_string()).collect(),
             audit: Some(layout.audit_log()),
             clock: Arc::new(System),
         };
@@ -67,7 +114,7 @@ impl ControlPlane {
             Server::open(disk.keyspace("cluster"), kinds::builtin(), config).await.map_err(|e| e.to_string())?;
         let (stop, stopping) = watch::channel(false);
         let mut listeners = JoinSet::new();
-        for socket in sockets {
+        for (_, socket) in sockets {
             let listener = tokio::net::TcpListener::from_std(socket).map_err(|e| e.to_string())?;
             let (server, stopping) = (server.clone(), stopping.clone());
             listeners.spawn(async move {
@@ -80,16 +127,7 @@ impl ControlPlane {
         let surroundings =
             Surroundings { clock: Arc::new(System), authority: pki.ca.clone(), pod_network: parts(settings.pods)? };
         let controllers = controllers::start(&server, &surroundings);
-        Ok(ControlPlane {
-            server,
-            pki,
-            local: settings.listen[0],
-            controllers,
-            listeners,
-            stop,
-            _disk: disk,
-            _pid: pid,
-        })
+        Ok(ControlPlane { server, pki, local, controllers, listeners, stop, _disk: disk, _pid: pid })
     }
 
     /// A client in this process that may do everything.

@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Display,
+    io::Write,
     time::{Duration, Instant},
 };
 
@@ -18,14 +19,19 @@ impl Steps {
     /// A step is done.
     pub fn done(&mut self, what: impl Display) {
         let now = Instant::now();
-        println!("{:>8}  {what}", show(now - self.last));
+        say(format_args!("{:>8}  {what}", show(now - self.last)));
         self.last = now;
     }
     /// Everything is: the word, and the time since the beginning.
     pub fn finish(&mut self, word: &str) {
         self.last = Instant::now();
-        println!("{:>8}  {word}", show(self.last - self.began));
+        say(format_args!("{:>8}  {word}", show(self.last - self.began)));
     }
+}
+
+/// A reader that has gone away, as of `ferry up | head`, ends no cluster.
+pub fn say(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn show(d: Duration) -> String {

@@ -66,8 +66,7 @@ async fn run(options: Agent, entered: Option<Entered>) -> Outcome {
     let network = network::later();
     let mut config = runtime::Config::new(place.storage.join("runtime"), store.clone(), network.clone());
     config.cgroup_root = "/pods".into();
-    let runtime: Arc<dyn RuntimeService> =
-        Arc::new(runtime::Runtime::open(config).await.map_err(|e| format!("container runtime: {e}"))?);
+    let runtime = Arc::new(runtime::Runtime::open(config).await.map_err(|e| format!("container runtime: {e}"))?);
     let images: Arc<dyn ImageService> = match entered {
         Some(entered) => Arc::new(pulls::FromHost::new(Arc::new(store), entered.host_network)?),
         None => Arc::new(store),
@@ -78,7 +77,7 @@ async fn run(options: Agent, entered: Option<Entered>) -> Outcome {
     let config = KubeletConfig {
         node_name: place.name.clone(),
         client: client.clone(),
-        runtime,
+        runtime: runtime.clone() as Arc<dyn RuntimeService>,
         images,
         clock: Arc::new(System),
         dirs: Dirs {
@@ -98,7 +97,7 @@ async fn run(options: Agent, entered: Option<Entered>) -> Outcome {
         endpoint: Some(Endpoint { listener: Arc::new(listener), certificate: serving, client_ca: ca }),
         machine: Machine::read(&place.name),
     };
-    let services = tokio::spawn(serve_network(client, network, place));
+    let services = tokio::spawn(serve_network(client, runtime, network, place));
     let kubelet = kubelet::run(config, ends);
     tokio::pin!(kubelet);
     let ended = tokio::select! {
@@ -114,13 +113,16 @@ async fn run(options: Agent, entered: Option<Entered>) -> Outcome {
 }
 
 /// Opens the network once the node has its range, then keeps service tables and DNS.
-async fn serve_network(client: Client, later: Arc<network::Later>, place: Place) {
+async fn serve_network(client: Client, runtime: Arc<runtime::Runtime>, later: Arc<network::Later>, place: Place) {
     let range = network::pod_range(&client, &place.name).await;
     let pods = place.pods;
     let (state, node_network) = (place.storage.join("network"), place.node_network);
     let opened = tokio::task::spawn_blocking(move || network::open(state, range, vec![pods, node_network])).await;
     match opened {
-        Ok(Ok(network)) => later.set(network),
+        Ok(Ok(network)) => {
+            later.set(network);
+            runtime.collect_networks().await;
+        }
         Ok(Err(error)) => return tracing::error!(%error, "the node's network cannot be opened"),
         Err(error) => return tracing::error!(%error, "the node's network cannot be opened"),
     }

@@ -3,32 +3,34 @@
 use crate::{
     Outcome,
     cli::Server,
-    control_plane::{ControlPlane, Settings},
+    control_plane::{Claim, ControlPlane, Settings},
     join,
     layout::Layout,
-    steps::Steps,
+    steps::{Steps, say},
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 pub async fn run(options: Server) -> Outcome {
     let mut steps = Steps::begin();
     let layout = Layout::new(&options.data.data_dir);
-    layout.create()?;
-    telemetry::log::to_file(&layout.server_log(), "info")?;
     let advertise = SocketAddr::new(options.advertise_address, options.api_port);
     let listen = match options.advertise_address.is_loopback() {
         true => advertise,
         false => SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), options.api_port),
     };
-    let plane =
-        ControlPlane::start(&layout, Settings { listen: vec![listen], advertise, pods: super::default_pods() }).await?;
+    let claim = Claim::take(&layout, listen)?;
+    telemetry::log::to_file(&layout.server_log(), "info")?;
+    let plane = ControlPlane::start(&layout, Settings { claim, advertise, pods: super::default_pods() }).await?;
     steps.done(format!("API server at https://{advertise}"));
     let path = super::write_kubeconfig(&layout, options.kubeconfig, &plane.kubeconfig()?)?;
     steps.done(format!("kubeconfig {}", path.display()));
     let token = join::make_token(&plane.admin(), base::clock::Clock::now(&base::clock::System)).await;
     let token = token.map_err(|e| e.to_string())?;
     steps.finish("ready; a machine becomes a node with");
-    println!("          ferry agent --server https://{advertise} --token {token} --ca-file {}", layout.ca().display());
+    say(format_args!(
+        "          ferry agent --server https://{advertise} --token {token} --ca-file {}",
+        layout.ca().display()
+    ));
     super::asked_to_stop().await?;
     plane.stop().await;
     Ok(())

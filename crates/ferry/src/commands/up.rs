@@ -6,9 +6,9 @@ mod nodes;
 use crate::{
     Outcome,
     cli::Up,
-    control_plane::{ControlPlane, Settings},
+    control_plane::{Claim, ControlPlane, Settings},
     layout::Layout,
-    steps::Steps,
+    steps::{Steps, say},
 };
 use nodes::Nodes;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,17 +17,16 @@ pub async fn run(options: Up) -> Outcome {
     super::need_root("up")?;
     let mut steps = Steps::begin();
     let layout = Layout::new(&options.data.data_dir);
-    layout.create()?;
+    let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), options.api_port);
+    let mut claim = Claim::take(&layout, local)?;
     telemetry::log::to_file(&layout.server_log(), "info")?;
     let nodes = Nodes::open(&layout)?;
     let gateway = nodes.gateway();
     steps.done(format!("network of nodes {}", nodes.network()));
 
-    let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), options.api_port);
     let advertise = SocketAddr::new(IpAddr::V4(gateway), options.api_port);
-    let plane =
-        ControlPlane::start(&layout, Settings { listen: vec![local, advertise], advertise, pods: nodes.pods() })
-            .await?;
+    claim.listen(advertise)?;
+    let plane = ControlPlane::start(&layout, Settings { claim, advertise, pods: nodes.pods() }).await?;
     steps.done(format!("API server at https://{local}"));
     let kubeconfig = super::write_kubeconfig(&layout, options.kubeconfig, &plane.kubeconfig()?)?;
     steps.done(format!("kubeconfig {}", kubeconfig.display()));
@@ -38,7 +37,7 @@ pub async fn run(options: Up) -> Outcome {
     };
     let stopped = match outcome {
         Ok(Some(nodes)) => {
-            println!("stopping");
+            say("stopping");
             nodes.stop(&plane.admin()).await
         }
         Ok(None) => Nodes::stop_started(&layout).await,
@@ -69,7 +68,7 @@ async fn serve(
     if demo {
         let address = demo::run(&plane.admin(), &nodes).await?;
         steps.done(format!("demo answers at {address}"));
-        println!("          curl {address}");
+        say(format_args!("          curl {address}"));
     }
     tokio::select! {
         stop = super::asked_to_stop() => stop.map(|()| Some(nodes)),
