@@ -9,7 +9,8 @@
 //! | `s i32 i64 b f` | scalars | `!` | required |
 //! | `bytes` | base64 | `omit zero null` | what an empty field becomes, [`Empty`] |
 //! | `time utime qty ios` | times, Quantity, IntOrString | `set`, `map=k1,k2` | list type and keys |
-//! | `raw fields json any` | free JSON | `atomic` | map type |
+//! | `raw fields any` | free JSON | `atomic` | map type |
+//! | `orbool orlist orstrings` | a JSONSchemaProps or that | | |
 //! | `[]T {}T` | list, map | `patch=merge:key` | strategic merge patch |
 //! | a name | another type | `=json` | default |
 //!
@@ -195,7 +196,9 @@ impl Builder {
             "f" => scalar(Type::Number, "", "double"),
             "bytes" => scalar(Type::String, "", "byte"),
             "any" => named(Type::Any, "apiext.JSON", ""),
-            "json" => scalar(Type::Any, "", ""),
+            "orbool" => named(Type::Any, "apiext.JSONSchemaPropsOrBool", ""),
+            "orlist" => named(Type::Any, "apiext.JSONSchemaPropsOrArray", ""),
+            "orstrings" => named(Type::Any, "apiext.JSONSchemaPropsOrStringArray", ""),
             "time" => named(Type::String, "meta.Time", "date-time"),
             "utime" => named(Type::String, "meta.MicroTime", "date-time"),
             "qty" => named(Type::String, "lib.api.resource.Quantity", "quantity"),
@@ -325,6 +328,6 @@ mod tests {
         assert_eq!((containers.merge_key.as_str(), containers.patch, containers.number), ("name", Patch::Merge, 2));
         assert_eq!(spec.goto(containers.node).node().list_keys, ["name"]);
         let probe = schema("io.k8s.api.core.v1.Probe").unwrap();
-        assert_eq!(probe.node().field("httpGet").unwrap().number, 1 << 16 | 2);
+        assert_eq!(probe.node().field("httpGet").unwrap().wire_path(), [1, 2, 0]);
     }
 }

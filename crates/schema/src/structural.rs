@@ -75,6 +75,8 @@ pub struct Node {
     pub computed: Option<fn(&mut Map)>,
     /// Something at or below this node has a default; set by [`Arena::finish`].
     pub has_defaults: bool,
+    /// Indexes of the fields that have a number, in the order of [`Field::wire_path`]; set by [`Arena::finish`].
+    pub wire_order: Box<[u16]>,
 }
 
 /// One named member of an object.
@@ -89,7 +91,8 @@ pub struct Field {
     /// `patchMergeKey`, empty where there is none.
     pub merge_key: Str,
     /// The field's number in protobuf; 0 where unknown (custom resources). Where JSON inlines a message that protobuf
-    /// keeps apart (the handler in Probe), the upper 16 bits hold the number of that message.
+    /// keeps apart (the handler in Probe), the upper 16 bits hold the number of that message; where it stands in another
+    /// such message, the highest 8 bits hold the number of that one.
     pub number: u32,
     pub empty: Empty,
 }
@@ -210,6 +213,10 @@ impl Arena {
         let own = |n: &Node| n.computed.is_some() || n.fields.iter().any(|f| f.default.is_some());
         for node in &mut self.nodes {
             node.has_defaults = own(node);
+            let mut order: Vec<u16> = (0..node.fields.len() as u16).collect();
+            order.retain(|i| node.fields[usize::from(*i)].number != 0);
+            order.sort_by_key(|i| node.fields[usize::from(*i)].wire_path());
+            node.wire_order = order.into();
         }
         // Types refer to each other in cycles: spread until nothing changes.
         loop {
@@ -262,6 +269,17 @@ impl std::ops::Index<NodeId> for Arena {
     type Output = Node;
     fn index(&self, id: NodeId) -> &Node {
         &self.nodes[id.0 as usize]
+    }
+}
+
+impl Field {
+    /// The numbers that lead to the field in protobuf, outermost first; zeros follow a short path.
+    pub fn wire_path(&self) -> [u32; 3] {
+        match [self.number >> 24, self.number >> 16 & 0xff, self.number & 0xffff] {
+            [0, 0, field] => [field, 0, 0],
+            [0, message, field] => [message, field, 0],
+            path => path,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
-//! Request bodies: JSON or YAML to a tree.
+//! Request bodies: JSON, YAML or protobuf to a tree.
 
-use crate::{Encoding, yaml};
+use crate::{Encoding, protobuf, yaml};
 use base::{Reason, Result, Status, ids::hex};
 use value::Value;
 
@@ -15,15 +15,16 @@ pub struct Decoded {
 /// Decodes a body where no kind is known (options, reviews). 415 for an unknown `Content-Type` (none means JSON), 400
 /// for bad syntax.
 pub fn decode(content_type: Option<&str>, body: &[u8]) -> Result<Decoded> {
-    read(content_type, body, "the object provided is unrecognized")
+    read(content_type, body, true, "the object provided is unrecognized")
 }
 
-/// The same with the words for a resource: `the object provided is unrecognized (must be of type Pod): …`.
-pub fn decode_as(kind: &str, content_type: Option<&str>, body: &[u8]) -> Result<Decoded> {
-    read(content_type, body, &format!("the object provided is unrecognized (must be of type {kind})"))
+/// The same with the words for a resource: `the object provided is unrecognized (must be of type Pod): …`. Custom
+/// resources (`custom`) have no protobuf.
+pub fn decode_as(kind: &str, custom: bool, content_type: Option<&str>, body: &[u8]) -> Result<Decoded> {
+    read(content_type, body, !custom, &format!("the object provided is unrecognized (must be of type {kind})"))
 }
 
-fn read(content_type: Option<&str>, body: &[u8], head: &str) -> Result<Decoded> {
+fn read(content_type: Option<&str>, body: &[u8], protobuf: bool, head: &str) -> Result<Decoded> {
     let media_type = content_type.unwrap_or("").split(';').next().unwrap_or("").trim();
     let refused = |format: &str, why: String| {
         let summary = summary(body);
@@ -31,7 +32,7 @@ fn read(content_type: Option<&str>, body: &[u8], head: &str) -> Result<Decoded> 
     };
     let encoding = match media_type {
         "" => Some(Encoding::Json),
-        name => Encoding::ALL.into_iter().find(|e| name.eq_ignore_ascii_case(e.media_type())),
+        name => Encoding::some(protobuf).iter().find(|e| name.eq_ignore_ascii_case(e.media_type())).copied(),
     };
     let parsed = match encoding {
         Some(Encoding::Json) => value::parse(body).map_err(|e| refused("json", e.to_string()))?,
@@ -39,8 +40,14 @@ fn read(content_type: Option<&str>, body: &[u8], head: &str) -> Result<Decoded> 
             let text = std::str::from_utf8(body).map_err(|e| refused("yaml", e.to_string()))?;
             yaml::parse(text).map_err(|why| refused("yaml", why))?
         }
+        // A sender of protobuf knows its types: there is no duplicate, and what we do not know is newer than we.
+        Some(Encoding::Protobuf) => {
+            let value =
+                protobuf::decode(body).map_err(|e| Status::bad_request(format!("{head}: {e} ({})", summary(body))))?;
+            return Ok(Decoded { value, duplicates: Vec::new() });
+        }
         None => {
-            let names = Encoding::ALL.map(Encoding::media_type).join(", ");
+            let names = Encoding::names(protobuf);
             let text = "the body of the request was in an unknown format - accepted media types include";
             return Err(Status::new(Reason::UnsupportedMediaType, format!("{text}: {names}")));
         }
@@ -79,7 +86,10 @@ mod tests {
     fn refuses() {
         let status = decode(Some("text/plain"), b"{}").unwrap_err();
         assert_eq!((status.code(), status.reason()), (415, "UnsupportedMediaType"));
-        let status = decode_as("Pod", None, b"{\"a\"").unwrap_err();
+        let protobuf = Some("application/vnd.kubernetes.protobuf");
+        assert_eq!(decode_as("CronTab", true, protobuf, b"k8s\0").unwrap_err().code(), 415);
+        assert_eq!(decode_as("Pod", false, protobuf, b"{}").unwrap_err().code(), 400);
+        let status = decode_as("Pod", false, None, b"{\"a\"").unwrap_err();
         assert_eq!(status.code(), 400);
         assert!(status.message().starts_with("the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: "), "{status}");
         assert!(status.message().ends_with("({\"a\")"), "{status}");

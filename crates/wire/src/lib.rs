@@ -30,6 +30,7 @@ pub fn encode(value: &Value, encoding: Encoding, pretty: bool) -> Bytes {
         Encoding::Json if pretty => serde_json::to_vec_pretty(value).unwrap_or_else(|_| value.to_json()).into(),
         Encoding::Json => value.to_json().into(),
         Encoding::Yaml => yaml::to_string(value).into(),
+        Encoding::Protobuf => protobuf::encode(value),
     }
 }
 

@@ -3,12 +3,13 @@
 
 use base::{Reason, Result, Status};
 
-/// How bytes are written. Protobuf and CBOR are further variants to come.
+/// How bytes are written. CBOR is a further variant to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Encoding {
     #[default]
     Json,
     Yaml,
+    Protobuf,
 }
 
 impl Encoding {
@@ -17,9 +18,18 @@ impl Encoding {
         match self {
             Encoding::Json => "application/json",
             Encoding::Yaml => "application/yaml",
+            Encoding::Protobuf => crate::protobuf::MEDIA_TYPE,
         }
     }
-    pub(crate) const ALL: [Encoding; 2] = [Encoding::Json, Encoding::Yaml];
+    const ALL: [Encoding; 3] = [Encoding::Json, Encoding::Yaml, Encoding::Protobuf];
+    /// Those that there are with or without protobuf; a wildcard means the first.
+    pub(crate) fn some(protobuf: bool) -> &'static [Encoding] {
+        if protobuf { &Self::ALL } else { &Self::ALL[..2] }
+    }
+    /// Their names, as messages list them.
+    pub(crate) fn names(protobuf: bool) -> String {
+        Self::some(protobuf).iter().map(|e| e.media_type()).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// What is written: the object itself, or something made from it. The text is the answer's `apiVersion`.
@@ -34,21 +44,27 @@ pub enum Shape {
     Discovery,
 }
 
-/// Which shapes an endpoint can make.
+/// Which shapes an endpoint can make, and whether it knows the protobuf of its objects. (Metadata has protobuf in any
+/// case, Tables never.)
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Offers {
     pub table: bool,
     pub metadata: bool,
     pub discovery: bool,
+    pub protobuf: bool,
 }
 
 impl Offers {
-    /// Objects and lists.
-    pub const OBJECTS: Offers = Offers { table: true, metadata: true, discovery: false };
+    /// Objects and lists of built-in kinds.
+    pub const OBJECTS: Offers = Offers { table: true, metadata: true, discovery: false, protobuf: true };
+    /// Objects and lists of custom resources.
+    pub const CUSTOM: Offers = Offers { protobuf: false, ..Offers::OBJECTS };
     /// `/api` and `/apis`.
-    pub const DISCOVERY: Offers = Offers { table: false, metadata: false, discovery: true };
+    pub const DISCOVERY: Offers = Offers { table: false, metadata: false, discovery: true, protobuf: false };
+    /// Values of built-in kinds that are nothing else: reviews, failures.
+    pub const VALUES: Offers = Offers { table: false, metadata: false, discovery: false, protobuf: true };
     /// Nothing but the document itself.
-    pub const NONE: Offers = Offers { table: false, metadata: false, discovery: false };
+    pub const NONE: Offers = Offers { protobuf: false, ..Offers::VALUES };
 }
 
 /// The outcome.
@@ -81,11 +97,11 @@ pub fn negotiate(accept: Option<&str>, offers: Offers) -> Result<Accepted> {
     // Stable: equal clauses keep the client's order.
     clauses.sort_by(|a, b| b.q.total_cmp(&a.q).then(b.precision().cmp(&a.precision())));
     let found = clauses.iter().find_map(|clause| {
-        let encoding = Encoding::ALL.into_iter().find(|e| clause.names(e.media_type()))?;
+        let encoding = *Encoding::ALL.iter().find(|e| clause.names(e.media_type()))?;
         clause.accept(encoding, offers)
     });
     found.ok_or_else(|| {
-        let names = Encoding::ALL.map(Encoding::media_type).join(", ");
+        let names = Encoding::names(offers.protobuf);
         Status::new(Reason::NotAcceptable, format!("only the following media types are accepted: {names}"))
     })
 }
@@ -141,7 +157,13 @@ impl<'a> Clause<'a> {
             ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") if offers.discovery => Shape::Discovery,
             _ => return None,
         };
-        Some(Accepted { encoding, shape, pretty: get("pretty") == Some("1") })
+        let possible = match (encoding, shape) {
+            (Encoding::Protobuf, Shape::Object) => offers.protobuf,
+            // The lists of v1beta1 have other field numbers; nobody asks for them.
+            (Encoding::Protobuf, shape) => shape == Shape::Metadata("meta.k8s.io/v1"),
+            _ => true,
+        };
+        possible.then(|| Accepted { encoding, shape, pretty: get("pretty") == Some("1") })
     }
 }
 
@@ -157,15 +179,23 @@ mod tests {
 
     #[test]
     fn picks_what_fits() {
-        use Encoding::{Json, Yaml};
+        use Encoding::{Json, Protobuf, Yaml};
         let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
         check(kubectl, Offers::OBJECTS, Some((Json, Shape::Table("meta.k8s.io/v1"))));
         check(kubectl, Offers::NONE, Some((Json, Shape::Object)));
         let discovery = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
         check(discovery, Offers::DISCOVERY, Some((Json, Shape::Discovery)));
         check(discovery, Offers::OBJECTS, Some((Json, Shape::Object)));
-        check("application/vnd.kubernetes.protobuf, application/json", Offers::OBJECTS, Some((Json, Shape::Object)));
-        check("application/vnd.kubernetes.protobuf", Offers::OBJECTS, None);
+        let protobuf = "application/vnd.kubernetes.protobuf";
+        check(protobuf, Offers::OBJECTS, Some((Protobuf, Shape::Object)));
+        check(protobuf, Offers::CUSTOM, None);
+        let both = "application/vnd.kubernetes.protobuf, application/json";
+        check(both, Offers::OBJECTS, Some((Protobuf, Shape::Object)));
+        check(both, Offers::CUSTOM, Some((Json, Shape::Object)));
+        let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        check(metadata, Offers::CUSTOM, Some((Protobuf, Shape::Metadata("meta.k8s.io/v1"))));
+        let table = "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1,application/json";
+        check(table, Offers::OBJECTS, Some((Json, Shape::Object)));
         check("application/json;q=0.5, application/yaml", Offers::OBJECTS, Some((Yaml, Shape::Object)));
         check("*/*", Offers::OBJECTS, Some((Json, Shape::Object)));
         check("text/html, */*;q=0.1", Offers::OBJECTS, Some((Json, Shape::Object)));

@@ -126,7 +126,9 @@ impl Schemas {
             }
             ("IntOrString", Dialect::V2) => value!({"type": "string", "format": "int-or-string"}),
             ("RawExtension" | "FieldsV1" | "Patch", _) => value!({"type": "object"}),
-            ("JSON", _) => Value::object(),
+            ("JSON" | "JSONSchemaPropsOrBool" | "JSONSchemaPropsOrArray" | "JSONSchemaPropsOrStringArray", _) => {
+                Value::object()
+            }
             _ => return None,
         })
     }

@@ -47,9 +47,7 @@ pub struct Unknown<'a> {
 pub fn schema_of(api_version: &str, kind: &str) -> Option<Schema> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     builtin::of(group, version, kind).or_else(|| match kind {
-        "DeleteOptions" | "WatchEvent" => {
-            builtin::schema(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"))
-        }
+        "DeleteOptions" | "WatchEvent" => builtin::schema(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}")),
         _ => None,
     })
 }
@@ -69,6 +67,12 @@ pub fn encode(value: &Value) -> Bytes {
     let (api_version, kind) = (value.str_at(&["apiVersion"]), value.str_at(&["kind"]));
     if kind == "PartialObjectMetadata" {
         return envelope(api_version, kind, &partial(value.at(&["metadata"])));
+    }
+    if kind == "PartialObjectMetadataList" {
+        let meta = value.at(&["metadata"]);
+        let items = value.items_at(&["items"]).iter().map(|item| partial(item.at(&["metadata"])).into());
+        let items: Vec<Bytes> = items.collect();
+        return list_pieces(api_version, kind, meta, &items).concat().into();
     }
     if let Some(schema) = schema_of(api_version, kind) {
         return envelope(api_version, kind, &message(&schema, value));
@@ -91,26 +95,37 @@ pub fn partial(metadata: &Value) -> Vec<u8> {
 /// A list in its envelope, as pieces: the items' own shared messages with their tags between. `metadata` is field 1 and
 /// `items` field 2 of every list.
 pub fn list(api_version: &str, list_kind: &str, meta: &ListMeta, items: &[Bytes]) -> Vec<Bytes> {
-    let head = {
-        let meta = value::parse_lenient(meta.json().as_bytes()).unwrap_or_default();
-        let schema = builtin::schema("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta");
-        let mut out = Writer::with_capacity(128);
-        out.message(1, |out| out.extend(&schema.map(|s| message(&s, &meta)).unwrap_or_default()));
-        out.into_vec()
-    };
+    let meta = value::parse_lenient(meta.json().as_bytes()).unwrap_or_default();
+    list_pieces(api_version, list_kind, &meta, items)
+}
+
+fn list_pieces(api_version: &str, list_kind: &str, meta: &Value, items: &[Bytes]) -> Vec<Bytes> {
+    let schema = builtin::schema("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta");
+    let mut head = Writer::with_capacity(128);
+    head.message(1, |out| out.extend(&schema.map(|s| message(&s, meta)).unwrap_or_default()));
+    let head = head.into_vec();
     let body: usize = items.iter().map(|item| 1 + raw::varint_len(item.len() as u64) + item.len()).sum();
-    let mut pieces = Vec::with_capacity(2 * items.len() + 2);
-    let mut out = Writer::with_capacity(128 + head.len());
+
+    // What stands between the items is written into one buffer, and cut where they go.
+    let mut out = Writer::with_capacity(head.len() + 6 * items.len() + 128);
+    let mut cuts = Vec::with_capacity(items.len());
     open_envelope(&mut out, api_version, list_kind, head.len() + body);
     out.extend(&head);
     for item in items {
         out.tag(2, raw::BYTES);
         out.varint(item.len() as u64);
-        pieces.push(std::mem::replace(&mut out, Writer::with_capacity(16)).into_bytes());
-        pieces.push(item.clone());
+        cuts.push(out.len());
     }
     close_envelope(&mut out, "");
-    pieces.push(out.into_bytes());
+
+    let mut between = out.into_bytes();
+    let (mut pieces, mut at) = (Vec::with_capacity(2 * items.len() + 1), 0);
+    for (item, cut) in items.iter().zip(cuts) {
+        pieces.push(between.split_to(cut - at));
+        pieces.push(item.clone());
+        at = cut;
+    }
+    pieces.push(between);
     pieces
 }
 

@@ -20,6 +20,9 @@ impl Writer {
     pub fn with_capacity(n: usize) -> Self {
         Writer(Vec::with_capacity(n))
     }
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
     pub fn into_vec(self) -> Vec<u8> {
         self.0
     }

@@ -4,7 +4,7 @@
 //! out are left out, so that a message and its JSON give the same tree.
 
 use super::{
-    MAGIC, Unknown, is_envelope,
+    Unknown, is_envelope,
     raw::{Content, Reader},
     schema_of,
     write::last,
@@ -12,7 +12,7 @@ use super::{
 use base::time::{self, Timestamp};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use schema::{Arena, Empty, Field, Node, NodeId, Schema, Type};
-use std::{borrow::Cow, fmt};
+use std::fmt;
 use value::{Map, Str, Value};
 
 /// Messages in messages: as deep as JSON may be.
@@ -43,8 +43,7 @@ fn message(schema: &Schema, bytes: &[u8], level: usize) -> Result<Value> {
 
 /// What stands behind the four magic bytes.
 pub(super) fn unknown(body: &[u8]) -> Result<Unknown<'_>> {
-    let mut out =
-        Unknown { api_version: "".into(), kind: "".into(), raw: b"", content_type: "".into() };
+    let mut out = Unknown { api_version: "".into(), kind: "".into(), raw: b"", content_type: "".into() };
     let mut reader = Reader(body);
     while let Some((number, content)) = reader.next()? {
         match (number, content) {
@@ -289,7 +288,7 @@ impl<'a> Walk<'a> {
 }
 
 /// The field at a path, or one below it.
-fn find<'n>(node: &'n Node, path: [u32; 3], depth: usize) -> Option<(usize, &'n Field)> {
+fn find(node: &Node, path: [u32; 3], depth: usize) -> Option<(usize, &Field)> {
     let mut wanted = path;
     wanted[depth + 1..].fill(0);
     let field = |i: &u16| &node.fields[usize::from(*i)];
