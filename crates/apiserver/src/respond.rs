@@ -3,14 +3,15 @@
 use crate::stack::Exchange;
 use base::Status;
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use net::Body;
 use resource::{Answer, Call, ListReply, Reply};
+use std::sync::Arc;
 use value::{
     Object, Value,
     shared::{SharedList, SharedObject},
 };
-use wire::{Accepted, Encoding, Include, ListMeta, Shape, Source, TableOptions};
+use wire::{Accepted, Encoding, Include, ListMeta, Offers, Shape, Source, TableOptions};
 
 /// A response of a content type.
 pub fn bytes(code: u16, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
@@ -29,6 +30,18 @@ pub fn status(status: &Status) -> Response<Body> {
     response
 }
 
+/// A failure, as the client likes to read it.
+pub fn failure(failure: &Status, headers: &HeaderMap) -> Response<Body> {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    let accepted = wire::negotiate(accept, Offers::VALUES).unwrap_or_default();
+    let mut response = status(failure);
+    if accepted.encoding == Encoding::Protobuf {
+        *response.body_mut() = wire::reencode(wire::status_bytes(failure), accepted.encoding, false).into();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(wire::protobuf::MEDIA_TYPE));
+    }
+    response
+}
+
 /// A value made by the server (a review, a document).
 pub fn made(code: u16, accepted: &Accepted, value: &Value) -> Response<Body> {
     let body = wire::encode(value, accepted.encoding, accepted.pretty);
@@ -40,7 +53,10 @@ pub fn reply(x: &Exchange<'_>, call: &Call, accepted: &Accepted, include: Includ
     let code = if reply.created { 201 } else { 200 };
     let mut response = match &reply.answer {
         Answer::Stored(object) => {
-            let body = one(x, call, accepted, include, ListMeta::at(object.revision), object, Object::json(object));
+            let body = match (accepted.shape, accepted.encoding) {
+                (Shape::Object, Encoding::Protobuf) => enveloped(call, object),
+                _ => one(x, call, accepted, include, ListMeta::at(object.revision), object, Object::json(object)),
+            };
             let mut response = bytes(code, accepted.content_type(), body);
             if x.shared {
                 response.extensions_mut().insert(SharedObject(object.clone()));
@@ -118,8 +134,17 @@ pub fn list(x: &Exchange<'_>, call: &Call, accepted: &Accepted, include: Include
     }
     let api_version = call.api_version();
     let body: Body = match accepted.shape {
+        Shape::Object if accepted.encoding == Encoding::Protobuf => {
+            let messages: Vec<Bytes> = reply.items.iter().map(|object| message(call, object).clone()).collect();
+            Body::chunks(wire::protobuf::list(&api_version, &call.kind.list_kind, &meta, &messages))
+        }
         Shape::Object | Shape::Discovery if accepted.encoding == Encoding::Json && !accepted.pretty => {
             chunks(&api_version, &call.kind.list_kind, &meta, &reply)
+        }
+        Shape::Metadata(version) if accepted.encoding == Encoding::Protobuf => {
+            let partial = |object: &Arc<Object>| wire::protobuf::partial(object.value().at(&["metadata"])).into();
+            let items: Vec<Bytes> = reply.items.iter().map(partial).collect();
+            Body::chunks(wire::protobuf::list(version, "PartialObjectMetadataList", &meta, &items))
         }
         Shape::Object | Shape::Discovery => {
             let json = wire::list_json(&api_version, &call.kind.list_kind, &meta, &reply.items);
@@ -154,6 +179,16 @@ fn chunks(api_version: &str, kind: &str, meta: &ListMeta, reply: &ListReply) -> 
     }
     pieces.push(empty.slice(end..));
     Body::chunks(pieces)
+}
+
+/// The protobuf of an object in the version of the call, made once for all who ask.
+fn message<'o>(call: &Call, object: &'o Object) -> &'o Bytes {
+    object.protobuf(|o| wire::protobuf::message(&call.kind.versions[call.version].schema, &o.value()).into())
+}
+
+/// The same in its envelope.
+pub fn enveloped(call: &Call, object: &Object) -> Bytes {
+    wire::protobuf::envelope(&call.api_version(), &call.kind.kind, message(call, object))
 }
 
 /// `Warning: 299 - "text"` for each.

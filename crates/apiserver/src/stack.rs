@@ -72,7 +72,7 @@ pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body:
     })
     .await;
 
-    let mut response = answered.unwrap_or_else(|status| respond::status(&status));
+    let mut response = answered.unwrap_or_else(|status| respond::failure(&status, &parts.headers));
     let id = request_id(&parts.headers);
     mark(&mut response, &id);
     let code = response.status().as_u16();

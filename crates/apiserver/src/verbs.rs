@@ -9,13 +9,13 @@ use resource::{Answer, Call, Reply};
 use wire::{Accepted, Include, Offers};
 
 pub async fn get(x: &Exchange<'_>, call: &Call) -> Result<Response<Body>> {
-    let (accepted, include) = accepted(x)?;
+    let (accepted, include) = accepted(x, call)?;
     let reply = x.server.engine.get(call, x.query.get("resourceVersion")).await?;
     Ok(respond::reply(x, call, &accepted, include, reply))
 }
 
 pub async fn list(x: &Exchange<'_>, call: &Call) -> Result<Response<Body>> {
-    let (accepted, include) = accepted(x)?;
+    let (accepted, include) = accepted(x, call)?;
     let query = params::list(&x.query)?;
     if query.send_initial_events.is_some() {
         let mut errors = base::FieldErrors::default();
@@ -27,7 +27,7 @@ pub async fn list(x: &Exchange<'_>, call: &Call) -> Result<Response<Body>> {
 }
 
 pub async fn create(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
-    let (accepted, include) = accepted(x)?;
+    let (accepted, include) = accepted(x, call)?;
     let options = params::write(&x.query, &x.parts.headers, "CreateOptions")?;
     let body = decode(x, call, body).await?;
     let reply = x.server.engine.create(call, body, &options).await?;
@@ -35,7 +35,7 @@ pub async fn create(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<
 }
 
 pub async fn update(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
-    let (accepted, include) = accepted(x)?;
+    let (accepted, include) = accepted(x, call)?;
     let options = params::write(&x.query, &x.parts.headers, "UpdateOptions")?;
     let body = decode(x, call, body).await?;
     let reply = x.server.engine.update(call, body, &options).await?;
@@ -43,7 +43,7 @@ pub async fn update(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<
 }
 
 pub async fn patch(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
-    let (accepted, include) = accepted(x)?;
+    let (accepted, include) = accepted(x, call)?;
     let options = params::write(&x.query, &x.parts.headers, "PatchOptions")?;
     let content_type = content_type(x).unwrap_or_default();
     // Before the body is read: 415 does not depend on it.
@@ -54,7 +54,7 @@ pub async fn patch(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<R
 }
 
 pub async fn delete(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
-    let (accepted, include) = accepted(x)?;
+    let (accepted, include) = accepted(x, call)?;
     let (asked, dry_run) = delete_options(x, body).await?;
     let options = resource::WriteOptions { dry_run, ..Default::default() };
     let reply = x.server.engine.delete(call, asked, &options).await?;
@@ -62,7 +62,7 @@ pub async fn delete(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<
 }
 
 pub async fn delete_collection(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
-    let (accepted, include) = accepted(x)?;
+    let (accepted, include) = accepted(x, call)?;
     let query = params::list(&x.query)?;
     let (asked, dry_run) = delete_options(x, body).await?;
     let options = resource::WriteOptions { dry_run, ..Default::default() };
@@ -71,9 +71,10 @@ pub async fn delete_collection(x: &Exchange<'_>, call: &Call, body: RequestBody)
 }
 
 /// What the client accepts, and what a Table's rows are to hold.
-pub fn accepted(x: &Exchange<'_>) -> Result<(Accepted, Include)> {
+pub fn accepted(x: &Exchange<'_>, call: &Call) -> Result<(Accepted, Include)> {
     let accept = x.parts.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
-    let mut accepted = wire::negotiate(accept, Offers::OBJECTS)?;
+    let offers = if call.kind.custom.is_some() { Offers::CUSTOM } else { Offers::OBJECTS };
+    let mut accepted = wire::negotiate(accept, offers)?;
     accepted.pretty |= x.query.flag("pretty").unwrap_or(false);
     let include = x.query.get("includeObject").unwrap_or("");
     let include = Include::parse(include)
@@ -97,35 +98,16 @@ pub fn content_type<'a>(x: &Exchange<'a>) -> Option<&'a str> {
 
 pub async fn decode(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<resource::Body> {
     let bytes = body.read().await?;
-    if call.kind.custom.is_some() && wire::protobuf::is_content_type(content_type(x)) {
-        // Custom resources have no protobuf form: let the JSON decoder refuse it.
-        wire::decode_as(&call.kind.kind, content_type(x), &bytes)?;
-    }
-    decode_bytes(x, &call.kind.kind, &bytes)
-}
-
-/// A body of a built-in type; `kind` is for messages.
-pub fn decode_bytes(x: &Exchange<'_>, kind: &str, bytes: &[u8]) -> Result<resource::Body> {
-    if wire::protobuf::is_content_type(content_type(x)) {
-        return wire::protobuf::decode(bytes, built_in).map(resource::Body::from);
-    }
-    let decoded = wire::decode_as(kind, content_type(x), bytes)?;
+    let custom = call.kind.custom.is_some();
+    let decoded = wire::decode_as(&call.kind.kind, custom, content_type(x), &bytes)?;
     Ok(resource::Body { value: decoded.value, duplicates: decoded.duplicates })
-}
-
-fn built_in(api_version: &str, kind: &str) -> Option<schema::Schema> {
-    if kind == "DeleteOptions" {
-        return schema::builtin::schema("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions");
-    }
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    schema::builtin::of(group, version, kind)
 }
 
 async fn delete_options(x: &Exchange<'_>, body: RequestBody) -> Result<(Option<value::Value>, bool)> {
     let bytes: Bytes = body.read().await?;
     let body = match bytes.is_empty() {
         true => None,
-        false => Some(decode_bytes(x, "DeleteOptions", &bytes)?.value),
+        false => Some(wire::decode(content_type(x), &bytes)?.value),
     };
     params::delete(&x.query, body)
 }

@@ -4,7 +4,7 @@ use crate::{
     body::RequestBody,
     params, respond,
     stack::Exchange,
-    verbs::{decode, decode_bytes},
+    verbs::{content_type, decode},
 };
 use base::{Result, Status};
 use http::{Response, header};
@@ -69,7 +69,7 @@ pub async fn token(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<R
     let bytes = body.read().await?;
     let mut request = match bytes.is_empty() {
         true => Value::object(),
-        false => decode_bytes(x, "TokenRequest", &bytes)?.value,
+        false => wire::decode_as("TokenRequest", false, content_type(x), &bytes)?.value,
     };
     request.set(&["apiVersion"], "authentication.k8s.io/v1");
     request.set(&["kind"], "TokenRequest");
@@ -96,5 +96,5 @@ async fn binding(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<Res
 /// Reviews have no Table: a client that accepts nothing else is refused.
 fn plain(x: &Exchange<'_>) -> Result<Accepted> {
     let accept = x.parts.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
-    wire::negotiate(accept, Offers::NONE)
+    wire::negotiate(accept, Offers::VALUES)
 }

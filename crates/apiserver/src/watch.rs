@@ -17,7 +17,7 @@ use std::{
 };
 use telemetry::Gauge;
 use value::shared::{BoxFuture, EventSource, SharedEvent, SharedEventKind, SharedWatch};
-use wire::{Accepted, Include, ListMeta, Shape, TableOptions};
+use wire::{Accepted, Encoding, Include, ListMeta, Shape, TableOptions};
 
 /// A watch without a timeout of its own ends after a random time from this to twice this. Source: upstream's
 /// `min-request-timeout`.
@@ -26,7 +26,7 @@ const SHORTEST: u64 = 1800;
 const JOIN: usize = 32 * 1024;
 
 pub async fn watch(x: &Exchange<'_>, call: &Call) -> Result<Response<Body>> {
-    let (accepted, include) = accepted(x)?;
+    let (accepted, include) = accepted(x, call)?;
     let mut query = params::list(&x.query)?;
     query.timeout = query.timeout.or_else(|| Some(random_timeout()));
     let watcher = x.server.engine.watch(call, &query).await?;
@@ -47,8 +47,9 @@ pub async fn watch(x: &Exchange<'_>, call: &Call) -> Result<Response<Body>> {
         ready: VecDeque::new(),
         _running: running,
     };
-    let content_type = match accepted.shape {
-        Shape::Object => "application/json",
+    let content_type = match (accepted.encoding, accepted.shape) {
+        (Encoding::Protobuf, _) => wire::protobuf::STREAM_TYPE,
+        (_, Shape::Object) => "application/json",
         _ => "application/json;stream=watch",
     };
     let mut response = respond::bytes(200, content_type, Body::Stream(Box::pin(stream)));
@@ -115,7 +116,7 @@ impl http_body::Body for WatchBody {
                         Ok(true) => State::Idle(Some(batch)),
                         Ok(false) => State::Ended,
                         Err(status) => {
-                            this.ready.push_back(wire::event_frame("ERROR", &wire::status_bytes(&status)));
+                            this.ready.push_back(this.shaper.object("ERROR", wire::status_bytes(&status)));
                             State::Ended
                         }
                     };
@@ -163,10 +164,18 @@ struct Shaper {
 impl Shaper {
     fn frame(&mut self, delivery: &Delivery) -> Bytes {
         match self.accepted.shape {
+            Shape::Metadata(_) if self.accepted.encoding == Encoding::Protobuf => {
+                let partial = wire::protobuf::partial(delivery.object.value().at(&["metadata"]));
+                let object = wire::protobuf::envelope("meta.k8s.io/v1", "PartialObjectMetadata", &partial);
+                wire::protobuf::event_frame(delivery.kind.word(), &object)
+            }
+            Shape::Object if self.accepted.encoding == Encoding::Protobuf => delivery.protobuf_frame(|kind, object| {
+                wire::protobuf::event_frame(kind.word(), &respond::enveloped(&self.call, object))
+            }),
             Shape::Object | Shape::Discovery => delivery.json_frame(),
             Shape::Metadata(version) => {
                 let object = wire::partial_metadata(version, &*delivery.object);
-                wire::event_frame(delivery.kind.word(), &object)
+                self.object(delivery.kind.word(), object)
             }
             Shape::Table(api_version) => {
                 let options = TableOptions {
@@ -182,6 +191,18 @@ impl Shaper {
                 let table = wire::table(&options, &meta, &std::slice::from_ref(&delivery.object)[..rows]);
                 wire::event_frame(delivery.kind.word(), &table)
             }
+        }
+    }
+}
+
+impl Shaper {
+    /// The frame of an object made for this watch, from its JSON.
+    fn object(&self, event: &str, json: Bytes) -> Bytes {
+        match self.accepted.encoding {
+            Encoding::Protobuf => {
+                wire::protobuf::event_frame(event, &wire::reencode(json, self.accepted.encoding, false))
+            }
+            _ => wire::event_frame(event, &json),
         }
     }
 }

@@ -41,6 +41,13 @@ impl Delivery {
             None => json_frame(self.kind, self.object.json()),
         }
     }
+    /// The same of a protobuf watch, which `make` makes.
+    pub fn protobuf_frame(&self, make: impl FnOnce(EventKind, &Object) -> Bytes) -> Bytes {
+        match &self.shared {
+            Some(event) => event.protobuf_frame(make),
+            None => make(self.kind, &self.object),
+        }
+    }
     /// True for the bookmark that ends the initial list. Source: KEP-3157.
     pub fn ends_initial_list(&self) -> bool {
         self.kind == EventKind::Bookmark && self.object.json().windows(24).any(|w| w == b"k8s.io/initial-events-en")
