@@ -77,6 +77,17 @@ impl Cluster {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
+        let (code, headers, bytes) = self.send_raw(who, method, path, headers, body.into()).await;
+        Answer { code, headers, text: String::from_utf8_lossy(&bytes).into_owned() }
+    }
+    async fn send_raw(
+        &self,
+        who: &Who,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> (u16, HeaderMap, Bytes) {
         let leaf = if let Who::Cert(leaf) = who { Some(leaf) } else { None };
         let dialer = Dialer::new(net::tls::client(self.pki.ca.roots(), leaf, true).unwrap());
         let mut request = Request::builder().method(method).uri(path).header("host", "x");
@@ -86,11 +97,10 @@ impl Cluster {
         for (name, text) in headers {
             request = request.header(*name, *text);
         }
-        let request = request.body(Body::Full(body.into())).unwrap();
+        let request = request.body(Body::Full(body)).unwrap();
         let response = dialer.request("127.0.0.1", self.address.port(), request).await.unwrap();
         let (parts, body) = response.into_parts();
-        let text = String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes()).into_owned();
-        Answer { code: parts.status.as_u16(), headers: parts.headers, text }
+        (parts.status.as_u16(), parts.headers, body.collect().await.unwrap().to_bytes())
     }
     async fn get(&self, who: &Who, path: &str) -> Answer {
         self.send(who, Method::GET, path, &[], "").await
@@ -138,6 +148,28 @@ async fn an_object_lives_and_dies() {
     assert_eq!(gone.str_at(&["status"]), "Success");
     let missing = cluster.get(&admin, &format!("{MAPS}/c")).await.expect(404);
     assert_eq!(missing.str_at(&["message"]), r#"configmaps "c" not found"#);
+}
+
+#[tokio::test]
+async fn protobuf_is_spoken() {
+    let cluster = start().await;
+    let admin = cluster.admin();
+    let protobuf = "application/vnd.kubernetes.protobuf";
+    let headers = [("content-type", protobuf), ("accept", protobuf)];
+    let body = wire::protobuf::encode(&config_map("p"));
+    let made = cluster.send_raw(&admin, Method::POST, MAPS, &headers, body).await;
+    assert_eq!((made.0, made.1["content-type"].to_str().unwrap()), (201, protobuf));
+    let value = wire::protobuf::decode(&made.2).unwrap();
+    assert_eq!((value.str_at(&["kind"]), value.name(), value.namespace()), ("ConfigMap", "p", "default"));
+    assert_eq!(value.str_at(&["data", "a"]), "1");
+    let list = cluster.send_raw(&admin, Method::GET, MAPS, &headers[1..], Bytes::new()).await;
+    let list = wire::protobuf::decode(&list.2).unwrap();
+    assert_eq!((list.str_at(&["kind"]), list.items_at(&["items"]).len()), ("ConfigMapList", 1));
+    let watch = format!("{MAPS}?watch=1&timeoutSeconds=1");
+    let watch = cluster.send_raw(&admin, Method::GET, &watch, &headers[1..], Bytes::new()).await;
+    assert_eq!(watch.1["content-type"].to_str().unwrap(), wire::protobuf::STREAM_TYPE);
+    let length = u32::from_be_bytes(watch.2[..4].try_into().unwrap()) as usize;
+    assert_eq!(watch.2.len(), length + 4);
 }
 
 #[tokio::test]
@@ -246,14 +278,7 @@ async fn bad_input_gets_upstreams_answers() {
             400,
             "BadRequest",
         ),
-        (
-            Method::GET,
-            MAPS.into(),
-            &[("accept", "application/vnd.kubernetes.protobuf")],
-            Bytes::new(),
-            406,
-            "NotAcceptable",
-        ),
+        (Method::GET, MAPS.into(), &[("accept", "application/cbor")], Bytes::new(), 406, "NotAcceptable"),
         (Method::PATCH, format!("{MAPS}/c"), &json, Bytes::from("{}"), 415, "UnsupportedMediaType"),
         (Method::GET, format!("{MAPS}?limit=x"), &[], Bytes::new(), 400, "BadRequest"),
         (Method::GET, format!("{MAPS}?fieldSelector=spec.foo%3D1"), &[], Bytes::new(), 400, "BadRequest"),
