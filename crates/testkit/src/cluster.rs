@@ -9,7 +9,7 @@ use base::{
 use client::{Client, Credentials, Remote};
 use cluster::node_cidr::PodNetwork;
 use controllers::Surroundings;
-use pki::{ClusterPki, Usage};
+use pki::{ClusterPki, Leaf, Usage};
 use schema::ClusterConfig;
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -134,7 +134,12 @@ impl Cluster {
     /// Anybody, by a client certificate of the cluster's authority.
     pub fn user(&self, name: &str, groups: &[&str]) -> Caller {
         let leaf = self.pki.ca.issue(name, groups, &[], Usage::Client, CLIENT_LIFE).expect("a certificate");
-        self.caller(Credentials::Certificate { certificate: leaf.cert_pem, key: leaf.key_pem })
+        self.with_certificate(&leaf)
+    }
+    /// Whoever a client certificate names.
+    pub fn with_certificate(&self, leaf: &Leaf) -> Caller {
+        let (certificate, key) = (leaf.cert_pem.clone(), leaf.key_pem.clone());
+        self.caller(Credentials::Certificate { certificate, key })
     }
     /// Whoever a bearer token stands for.
     pub fn token(&self, token: &str) -> Caller {

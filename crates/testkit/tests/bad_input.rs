@@ -1,0 +1,419 @@
+//! What is wrong with a request is said as upstream says it, and neither the connection nor the server suffers.
+
+use testkit::{Answer, Caller, Cluster, Value, json};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const PODS: &str = "/api/v1/namespaces/default/pods";
+
+fn config_map(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "b"}})
+}
+
+fn pod(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+        "spec": {"containers": [{"name": "c", "image": "i"}], "automountServiceAccountToken": false}})
+}
+
+async fn post(admin: &Caller, path: &str, content_type: &str, body: &str) -> Answer {
+    admin.send("POST", path, content_type, body.to_string()).await
+}
+
+#[tokio::test]
+async fn malformed_bodies() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let unrecognized = "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; ";
+    let cases = [
+        ("application/json", r#"{"metadata": "#, format!("{unrecognized}json parse error: ")),
+        ("application/json", "", format!("{unrecognized}json parse error: ")),
+        ("application/json", "{} {}", format!("{unrecognized}json parse error: ")),
+        ("application/json", "{'a': 1}", format!("{unrecognized}json parse error: ")),
+        ("application/json", "\u{0}\u{1}\u{2}", format!("{unrecognized}json parse error: ")),
+        ("application/yaml", "a: [1", format!("{unrecognized}yaml parse error: ")),
+        ("application/yaml", "a: b: c", format!("{unrecognized}yaml parse error: ")),
+        ("application/json", "[]", "json: cannot unmarshal array into Go value".into()),
+        ("application/json", "7", "json: cannot unmarshal number into Go value".into()),
+        ("application/json", "\"text\"", "json: cannot unmarshal string into Go value".into()),
+    ];
+    for (content_type, body, want) in cases {
+        let message = post(&admin, MAPS, content_type, body).await.refused(400, "BadRequest");
+        assert!(message.contains(&want), "{body:?}: {message}");
+    }
+    let answer = admin.send("POST", MAPS, "application/json", &b"{\"metadata\":{\"name\":\"\xff\xfe\"}}"[..]).await;
+    assert!((400..500).contains(&answer.code), "bytes that are not UTF-8: {}", answer.text());
+    admin.create(MAPS, &config_map("still-alive")).await;
+}
+
+#[tokio::test]
+async fn depth_and_size() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
+        let middle = if open == "[" { "" } else { "1" };
+        let body = format!("{}{middle}{}", open.repeat(200_000), close.repeat(200_000));
+        let answer = post(&admin, MAPS, "application/json", &body).await;
+        answer.refused(400, "BadRequest");
+        let answer = post(&admin, MAPS, "application/yaml", &body).await;
+        answer.refused(400, "BadRequest");
+    }
+    // An alias bomb: small to send, huge to expand.
+    let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+    for level in 1..12 {
+        let before = format!("*a{},", level - 1).repeat(10);
+        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", before.trim_end_matches(',')));
+    }
+    post(&admin, MAPS, "application/yaml", &bomb).await.refused(400, "BadRequest");
+
+    let big = json!({"metadata": {"name": "big"}, "data": {"k": "x".repeat(3 << 20)}}).to_string();
+    let answer = admin.try_send("POST", MAPS, "application/json", big.clone()).await;
+    // The server answers before it has read everything; a client that is still writing may only see the end.
+    if let Ok(answer) = answer {
+        let message = answer.refused(413, "RequestEntityTooLarge");
+        assert_eq!(message, "Request entity too large: limit is 3145728");
+    }
+    let patch = admin.try_send("PATCH", &format!("{MAPS}/none"), "application/merge-patch+json", big).await;
+    if let Ok(answer) = patch {
+        answer.refused(413, "RequestEntityTooLarge");
+    }
+    let data = json!({"metadata": {"name": "big"}, "data": {"k": "x".repeat((1 << 20) + 1)}});
+    let message = admin.post(MAPS, &data).await.refused(422, "Invalid");
+    assert_eq!(message, "ConfigMap \"big\" is invalid: data: Too long: may not be more than 1048576 bytes");
+    let annotated = json!({"metadata": {"name": "big", "annotations": {"a": "x".repeat(256 << 10)}}});
+    let message = admin.post(MAPS, &annotated).await.refused(422, "Invalid");
+    assert_eq!(
+        message,
+        "ConfigMap \"big\" is invalid: metadata.annotations: Too long: may not be more than 262144 bytes"
+    );
+    admin.create(MAPS, &config_map("still-alive")).await;
+}
+
+#[tokio::test]
+async fn fields() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let strict = |path: &str| format!("{path}?fieldValidation=Strict");
+    let cases = [
+        (
+            strict(MAPS),
+            r#"{"metadata":{"name":"x","lables":{}},"dta":{}}"#,
+            r#"ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "dta", unknown field "metadata.lables""#,
+        ),
+        (
+            strict(MAPS),
+            r#"{"metadata":{"name":"x"},"data":{"a":"1","a":"2"}}"#,
+            r#"ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: duplicate field "data.a""#,
+        ),
+        (
+            strict(PODS),
+            r#"{"metadata":{"name":"x"},"spec":{"containers":[{"name":"c","imge":"i"}]}}"#,
+            r#"Pod in version "v1" cannot be handled as a Pod: strict decoding error: unknown field "spec.containers[0].imge""#,
+        ),
+        (
+            MAPS.to_string(),
+            r#"{"metadata":{"name":"x"},"data":{"a":1}}"#,
+            r#"ConfigMap in version "v1" cannot be handled as a ConfigMap: json: cannot unmarshal number into Go struct field ConfigMap.data of type string"#,
+        ),
+        (
+            MAPS.to_string(),
+            r#"{"metadata":{"name":7}}"#,
+            r#"ConfigMap in version "v1" cannot be handled as a ConfigMap: json: cannot unmarshal number into Go struct field ObjectMeta.metadata.name of type string"#,
+        ),
+        (
+            PODS.to_string(),
+            r#"{"metadata":{"name":"x"},"spec":{"containers":{}}}"#,
+            r#"Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container"#,
+        ),
+        (
+            MAPS.to_string(),
+            r#"{"apiVersion":"v2","kind":"ConfigMap","metadata":{"name":"x"}}"#,
+            "the API version in the data (v2) does not match the expected API version (v1)",
+        ),
+        (MAPS.to_string(), r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"x"}}"#, "Pod"),
+    ];
+    for (path, body, want) in cases {
+        let message = post(&admin, &path, "application/json", body).await.refused(400, "BadRequest");
+        assert!(
+            if want.len() < 10 { message.contains(want) } else { message == want },
+            "{body}\n is {message}\n not {want}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn names() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let subdomain = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+    for name in ["Upper", "-dash", "under_score", "a..b", "ü", "a/b", "a b"] {
+        let message = admin.post(MAPS, &config_map(name)).await.refused(422, "Invalid");
+        assert_eq!(
+            message,
+            format!("ConfigMap \"{name}\" is invalid: metadata.name: Invalid value: \"{name}\": {subdomain}")
+        );
+    }
+    let long = "a".repeat(254);
+    let message = admin.post(MAPS, &config_map(&long)).await.refused(422, "Invalid");
+    assert!(message.ends_with("must be no more than 253 characters"), "{message}");
+    let message = admin.post(MAPS, &json!({"data": {}})).await.refused(422, "Invalid");
+    assert_eq!(message, "ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is required");
+    let message = admin.post("/api/v1/namespaces", &json!({"metadata": {"name": "a.b"}})).await.refused(422, "Invalid");
+    assert!(message.contains("a lowercase RFC 1123 label must consist of"), "{message}");
+    let mut labelled = config_map("labels");
+    labelled["metadata"]["labels"] = json!({"a b": "c", "ok": "not ok!"});
+    let message = admin.post(MAPS, &labelled).await.refused(422, "Invalid");
+    assert!(message.contains("metadata.labels: Invalid value: \"a b\": name part must consist of"), "{message}");
+    assert!(
+        message.contains("metadata.labels: Invalid value: \"not ok!\": a valid label must be an empty string"),
+        "{message}"
+    );
+    let mut broken = pod("p");
+    broken["spec"]["containers"] = json!([]);
+    let message = admin.post(PODS, &broken).await;
+    // The account of the pod is looked up before.
+    assert!(message.code == 422 || message.code == 403, "{}", message.text());
+}
+
+#[tokio::test]
+async fn paths_and_methods() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    admin.create(MAPS, &config_map("here")).await;
+    for path in [
+        "/api/v1/namespaces/default/nothings",
+        "/api/v1/nothings/x",
+        "/apis/none.example.com/v1/things",
+        "/apis/apps/v9/deployments",
+        "/api/v1/namespaces/default/configmaps/here/nothing",
+        "/api/v1/namespaces/default/nodes",
+        "/apis/apps",
+        "/none",
+    ] {
+        let answer = admin.get(path).await;
+        if path == "/apis/apps" {
+            answer.expect(200);
+            continue;
+        }
+        let message = answer.refused(404, "NotFound");
+        assert_eq!(message, "the server could not find the requested resource", "{path}");
+    }
+    for (method, path) in [
+        ("POST", "/api/v1/configmaps"),
+        ("POST", "/api/v1/namespaces/default/configmaps/here"),
+        ("PUT", MAPS),
+        ("PATCH", MAPS),
+        ("DELETE", "/api/v1/configmaps"),
+        ("POST", "/api/v1/namespaces/default/pods/p/status"),
+        ("GET", "/api/v1/namespaces/default/pods/p/binding"),
+        ("OPTIONS", MAPS),
+        ("DELETE", "/version"),
+        ("POST", "/healthz"),
+    ] {
+        let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let answer = admin.send(method, path, kind, "{}").await;
+        let message = answer.refused(405, "MethodNotAllowed");
+        assert_eq!(message, "the server does not allow this method on the requested resource", "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn identity_and_rights() {
+    let cluster = Cluster::start().await;
+    let (admin, jane) = (cluster.admin(), cluster.user("jane", &["dev"]));
+    for token in ["rubbish", "a.b.c", "eyJhbGciOiJub25lIn0.e30.", "abcdef.0123456789abcdef"] {
+        let answer = cluster.token(token).get("/api/v1/namespaces").await;
+        assert_eq!(answer.refused(401, "Unauthorized"), "Unauthorized", "{token}");
+    }
+    let cases = [
+        (
+            "GET",
+            MAPS,
+            r#"configmaps is forbidden: User "jane" cannot list resource "configmaps" in API group "" in the namespace "default""#,
+        ),
+        (
+            "GET",
+            "/api/v1/namespaces/default/configmaps?watch=1",
+            r#"configmaps is forbidden: User "jane" cannot watch resource "configmaps" in API group "" in the namespace "default""#,
+        ),
+        (
+            "GET",
+            "/api/v1/nodes/n",
+            r#"nodes "n" is forbidden: User "jane" cannot get resource "nodes" in API group "" at the cluster scope"#,
+        ),
+        (
+            "POST",
+            "/apis/apps/v1/namespaces/default/deployments",
+            r#"deployments.apps is forbidden: User "jane" cannot create resource "deployments" in API group "apps" in the namespace "default""#,
+        ),
+        (
+            "PATCH",
+            "/api/v1/namespaces/default/pods/p/status",
+            r#"pods "p" is forbidden: User "jane" cannot patch resource "pods/status" in API group "" in the namespace "default""#,
+        ),
+        (
+            "DELETE",
+            MAPS,
+            r#"configmaps is forbidden: User "jane" cannot deletecollection resource "configmaps" in API group "" in the namespace "default""#,
+        ),
+        ("GET", "/metrics", r#"forbidden: User "jane" cannot get path "/metrics""#),
+    ];
+    for (method, path, want) in cases {
+        let message = jane.send(method, path, "", "").await.refused(403, "Forbidden");
+        assert_eq!(message, want, "{method} {path}");
+    }
+    // A right that is missing is said before anything about the body or the object.
+    let answer = jane.send("POST", MAPS, "text/plain", "rubbish").await;
+    answer.refused(403, "Forbidden");
+    admin.get("/readyz").await;
+}
+
+#[tokio::test]
+async fn media_types() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    admin.create(MAPS, &config_map("m")).await;
+    for kind in ["text/plain", "application/xml", "rubbish", "application/jsonx"] {
+        let message = admin.send("POST", MAPS, kind, "{}").await.refused(415, "UnsupportedMediaType");
+        let want = "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        assert_eq!(message, want, "{kind}");
+    }
+    let message =
+        admin.send("PATCH", &format!("{MAPS}/m"), "application/json", "{}").await.refused(415, "UnsupportedMediaType");
+    assert!(
+        message.contains(
+            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
+        ),
+        "{message}"
+    );
+    for kind in ["text/html", "application/xml", "rubbish"] {
+        let message = admin.with("accept", kind).get(MAPS).await.refused(406, "NotAcceptable");
+        assert!(
+            message.starts_with("only the following media types are accepted: application/json, application/yaml"),
+            "{message}"
+        );
+    }
+    for kind in ["*/*", "application/*", "text/html, application/json;q=0.1", "application/json;charset=utf-8"] {
+        admin.with("accept", kind).get(MAPS).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn queries() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let now = admin.get(MAPS).await.expect(200)["metadata"]["resourceVersion"].as_str().unwrap().to_string();
+    for (query, code, part) in [
+        ("labelSelector=a%20b", 400, "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
+        ("labelSelector=a%20in", 400, "unable to parse requirement"),
+        ("labelSelector=%21%21", 400, "unable to parse requirement"),
+        ("labelSelector=a%3Db%20c", 400, ""),
+        ("labelSelector=-a", 400, "name part must consist of alphanumeric characters"),
+        ("fieldSelector=spec.nodeName", 400, "invalid selector: 'spec.nodeName'; can't understand 'spec.nodeName'"),
+        ("fieldSelector=data.a%3Db", 400, "field label not supported: data.a"),
+        ("limit=many", 400, "strconv.ParseInt: parsing \"many\": invalid syntax"),
+        ("limit=-1", 422, "limit: Invalid value: -1"),
+        ("continue=rubbish", 400, "continue key is not valid"),
+        ("resourceVersion=abc", 400, "resourceVersion: Invalid value: \"abc\""),
+        ("resourceVersion=-1", 400, "resourceVersion: Invalid value: \"-1\""),
+        ("resourceVersionMatch=Sometimes", 422, "resourceVersionMatch: Unsupported value: \"Sometimes\""),
+        ("resourceVersionMatch=Exact", 400, "resourceVersionMatch"),
+        ("sendInitialEvents=true", 422, "sendInitialEvents is forbidden for list"),
+        (
+            "watch=1&sendInitialEvents=true",
+            422,
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        ),
+        ("timeoutSeconds=soon", 400, "strconv.ParseInt"),
+    ] {
+        let answer = admin.get(&format!("{MAPS}?{query}")).await;
+        assert_eq!(answer.code, code, "{query}: {}", answer.text());
+        let status = answer.json();
+        let message = status["message"].as_str().unwrap_or_default();
+        assert!(message.contains(part), "{query}: {message}");
+    }
+    for (query, part) in [
+        (
+            "dryRun=Maybe",
+            "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: \"Maybe\": supported values: \"All\"",
+        ),
+        ("fieldValidation=Perhaps", "fieldValidation: Invalid value: \"Perhaps\""),
+    ] {
+        let answer = admin.post(&format!("{MAPS}?{query}"), &config_map("q")).await;
+        assert_eq!(answer.code, 422, "{query}: {}", answer.text());
+        let message = answer.refused(422, "Invalid");
+        assert!(
+            message.contains(part) || query.starts_with("fieldV") && message.contains("fieldValidation"),
+            "{query}: {message}"
+        );
+    }
+    // A revision that is not there yet is waited for, a little.
+    let future = format!("{MAPS}?resourceVersion={}", now.parse::<u64>().unwrap() + 1_000_000);
+    let answer = admin.get(&future).await;
+    assert_eq!(answer.code, 504, "{}", answer.text());
+    assert!(answer.text().contains("Too large resource version: "), "{}", answer.text());
+    let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Sometimes"});
+    admin.delete(&format!("{MAPS}/none"), &options).await.refused(422, "Invalid");
+    admin.delete(&format!("{MAPS}/none"), &json!({"kind": "Pod"})).await.refused(400, "BadRequest");
+}
+
+#[tokio::test]
+async fn stale_and_expired_revisions() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for name in ["a", "b", "c"] {
+        admin.create(MAPS, &config_map(name)).await;
+    }
+    let first = admin.get(&format!("{MAPS}?limit=1")).await.expect(200);
+    let (token, old) =
+        (first["metadata"]["continue"].as_str().unwrap(), first["metadata"]["resourceVersion"].as_str().unwrap());
+    // More than the history of one kind holds.
+    let filler = "x".repeat(1_000_000);
+    for n in 0..55 {
+        let data = json!({"data": {"filler": filler, "n": n.to_string()}});
+        assert_eq!(admin.patch(&format!("{MAPS}/a"), "merge", &data).await.code, 200);
+    }
+    let message = admin.get(&format!("{MAPS}?limit=1&continue={token}")).await.refused(410, "Expired");
+    assert!(
+        message.starts_with("The provided continue parameter is too old to display a consistent list result."),
+        "{message}"
+    );
+    let exact = format!("{MAPS}?resourceVersion={old}&resourceVersionMatch=Exact");
+    let message = admin.get(&exact).await.refused(410, "Expired");
+    assert!(message.starts_with("too old resource version"), "{message}");
+    // As upstream: the watch is opened, and its only event is the error.
+    let mut watch = admin.watch(&format!("{MAPS}?watch=1&resourceVersion={old}")).await;
+    let (kind, status) = watch.next().await;
+    assert_eq!(
+        (kind.as_str(), &status["code"], &status["reason"]),
+        ("ERROR", &json!(410), &json!("Expired")),
+        "{status}"
+    );
+    assert!(watch.ended().await);
+}
+
+#[tokio::test]
+async fn one_connection_survives_everything() {
+    use http_body_util::{BodyExt, Full};
+    use hyper_util::rt::TokioIo;
+    let cluster = Cluster::start().await;
+    let leaf = cluster.pki.ca.client("admin", Some("system:masters")).unwrap();
+    let tls = net::tls::client(cluster.pki.ca.roots(), Some(&leaf), true).unwrap();
+    let stream = net::Dialer::new(tls).connect("127.0.0.1", cluster.address.port()).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    for (method, path, kind, body, want) in [
+        ("POST", MAPS, "application/json", "{", 400),
+        ("POST", MAPS, "text/plain", "a body that nobody reads", 415),
+        ("PUT", "/api/v1/namespaces/default/nothings/x", "application/json", "{}", 404),
+        ("PATCH", MAPS, "application/json", "{}", 405),
+        ("GET", "/api/v1/namespaces/default/configmaps?limit=x", "", "", 400),
+        ("POST", MAPS, "application/json", r#"{"metadata":{"name":"UPPER"}}"#, 422),
+        ("POST", MAPS, "application/json", r#"{"metadata":{"name":"fine"}}"#, 201),
+    ] {
+        let request = http::Request::builder().method(method).uri(path).header("host", "localhost");
+        let request = request.header("content-type", kind).body(Full::new(bytes::Bytes::from(body))).unwrap();
+        sender.ready().await.unwrap_or_else(|e| panic!("before {method} {path}: {e}"));
+        let response = sender.send_request(request).await.unwrap_or_else(|e| panic!("{method} {path}: {e}"));
+        assert_eq!(response.status(), want, "{method} {path}");
+        response.into_body().collect().await.unwrap();
+    }
+}
