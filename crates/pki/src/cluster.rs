@@ -37,13 +37,21 @@ impl ClusterPki {
             encryption_key: encryption_key(&dir.join("encryption.key"))?,
         })
     }
+    /// Reads them all. What is missing is an error: `data` holds what was signed or sealed with it.
+    pub fn load(dir: &Path, data: &Path) -> Result<Self> {
+        let files = ["ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.key", "encryption.key"];
+        match files.map(|name| dir.join(name)).into_iter().find(|path| !path.exists()) {
+            Some(path) => Err(Error::Missing { path, needed_for: data.into() }),
+            None => ClusterPki::load_or_create(dir),
+        }
+    }
 }
 
 fn authority(dir: &Path, name: &str, common_name: &str) -> Result<Authority> {
     // `save` writes the key first: a key alone is a creation that a crash cut short, and nothing was signed with it.
     let torn = !dir.join(format!("{name}.crt")).exists();
     match if torn { None } else { Leaf::load(dir, name)? } {
-        Some(leaf) => Authority::from_leaf(leaf),
+        Some(leaf) => Authority::from_leaf(leaf).map_err(Error::at(&dir.join(name))),
         None => {
             let made = Authority::new(common_name)?;
             made.leaf().save(dir, name)?;
@@ -54,7 +62,7 @@ fn authority(dir: &Path, name: &str, common_name: &str) -> Result<Authority> {
 
 fn signing_key(path: &Path) -> Result<SigningKey> {
     match file::read(path)? {
-        Some(pem) => SigningKey::from_pem(pem),
+        Some(pem) => SigningKey::from_pem(pem).map_err(Error::at(path)),
         None => {
             let key = SigningKey::generate()?;
             file::write(path, key.pem().as_bytes())?;
@@ -65,7 +73,9 @@ fn signing_key(path: &Path) -> Result<SigningKey> {
 
 fn encryption_key(path: &Path) -> Result<[u8; 32]> {
     match file::read(path)? {
-        Some(text) => parse_hex(text.trim()).ok_or_else(|| Error::malformed("encryption key", "want 64 hex digits")),
+        Some(text) => parse_hex(text.trim())
+            .ok_or_else(|| Error::malformed("encryption key", "want 64 hex digits"))
+            .map_err(Error::at(path)),
         None => {
             let key = base::ids::random();
             file::write(path, base::ids::hex(&key).as_bytes())?;
@@ -103,6 +113,24 @@ mod tests {
         }
         std::fs::remove_file(dir.join("ca.key")).unwrap();
         assert!(matches!(ClusterPki::load_or_create(&dir), Err(Error::Incomplete { .. })));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_key_that_data_depends_on_is_never_made_anew() {
+        let dir = std::env::temp_dir().join(format!("ferry-pki-{}", base::ids::suffix(8)));
+        ClusterPki::load_or_create(&dir).unwrap();
+        assert!(ClusterPki::load(&dir, Path::new("/store")).is_ok());
+        let lost = dir.join("encryption.key");
+        std::fs::remove_file(&lost).unwrap();
+        let missing = ClusterPki::load(&dir, Path::new("/store")).err().map(|e| e.to_string());
+        assert_eq!(
+            missing,
+            Some(format!("{} is missing, and /store cannot be used without it: restore it", lost.display()))
+        );
+        std::fs::write(&lost, "00").unwrap();
+        let malformed = ClusterPki::load(&dir, Path::new("/store")).err().map(|e| e.to_string());
+        assert_eq!(malformed, Some(format!("{}: malformed encryption key: want 64 hex digits", lost.display())));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }
