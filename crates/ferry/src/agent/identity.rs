@@ -1,81 +1,91 @@
-//! Who the node is: a client and a serving certificate, both asked for through CertificateSigningRequests.
+//! Who the node is: a client and a serving certificate, asked for, kept and renewed by the kubelet's own rules.
 
-use base::ids;
-use base64::{Engine, engine::general_purpose::STANDARD};
-use client::{Client, Credentials, Remote, kinds};
+use base::clock::{Clock, System};
+use client::{Client, Credentials, Remote, Rotator};
+use kubelet::certificates::{CertificateError, Purpose, Subject, ensure, keep, load};
 use net::CertificateSlot;
-use pki::{CertificateRequest, Leaf};
-use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
-use value::{Value, value};
+use pki::Leaf;
+use std::{path::Path, sync::Arc, time::Duration};
 
-const CLIENT: &str = "kubelet-client";
-const SERVING: &str = "kubelet-serving";
-
-/// Reads both certificates, or gets them: the client's with the bootstrap token, the serving one as the node itself.
+/// The node's client, as itself; and the place of its serving certificate, which is filled once it is signed (the node
+/// must be registered first: it gets the names that its object carries).
 pub async fn obtain(
-    files: &Path,
-    node: &str,
-    address: IpAddr,
+    dir: &Path,
+    subject: Subject,
     token: Option<&str>,
-    remote: &impl Fn(Credentials) -> Remote,
-) -> Result<(Leaf, Arc<CertificateSlot>), String> {
-    let own = match Leaf::load(files, CLIENT).map_err(|e| e.to_string())? {
-        Some(leaf) => leaf,
-        None => {
-            let token = token.ok_or("this node has no certificate yet; give it a --token")?;
-            let bootstrap = Client::remote(&remote(Credentials::Token(token.into()))).map_err(|e| e.to_string())?;
-            let signer = "kubernetes.io/kube-apiserver-client-kubelet";
-            let leaf = request(&bootstrap, node, &[], signer, "client auth").await?;
-            leaf.save(files, CLIENT).map_err(|e| e.to_string())?;
-            leaf
-        }
-    };
+    remote: impl Fn(Credentials) -> Remote + Send + 'static,
+) -> Result<(Client, Arc<CertificateSlot>), String> {
+    let own = first_certificate(dir, &subject, token, &remote).await?;
+    let (client, rotator) = remote(certificate(&own)).rotating().map_err(|e| e.to_string())?;
     let slot = CertificateSlot::empty();
-    let credentials = Credentials::Certificate { certificate: own.cert_pem.clone(), key: own.key_pem.clone() };
-    let client = Client::remote(&remote(credentials)).map_err(|e| e.to_string())?;
-    let (files, node, filled) = (files.to_path_buf(), node.to_string(), slot.clone());
-    tokio::spawn(async move {
-        let names = [node.clone(), address.to_string()];
-        loop {
-            let found = match Leaf::load(&files, SERVING) {
-                Ok(Some(leaf)) => Ok(leaf),
-                _ => request(&client, &node, &names, "kubernetes.io/kubelet-serving", "server auth").await,
-            };
-            match found.and_then(|leaf| {
-                leaf.save(&files, SERVING).map_err(|e| e.to_string())?;
-                filled.set(&leaf).map_err(|e| e.to_string())
-            }) {
-                Ok(()) => return,
-                Err(error) => tracing::warn!(%error, "no serving certificate yet"),
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    });
-    Ok((own, slot))
+    tokio::spawn(keep_client(client.clone(), dir.into(), subject.clone(), own, rotator, remote));
+    tokio::spawn(keep_serving(client.clone(), dir.into(), subject, slot.clone()));
+    Ok((client, slot))
 }
 
-async fn request(client: &Client, node: &str, names: &[String], signer: &str, purpose: &str) -> Result<Leaf, String> {
-    let names = names.to_vec();
-    let asked = CertificateRequest::new(&format!("system:node:{node}"), Some("system:nodes"), &names)
-        .map_err(|e| e.to_string())?;
-    let name = format!("csr-{}", ids::suffix(5));
-    let csr = value!({
-        "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": name.as_str()},
-        "spec": {
-            "request": STANDARD.encode(&asked.request_pem), "signerName": signer, "usages": ["digital signature", purpose],
-        },
-    });
-    let api = client.api(&kinds::CSRS);
-    api.create(&csr).await.map_err(|e| format!("certificate of node {node}: {e}"))?;
-    for _ in 0..600 {
-        let found: Value = api.get(&name).await.map_err(|e| e.to_string())?.value();
-        if let Ok(pem) = STANDARD.decode(found.str_at(&["status", "certificate"]))
-            && !pem.is_empty()
-        {
-            let cert_pem = String::from_utf8(pem).map_err(|e| e.to_string())?;
-            return Ok(Leaf { cert_pem, key_pem: asked.key_pem });
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+/// The stored client certificate, or one asked for with the bootstrap token.
+async fn first_certificate(
+    dir: &Path,
+    subject: &Subject,
+    token: Option<&str>,
+    remote: &impl Fn(Credentials) -> Remote,
+) -> Result<Leaf, String> {
+    let now = System.now();
+    if let Some(leaf) = load(dir, Purpose::Client, subject, now).map_err(|e| e.to_string())? {
+        return Ok(leaf);
     }
-    Err(format!("certificate of node {node}: {name} was not signed"))
+    let token = token.ok_or("this node has no certificate yet: it needs a --token to ask for one")?;
+    let (bootstrap, _) = remote(Credentials::Token(token.into())).rotating().map_err(|e| e.to_string())?;
+    let mut wait = Duration::from_millis(50);
+    loop {
+        match ensure(&bootstrap, dir, Purpose::Client, subject, now).await {
+            Ok(leaf) => return Ok(leaf),
+            // A server that is not there yet may come; one that says no has said it.
+            Err(CertificateError::Api(error)) if error.retryable() => {
+                tracing::warn!(%error, "the server cannot be asked for a certificate yet");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(Duration::from_secs(10));
+            }
+            Err(error) => return Err(format!("node {}: {error}", subject.node_name)),
+        }
+    }
+}
+
+fn certificate(leaf: &Leaf) -> Credentials {
+    Credentials::Certificate { certificate: leaf.cert_pem.clone(), key: leaf.key_pem.clone() }
+}
+
+async fn keep_client(
+    client: Client,
+    dir: std::path::PathBuf,
+    subject: Subject,
+    own: Leaf,
+    rotator: Rotator,
+    remote: impl Fn(Credentials) -> Remote + Send + 'static,
+) {
+    let renewed = move |leaf: &Leaf| {
+        if let Err(error) = rotator.replace(&remote(certificate(leaf))) {
+            tracing::error!(%error, "the renewed client certificate cannot be used");
+        }
+    };
+    keep(client, dir, Purpose::Client, subject, own, renewed).await;
+}
+
+async fn keep_serving(client: Client, dir: std::path::PathBuf, subject: Subject, slot: Arc<CertificateSlot>) {
+    let fill = |leaf: &Leaf| {
+        if let Err(error) = slot.set(leaf) {
+            tracing::error!(%error, "the serving certificate cannot be used");
+        }
+    };
+    let mut wait = Duration::from_millis(50);
+    let leaf = loop {
+        match ensure(&client, &dir, Purpose::Serving, &subject, System.now()).await {
+            Ok(leaf) => break leaf,
+            Err(error) => tracing::warn!(%error, "no serving certificate yet: logs and exec do not work"),
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(10));
+    };
+    fill(&leaf);
+    keep(client, dir, Purpose::Serving, subject, leaf, fill).await;
 }
