@@ -26,7 +26,15 @@ impl Call {
     }
     /// `pods "web" not found`
     pub fn not_found(&self) -> Status {
-        Status::not_found(&self.kind.group, &self.kind.plural, &self.name)
+        Status::not_found(self.group(), &self.kind.plural, &self.name)
+    }
+    /// The group that the path names: a view of a legacy kind stands in another one than its kind.
+    pub fn group(&self) -> &str {
+        self.kind.group_version(self.version).0
+    }
+    /// 409: the object is not what the client knows.
+    pub(crate) fn stale(&self) -> Status {
+        Status::stale(self.group(), &self.kind.plural, &self.name)
     }
     /// `apiVersion` of the call's version.
     pub fn api_version(&self) -> String {
@@ -34,7 +42,7 @@ impl Call {
     }
     /// A conflict with the given reason.
     pub fn conflict(&self, why: &str) -> Status {
-        Status::conflict(&self.kind.group, &self.kind.plural, &self.name, why)
+        Status::conflict(self.group(), &self.kind.plural, &self.name, why)
     }
     /// True where the path names the stored version.
     pub fn is_storage_version(&self) -> bool {

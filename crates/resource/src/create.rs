@@ -59,7 +59,7 @@ impl Engine {
             let key = ObjectKey::new(object.namespace(), object.name());
             if options.dry_run {
                 if self.published.cache(kind).is_some_and(|cache| cache.get(&key).is_some()) {
-                    return Err(Status::already_exists(&kind.group, &kind.plural, &key.name));
+                    return Err(Status::already_exists(call.group(), &kind.plural, &key.name));
                 }
                 let made = decode::convert(kind, object, kind.storage, call.version)?;
                 return Ok(Reply { answer: Answer::Made(made), created: true, warnings });
@@ -71,7 +71,7 @@ impl Engine {
                     return Ok(Reply { answer, created: true, warnings });
                 }
                 Committed::Raced if !generated => {
-                    return Err(Status::already_exists(&kind.group, &kind.plural, &key.name));
+                    return Err(Status::already_exists(call.group(), &kind.plural, &key.name));
                 }
                 // A random name that was taken, or a claim that somebody else got first: try another.
                 Committed::Raced | Committed::ClaimTaken => tracing::debug!(attempt, %key, "creating again"),

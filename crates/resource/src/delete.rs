@@ -37,20 +37,20 @@ impl Engine {
             }
             if options.dry_run || (!goes && next == old) {
                 let answer =
-                    if goes { gone(&call.kind, &current) } else { Answer::Made(with_revision(next, &current)) };
+                    if goes { gone(call, &current) } else { Answer::Made(with_revision(next, &current)) };
                 return Ok(Reply { warnings, ..Reply::ok(answer) });
             }
             let written = if goes { None } else { Some(&next) };
             let key = call.key();
             if let Committed::Done(revision) = self.commit(call, &key, Some((&current, &old)), written).await? {
                 let answer = match goes {
-                    true => gone(&call.kind, &current),
+                    true => gone(call, &current),
                     false => Answer::Stored(self.committed(&call.kind, &key, revision, &next)),
                 };
                 return Ok(Reply { warnings, ..Reply::ok(answer) });
             }
         }
-        Err(Status::stale(&call.kind.group, &call.kind.plural, &call.name))
+        Err(call.stale())
     }
 
     /// Deletes every object that a list with the same query would show; answers with them.
@@ -143,10 +143,11 @@ fn preconditions(call: &Call, asked: &Value, current: &Object) -> Result<()> {
 }
 
 /// The `Status` of an object that is gone.
-fn gone(kind: &Kind, object: &Arc<Object>) -> Answer {
-    let mut details = value!({"name": object.name(), "kind": kind.plural.as_str(), "uid": object.meta.uid.as_str()});
-    if !kind.group.is_empty() {
-        details.set(&["group"], &kind.group);
+fn gone(call: &Call, object: &Arc<Object>) -> Answer {
+    let plural = call.kind.plural.as_str();
+    let mut details = value!({"name": object.name(), "kind": plural, "uid": object.meta.uid.as_str()});
+    if !call.group().is_empty() {
+        details.set(&["group"], call.group());
     }
     let mut status = value!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Success"});
     status.set(&["details"], details);

@@ -52,7 +52,7 @@ impl Engine {
                 return Ok(Reply { answer, created: true, warnings });
             }
         }
-        Err(Status::stale(&call.kind.group, &call.kind.plural, &call.name))
+        Err(call.stale())
     }
 
     pub(crate) fn get_scale(&self, call: &Call, object: &Arc<Object>) -> Result<Reply> {
@@ -83,7 +83,7 @@ impl Engine {
             let scale = change(&scale_of(call, &object)?)?;
             let given = given_revision(&scale)?;
             if given.is_some_and(|given| given != current.revision) {
-                return Err(Status::stale(&call.kind.group, &call.kind.plural, &call.name));
+                return Err(call.stale());
             }
             let replicas = scale.at(&["spec", "replicas"]).as_i64().unwrap_or(0);
             if replicas < 0 {
@@ -106,7 +106,7 @@ impl Engine {
                 Err(status) => return Err(status),
             }
         }
-        Err(Status::stale(&call.kind.group, &call.kind.plural, &call.name))
+        Err(call.stale())
     }
 }
 

@@ -66,7 +66,7 @@ impl Engine {
                 Round::Again => {}
             }
         }
-        Err(Status::stale(&call.kind.group, &call.kind.plural, &call.name))
+        Err(call.stale())
     }
 
     /// The new state in the storage version, and whether the client insisted on a revision.
@@ -93,7 +93,7 @@ impl Engine {
         let is_patch = matches!(source, Source::Patch(_));
         match given {
             Some(given) if given != current.revision => {
-                return Err(Status::stale(&kind.group, &kind.plural, &call.name));
+                return Err(call.stale());
             }
             None if !is_patch && !kind.policy.unconditional_update => {
                 let mut errors = FieldErrors::default();
@@ -171,7 +171,7 @@ impl Engine {
                 let answer = Answer::Stored(decode::in_version(kind, call.version, &stored)?);
                 Ok(Round::Done(Reply { warnings, ..Reply::ok(answer) }))
             }
-            Committed::Raced if pinned => Err(Status::stale(&kind.group, &kind.plural, &call.name)),
+            Committed::Raced if pinned => Err(call.stale()),
             Committed::Raced | Committed::ClaimTaken => Ok(Round::Again),
         }
     }
