@@ -2,7 +2,7 @@
 
 use crate::{
     Answer, Call, Engine, ListQuery, ListReply, Reply, WriteOptions,
-    decode::stored_value,
+    decode::{self, stored_value},
     engine::{Change, Committed, Half, RETRIES},
     meta,
 };
@@ -36,8 +36,13 @@ impl Engine {
                 call.kind.hooks.begin_deletion(&cx, &mut next);
             }
             if options.dry_run || (!goes && next == old) {
-                let answer =
-                    if goes { gone(call, &current) } else { Answer::Made(with_revision(next, &current)) };
+                let answer = match goes {
+                    true => gone(call, &current),
+                    false => {
+                        let shown = with_revision(next, &current);
+                        Answer::Made(decode::convert(&call.kind, shown, call.kind.storage, call.version)?)
+                    }
+                };
                 return Ok(Reply { warnings, ..Reply::ok(answer) });
             }
             let written = if goes { None } else { Some(&next) };
@@ -45,7 +50,10 @@ impl Engine {
             if let Committed::Done(revision) = self.commit(call, &key, Some((&current, &old)), written).await? {
                 let answer = match goes {
                     true => gone(call, &current),
-                    false => Answer::Stored(self.committed(&call.kind, &key, revision, &next)),
+                    false => {
+                        let stored = self.committed(&call.kind, &key, revision, &next);
+                        Answer::Stored(decode::in_version(&call.kind, call.version, &stored)?)
+                    }
                 };
                 return Ok(Reply { warnings, ..Reply::ok(answer) });
             }
