@@ -61,8 +61,12 @@ pub(crate) fn stored_value(kind: &Kind, object: &Arc<Object>) -> Result<Value> {
 
 fn check_type_meta(call: &Call, value: &mut Value) -> Result<()> {
     if value.as_object().is_none() {
-        let text =
-            format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", value.type_name());
+        let given = match value.type_name() {
+            "integer" => "number",
+            "boolean" => "bool",
+            name => name,
+        };
+        let text = format!("json: cannot unmarshal {given} into Go value of type map[string]interface {{}}");
         return Err(schema::Mistyped(text).status(&call.kind.kind, &call.kind.versions[call.version].name));
     }
     let wanted = call.api_version();
