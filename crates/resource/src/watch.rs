@@ -68,6 +68,8 @@ pub struct Watcher {
     bookmark_at: Option<Instant>,
     ends_at: Option<Instant>,
     batch: Vec<Arc<Event>>,
+    /// Why there is nothing to watch.
+    failed: Option<Status>,
     ended: bool,
 }
 
@@ -79,6 +81,7 @@ impl Engine {
         let cache = self.published.cache(&call.kind).ok_or_else(Status::no_such_path)?;
         let asked = parse_revision(query.resource_version.as_deref())?;
         let list_first = query.send_initial_events.unwrap_or(asked.is_none());
+        let mut failed = None;
         let (mut initial, position) = match (list_first, asked) {
             (true, asked) => {
                 if let Some(revision) = asked {
@@ -99,10 +102,14 @@ impl Engine {
                 (initial, position)
             }
             (false, None) => (VecDeque::new(), cache.start().2),
-            (false, Some(revision)) => {
-                let position = cache.position_after(revision).map_err(|oldest| too_old(revision, oldest.0))?;
-                (VecDeque::new(), position)
-            }
+            (false, Some(revision)) => match cache.position_after(revision) {
+                Ok(position) => (VecDeque::new(), position),
+                // As upstream: once the request is understood, what is wrong is an event of the watch.
+                Err(oldest) => {
+                    failed = Some(too_old(revision, oldest.0));
+                    (VecDeque::new(), 0)
+                }
+            },
         };
         convert(&call.kind, call.version, initial.make_contiguous())?;
         let now = Instant::now();
@@ -118,6 +125,7 @@ impl Engine {
             bookmark_at: query.allow_bookmarks.then_some(now + BOOKMARK_EVERY),
             ends_at: query.timeout.map(|timeout| now + timeout),
             batch: Vec::new(),
+            failed,
             ended: false,
         })
     }
@@ -129,6 +137,10 @@ impl Watcher {
     pub async fn next(&mut self, out: &mut Vec<Delivery>) -> Result<bool> {
         let before = out.len();
         while out.len() == before {
+            if let Some(status) = self.failed.take() {
+                self.ended = true;
+                return Err(status);
+            }
             if self.ended {
                 return Ok(false);
             }
