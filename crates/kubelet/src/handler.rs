@@ -99,13 +99,20 @@ where
 
 /// Connects and hangs up.
 pub async fn tcp(host: &str, port: u16) -> Result<(), String> {
-    dial(host, port).await.map(drop).map_err(|e| format!("dial tcp {host}:{port}: {e}"))
+    dial(host, port).await.map(drop)
 }
 
-async fn dial(host: &str, port: u16) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+/// The error reads as Go's.
+async fn dial(host: &str, port: u16) -> Result<TcpStream, String> {
+    let connected = TcpStream::connect((host, port)).await.and_then(|stream| {
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    });
+    connected.map_err(|e| match e.kind() {
+        std::io::ErrorKind::ConnectionRefused => format!("dial tcp {host}:{port}: connect: connection refused"),
+        std::io::ErrorKind::HostUnreachable => format!("dial tcp {host}:{port}: connect: no route to host"),
+        _ => format!("dial tcp {host}:{port}: {e}"),
+    })
 }
 
 /// `grpc.health.v1.Health/Check` without TLS.

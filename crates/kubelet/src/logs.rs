@@ -213,6 +213,14 @@ fn rotated(path: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Removes a log file with its rotated ones.
+pub fn remove(path: &Path) {
+    for file in rotated(path) {
+        let _ = fs::remove_file(file);
+    }
+    let _ = fs::remove_file(path);
+}
+
 /// The text of the last lines, for termination messages.
 pub fn last_lines(path: &Path, lines: usize, bytes: usize) -> String {
     let Ok(mut reader) = Reader::open(path, Some(lines)) else { return String::new() };

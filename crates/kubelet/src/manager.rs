@@ -52,7 +52,9 @@ pub struct Manager {
     /// Pods whose worker is done while the cache may still show them.
     done: HashSet<String>,
     records: HashMap<String, Records>,
-    running: JoinSet<String>,
+    running: JoinSet<()>,
+    /// Whose worker each task is.
+    tasks: HashMap<tokio::task::Id, String>,
 }
 
 impl Manager {
@@ -63,6 +65,7 @@ impl Manager {
             done: HashSet::new(),
             records: HashMap::new(),
             running: JoinSet::new(),
+            tasks: HashMap::new(),
         }
     }
 
@@ -95,7 +98,11 @@ impl Manager {
             tokio::select! {
                 Some(change) = changes.recv() => self.take(change).await,
                 Some(event) = events.recv() => self.dispatch(event),
-                Some(ended) = self.running.join_next() => self.ended(ended.ok()),
+                Some(ended) = self.running.join_next_with_id() => {
+                    if let Some(uid) = self.ended(ended) {
+                        self.take_up_again(&pods, &uid).await;
+                    }
+                }
                 last = told(&mut ending) => break last,
             }
         };
@@ -110,7 +117,7 @@ impl Manager {
         }
         while !self.running.is_empty() {
             tokio::select! {
-                Some(ended) = self.running.join_next() => self.ended(ended.ok()),
+                Some(ended) = self.running.join_next_with_id() => drop(self.ended(ended)),
                 Some(event) = events.recv() => self.dispatch(event),
             }
         }
@@ -161,20 +168,37 @@ impl Manager {
         let (inbox, messages) = mpsc::unbounded_channel();
         let worker = Worker::new(self.node.clone(), object, pod.clone(), state, inbox.clone(), messages);
         self.workers.insert(uid.clone(), Handle { inbox, pod: Arc::new(pod) });
-        self.running.spawn(async move {
-            worker.run().await;
-            uid
-        });
+        let task = self.running.spawn(worker.run());
+        self.tasks.insert(task.id(), uid);
     }
 
-    fn ended(&mut self, uid: Option<String>) {
-        match uid {
-            Some(uid) => {
-                self.workers.remove(&uid);
-                self.done.insert(uid);
-            }
-            None => tracing::error!("a pod's worker panicked; the pod is left as it is until the next start"),
+    /// Notes that a worker is over; returns the pod's uid where it broke down.
+    fn ended(&mut self, ended: Result<(tokio::task::Id, ()), tokio::task::JoinError>) -> Option<String> {
+        let (id, broken) = match &ended {
+            Ok((id, ())) => (*id, false),
+            Err(error) => (error.id(), error.is_panic()),
+        };
+        let uid = self.tasks.remove(&id)?;
+        self.workers.remove(&uid);
+        if broken {
+            return Some(uid);
         }
+        self.done.insert(uid);
+        None
+    }
+
+    /// A worker that broke down is a fault of this program, not of the pod: another takes over what is there.
+    async fn take_up_again(&mut self, pods: &Cache, uid: &str) {
+        tracing::error!(%uid, "the pod's worker panicked; another takes over");
+        if let Err(error) = self.read_records().await {
+            tracing::error!(%error, "cannot read what the runtime has");
+        }
+        let object = pods.list().into_iter().find(|object| object.meta.uid == uid);
+        match object {
+            Some(object) => self.take_up(uid.to_string(), &object).await,
+            None => drop(self.done.insert(uid.to_string())),
+        }
+        self.records.clear();
     }
 
     fn dispatch(&self, event: ContainerEvent) {
@@ -236,6 +260,7 @@ impl Manager {
                 remove_sandbox(&self.node, &sandbox.id).await;
             }
         }
+        self.remove_orphaned_logs();
         let Ok(entries) = std::fs::read_dir(&self.node.dirs.pods) else { return };
         for entry in entries.flatten() {
             let uid = entry.file_name().to_string_lossy().into_owned();
@@ -246,6 +271,20 @@ impl Manager {
             let removed = tokio::task::spawn_blocking(move || mounter.tear_down()).await;
             if let Ok(Err(error)) = removed {
                 tracing::warn!(%uid, %error, "cannot remove the directory of a pod that is gone");
+            }
+        }
+    }
+}
+
+impl Manager {
+    /// Log directories are named `<namespace>_<name>_<uid>`.
+    fn remove_orphaned_logs(&self) {
+        let entries = std::fs::read_dir(&self.node.dirs.logs).into_iter().flatten().flatten();
+        for entry in entries {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let uid = name.splitn(3, '_').nth(2);
+            if uid.is_some_and(|uid| !self.workers.contains_key(uid)) && entry.path().is_dir() {
+                let _ = std::fs::remove_dir_all(entry.path());
             }
         }
     }

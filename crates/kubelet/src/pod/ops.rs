@@ -65,6 +65,20 @@ pub async fn remove_logs(node: Arc<Node>, pod: Arc<Pod>) {
     let _ = blocking(move || fs::remove_dir_all(dir).map_err(|e| e.to_string())).await;
 }
 
+/// Removes a container that two newer ones have followed, and logs that old: one dead container is kept per name, for
+/// `kubectl logs --previous`.
+pub async fn forget_container(node: Arc<Node>, pod: Arc<Pod>, name: String, id: String, attempt: u32) {
+    if let Err(error) = node.runtime.remove_container(&id).await {
+        tracing::debug!(container = %name, %error, "cannot remove an old container");
+    }
+    let dir = Path::new(&convert::log_directory(&node.dirs.logs, &pod)).join(&name);
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    for old in crate::logs::attempts(&dir).into_iter().filter(|old| old + 1 < attempt) {
+        crate::logs::remove(&dir.join(format!("{old}.log")));
+        let _ = fs::remove_file(termination_log(&node, &uid, &name, old));
+    }
+}
+
 /// Makes the sandbox and asks for its addresses.
 pub async fn create_sandbox(node: Arc<Node>, pod: Arc<Pod>, attempt: u32) -> Result<SandboxUp, String> {
     let config = convert::sandbox(&pod, attempt, &node.dirs.logs, &node.dns, &node.name);

@@ -92,13 +92,14 @@ impl Start {
         let fetched = fetched.map_err(|e| self.warn(config_error(e)))?;
         let ensured = images::ensure(&node, &self.pod, &self.spec, &fetched, &self.about).await;
         let (image, reference) = ensured.map_err(|p| StartProblem { reason: p.reason, message: p.message })?;
+        let env = self.environment(&fetched).map_err(|e| self.warn(config_error(e)))?;
         let parts = Parts {
             attempt: self.attempt,
             image: &reference,
             image_uid: image.uid,
             image_username: &image.username,
-            env: self.environment(&fetched).map_err(|e| self.warn(config_error(e)))?,
-            mounts: self.mounts().map_err(|e| self.warn(config_error(e)))?,
+            mounts: self.mounts(&env).map_err(|e| self.warn(config_error(e)))?,
+            env,
             memory: node.memory,
             seccomp: &node.dirs.seccomp,
         };
@@ -148,14 +149,14 @@ impl Start {
         env::make(&self.pod, &self.spec, &self.node.facts(&self.pod, &self.ips), fetched, &services)
     }
 
-    fn mounts(&self) -> Result<Vec<Mount>, String> {
+    fn mounts(&self, env: &[(String, String)]) -> Result<Vec<Mount>, String> {
         let planned = volumes::plan(&self.pod);
         let mounter = self.node.mounter(&self.pod);
         let mut mounts = Vec::new();
         for (n, mount) in self.spec.volume_mounts.iter().flatten().enumerate() {
             let volume = planned.iter().find(|v| v.name == mount.name);
             let volume = volume.ok_or_else(|| format!("volume {:?} not found", mount.name))?;
-            let host = match self.sub_path(mount)? {
+            let host = match Self::sub_path(mount, env)? {
                 Some(sub) => mounter.sub_path(volume, &self.spec.name, n, &sub).map_err(|e| e.to_string())?,
                 None => mounter.path(volume),
             };
@@ -179,16 +180,8 @@ impl Start {
         Ok(mounts)
     }
 
-    fn sub_path(&self, mount: &VolumeMount) -> Result<Option<String>, String> {
+    fn sub_path(mount: &VolumeMount, env: &[(String, String)]) -> Result<Option<String>, String> {
         if let Some(expression) = mount.sub_path_expr.as_deref().filter(|e| !e.is_empty()) {
-            // Only variables without objects behind them: the environment proper is made after the mounts upstream, too.
-            let env = env::make(
-                &self.pod,
-                &Container { env_from: None, ..self.spec.clone() },
-                &self.node.facts(&self.pod, &self.ips),
-                &Fetched::default(),
-                &[],
-            )?;
             let missing = std::cell::Cell::new(false);
             let sub = env::expand(expression, |name| {
                 let found = env.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone());

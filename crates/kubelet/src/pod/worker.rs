@@ -704,6 +704,10 @@ impl Worker {
             Outcome::Made(made) => {
                 let made = self.latest(made).await;
                 let Some(container) = self.state.containers.get_mut(name) else { return };
+                if let Some(last) = container.last.take() {
+                    let (node, pod, name) = (self.node.clone(), self.pod.clone(), name.to_string());
+                    tokio::spawn(ops::forget_container(node, pod, name, last.id, attempt));
+                }
                 container.made(made.id.clone(), attempt);
                 container.image = image;
                 container.image_id =
@@ -821,7 +825,7 @@ impl Worker {
             Err(error) => {
                 let tries = self.retry_store.map_or(0, |(tries, _)| tries + 1);
                 tracing::warn!(pod = %self.about.name, namespace = %self.about.namespace, %error, "cannot store the status");
-                let delay = SignedDuration::from_millis(100 << tries.min(8));
+                let delay = SignedDuration::from_millis(100 << tries.min(6));
                 self.retry_store = Some((tries, now + delay));
             }
         }
