@@ -6,7 +6,7 @@ mod pulls;
 
 use crate::{Outcome, cli::Agent};
 use base::clock::System;
-use client::{Client, Credentials, Remote};
+use client::{Client, Remote};
 use cloud_local::Entered;
 use control::Caches;
 use cri::{ImageService, RuntimeService};
@@ -50,16 +50,22 @@ struct Place {
 async fn run(options: Agent, entered: Option<Entered>) -> Outcome {
     let place = place(&options, entered.as_ref())?;
     let ca = read(&options.ca_file)?;
-    let remote =
-        |credentials| Remote { server: options.server.clone(), ca: ca.clone(), server_name: None, credentials };
     let listener = TcpListener::bind(SocketAddr::new(place.address, KUBELET_PORT))
         .and_then(|l| l.set_nonblocking(true).map(|()| l))
         .map_err(|e| format!("{}:{KUBELET_PORT}: {e}", place.address))?;
+    let subject = kubelet::certificates::Subject {
+        node_name: place.name.clone(),
+        names: vec![place.name.clone(), place.address.to_string()],
+    };
+    let (server, authority) = (options.server.clone(), ca.clone());
+    let remote = move |credentials| Remote {
+        server: server.clone(),
+        ca: authority.clone(),
+        server_name: None,
+        credentials,
+    };
     let files = place.storage.join("pki");
-    let (leaf, serving) =
-        identity::obtain(&files, &place.name, place.address, options.token.as_deref(), &remote).await?;
-    let credentials = Credentials::Certificate { certificate: leaf.cert_pem.clone(), key: leaf.key_pem.clone() };
-    let client = Client::remote(&remote(credentials)).map_err(|e| e.to_string())?;
+    let (client, serving) = identity::obtain(&files, subject, options.token.as_deref(), remote).await?;
 
     let image_dir = options.image_dir.clone().unwrap_or_else(|| place.storage.join("images"));
     let store = images::Store::open(&image_dir).map_err(|e| e.to_string())?;
