@@ -48,7 +48,7 @@ impl Hooks for ConfigMap {
             size += decoded_len(bytes.str());
         }
         if size > MAX_DATA {
-            errors.too_long("", MAX_DATA);
+            errors.too_long("[]", MAX_DATA);
         }
     }
 }
@@ -93,7 +93,7 @@ mod tests {
             &super::kind(),
             value!({"data": {"k": "x".repeat(1 << 20), "l": "y"}}),
             expect![[r#"
-            : Too long: may not be more than 1048576 bytes"#]],
+            []: Too long: may not be more than 1048576 bytes"#]],
         );
     }
 
