@@ -63,6 +63,8 @@ impl Remote {
         }
         config.tls_server_name = self.server_name.clone();
         config.auth_info = self.auth_info();
+        // Callers retry, because only they know what is still wanted.
+        config.default_retry = false;
         kube::Client::try_from(config).map_err(|e| Error::Config(chain(&e)))
     }
 
