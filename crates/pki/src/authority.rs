@@ -1,6 +1,7 @@
 //! A certificate authority: a self-signed P-256 certificate and its key.
 
 use crate::{Error, Identity, Leaf, Request, Result};
+use base::clock::Clock;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SerialNumber,
@@ -8,7 +9,6 @@ use rcgen::{
 use rustls::{RootCertStore, pki_types::CertificateDer};
 use std::time::{Duration, SystemTime};
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Upstream's kubeadm gives authorities ten years and leafs one.
 pub const AUTHORITY_LIFE: Duration = Duration::from_secs(3650 * 24 * 3600);
 /// One year.
@@ -106,7 +106,7 @@ impl Authority {
         parsed.params.is_ca = IsCa::ExplicitNoCa;
         parsed.params.use_authority_key_identifier_extension = true;
         parsed.params.serial_number = Some(serial());
-        (parsed.params.not_before, parsed.params.not_after) = (before().into(), (SystemTime::now() + life).into());
+        (parsed.params.not_before, parsed.params.not_after) = (before().into(), (now() + life).into());
         let cert = parsed.signed_by(&self.issuer).map_err(|e| Error::malformed("certificate request", e))?;
         Ok(cert.pem())
     }
@@ -141,13 +141,18 @@ fn params(common_name: &str, organizations: &[&str], life: Duration) -> Certific
     let mut params = CertificateParams::default();
     params.distinguished_name = subject(common_name, organizations);
     params.serial_number = Some(serial());
-    (params.not_before, params.not_after) = (before().into(), (SystemTime::now() + life).into());
+    (params.not_before, params.not_after) = (before().into(), (now() + life).into());
     params
 }
 
 /// Clocks of joining machines may be a little behind (upstream's signer backdates by five minutes).
 fn before() -> SystemTime {
-    SystemTime::now() - Duration::from_secs(300).min(DAY)
+    now() - Duration::from_secs(300)
+}
+
+/// The machine's own clock: TLS checks certificates against no other.
+fn now() -> SystemTime {
+    base::clock::System.now().into()
 }
 
 fn serial() -> SerialNumber {
