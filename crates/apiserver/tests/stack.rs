@@ -102,6 +102,13 @@ impl Cluster {
         let (parts, body) = response.into_parts();
         (parts.status.as_u16(), parts.headers, body.collect().await.unwrap().to_bytes())
     }
+    /// A response whose body goes on.
+    async fn open(&self, who: &Who, path: &str) -> hyper::body::Incoming {
+        let leaf = if let Who::Cert(leaf) = who { Some(leaf) } else { None };
+        let dialer = Dialer::new(net::tls::client(self.pki.ca.roots(), leaf, true).unwrap());
+        let request = Request::get(path).header("host", "x").body(Body::Empty).unwrap();
+        dialer.request("127.0.0.1", self.address.port(), request).await.unwrap().into_body()
+    }
     async fn get(&self, who: &Who, path: &str) -> Answer {
         self.send(who, Method::GET, path, &[], "").await
     }
@@ -329,23 +336,29 @@ async fn a_watch_streams_and_ends() {
     let cluster = start().await;
     let admin = cluster.admin();
     cluster.post(&admin, MAPS, config_map("first")).await.expect(201);
-    let path = format!(
-        "{MAPS}?watch=true&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=2"
-    );
-    let watching = cluster.get(&admin, &path);
-    let writing = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        cluster.post(&admin, MAPS, config_map("second")).await.expect(201);
-        cluster.send(&admin, Method::DELETE, &format!("{MAPS}/second"), &[], "").await.expect(200);
+    let path =
+        format!("{MAPS}?watch=true&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan");
+    let mut body = cluster.open(&admin, &path).await;
+    let mut text = String::new();
+    let mut read_until = async |word: &str| {
+        while !text.contains(word) {
+            let frame = body.frame().await.unwrap().unwrap();
+            text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+        }
+        text.clone()
     };
-    let (answer, ()) = tokio::join!(watching, writing);
-    let events: Vec<String> = answer
-        .text
+    read_until("BOOKMARK").await;
+    cluster.post(&admin, MAPS, config_map("second")).await.expect(201);
+    cluster.send(&admin, Method::DELETE, &format!("{MAPS}/second"), &[], "").await.expect(200);
+    let events: Vec<String> = read_until("DELETED")
+        .await
         .lines()
         .map(|line| value::parse_lenient(line.as_bytes()).unwrap())
         .map(|event| format!("{} {}", event.str_at(&["type"]), event.at(&["object"]).name()))
         .collect();
     assert_eq!(events, ["ADDED first", "BOOKMARK ", "ADDED second", "DELETED second"]);
+    let short = cluster.get(&admin, &format!("{MAPS}?watch=true&resourceVersion=0&timeoutSeconds=1")).await;
+    assert_eq!((short.code, short.text.lines().count()), (200, 1));
 }
 
 #[tokio::test]
@@ -432,4 +445,49 @@ async fn discovery_follows_the_catalog() {
     assert_eq!(made.at(&["spec", "size"]).as_i64(), Some(3));
     assert!(cluster.get(&admin, "/apis").await.text.contains("shop.io"));
     assert!(cluster.get(&admin, "/apis/shop.io/v1").await.text.contains("gizmos"));
+}
+
+#[tokio::test]
+async fn a_bootstrap_token_asks_for_a_certificate_and_no_more() {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let cluster = start().await;
+    let admin = cluster.admin();
+    let token = auth::bootstrap_token::generate();
+    let secret = auth::bootstrap_token::secret(&token, "join", None).unwrap();
+    cluster.post(&admin, "/api/v1/namespaces/kube-system/secrets", secret).await.expect(201);
+    let joining = Who::Token(token);
+    let own = pki::CertificateRequest::new("system:node:n1", Some("system:nodes"), &[]).unwrap();
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let body = value!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": "n1"},
+        "spec": {"request": STANDARD.encode(&own.request_pem), "signerName": "kubernetes.io/kube-apiserver-client-kubelet",
+            "usages": ["digital signature", "client auth"]}});
+    let made = cluster.post(&joining, requests, body).await.expect(201);
+    assert!(made.str_at(&["spec", "username"]).starts_with("system:bootstrap:"), "{made}");
+    assert_eq!(cluster.get(&joining, "/api/v1/pods").await.code, 403);
+    // Nobody but a signer writes the certificate, and nobody but an approver approves.
+    let mut approved = made.clone();
+    approved.set(&["status", "conditions"], value!([{"type": "Approved", "status": "True", "reason": "Me"}]));
+    let path = format!("{requests}/n1/approval");
+    assert_eq!(cluster.send(&joining, Method::PUT, &path, &[], approved.to_json()).await.code, 403);
+    cluster.send(&admin, Method::PUT, &path, &[], approved.to_json()).await.expect(200);
+}
+
+#[tokio::test]
+async fn roles_that_gather_others_grow_with_them() {
+    let cluster = start().await;
+    let admin = cluster.admin();
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let role = value!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": "gizmos", "labels": {"rbac.authorization.k8s.io/aggregate-to-view": "true"}},
+        "rules": [{"verbs": ["get"], "apiGroups": ["shop.io"], "resources": ["gizmos"]}],
+    });
+    cluster.post(&admin, roles, role).await.expect(201);
+    let gathered = async {
+        // view is in edit, and edit in admin.
+        while !cluster.get(&admin, &format!("{roles}/admin")).await.text.contains("gizmos") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gathered).await.expect("the rule reaches admin");
 }
