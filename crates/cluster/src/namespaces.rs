@@ -4,7 +4,7 @@ use crate::resources::served;
 use base::{clock::Clock, time::Timestamp};
 use client::{Client, DeleteOptions, ListOptions, kinds};
 use control::{Backoff, Cache, Caches, Outcome, Queue, Reconciler};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use value::{ObjectKey, Value, value};
 
 const FINALIZER: &str = "kubernetes";
@@ -12,6 +12,16 @@ const FINALIZER: &str = "kubernetes";
 struct Namespaces {
     client: Client,
     namespaces: Cache,
+    clock: Arc<dyn Clock>,
+}
+
+/// What is still in a namespace.
+#[derive(Debug, Default)]
+struct Remaining {
+    /// `pods. has 2 resource instances`
+    resources: Vec<String>,
+    /// How many objects each finalizer holds.
+    finalizers: BTreeMap<String, usize>,
 }
 
 /// Runs the controller until its cache ends.
@@ -21,7 +31,7 @@ pub async fn run(caches: Caches, clock: Arc<dyn Clock>) {
     let namespaces = caches.kind(&kinds::NAMESPACES);
     namespaces.subscribe(&queue, |event| event.new.filter(|o| o.meta.deleting).map(|o| o.key.clone()));
     namespaces.wait_synced().await;
-    let controller = Namespaces { client: caches.client().clone(), namespaces };
+    let controller = Namespaces { client: caches.client().clone(), namespaces, clock: clock.clone() };
     control::run(Arc::new(controller), queue, 4, clock).await;
 }
 
@@ -45,7 +55,7 @@ impl Reconciler for Namespaces {
 
     async fn execute(&self, key: &ObjectKey, Empty(namespace): Empty) -> Result<Outcome, client::Error> {
         let remaining = self.empty(&key.name).await?;
-        if !remaining.is_empty() {
+        if !remaining.resources.is_empty() {
             self.report(key, &namespace, &remaining).await?;
             return Ok(Outcome::Retry);
         }
@@ -61,9 +71,9 @@ impl Reconciler for Namespaces {
 }
 
 impl Namespaces {
-    /// Deletes everything in a namespace; what is still there, as `pods. has 2 resource instances`.
-    async fn empty(&self, namespace: &str) -> Result<Vec<String>, client::Error> {
-        let mut remaining = Vec::new();
+    /// Deletes everything in a namespace; answers what is still there.
+    async fn empty(&self, namespace: &str) -> Result<Remaining, client::Error> {
+        let mut remaining = Remaining::default();
         let all = ListOptions::default();
         for resource in served(&self.client).await?.iter().filter(|r| r.namespaced && r.can("delete") && r.can("list"))
         {
@@ -75,28 +85,28 @@ impl Namespaces {
             if resource.can("deletecollection") {
                 api.delete_collection(&all, &options).await?;
             }
-            let left = api.list(&all).await?.items.len();
-            if left > 0 {
-                remaining.push(format!("{}.{} has {left} resource instances", resource.gvr.plural, resource.gvr.group));
+            let left = api.list(&all).await?.items;
+            if !left.is_empty() {
+                let (plural, group) = (&resource.gvr.plural, &resource.gvr.group);
+                remaining.resources.push(format!("{plural}.{group} has {} resource instances", left.len()));
+            }
+            for object in left {
+                for finalizer in object.value().items_at(&["metadata", "finalizers"]) {
+                    *remaining.finalizers.entry(finalizer.as_str().unwrap_or("").into()).or_default() += 1;
+                }
             }
         }
         Ok(remaining)
     }
 
     /// Says in the namespace's conditions what keeps it.
-    async fn report(&self, key: &ObjectKey, namespace: &Value, remaining: &[String]) -> Result<(), client::Error> {
-        let message = format!("Some resources are remaining: {}", remaining.join(", "));
-        let present = namespace.items_at(&["status", "conditions"]).iter();
-        if present.clone().any(|c| c.str_at(&["message"]) == message) {
+    async fn report(&self, key: &ObjectKey, namespace: &Value, remaining: &Remaining) -> Result<(), client::Error> {
+        let now = base::time::seconds(self.clock.now());
+        let present = namespace.items_at(&["status", "conditions"]);
+        let conditions = conditions(present, remaining, &now);
+        if conditions == present {
             return Ok(());
         }
-        let now = base::time::seconds(base::clock::System.now());
-        let mut conditions = namespace.items_at(&["status", "conditions"]).to_vec();
-        conditions.retain(|c| c.str_at(&["type"]) != "NamespaceContentRemaining");
-        conditions.push(value!({
-            "type": "NamespaceContentRemaining", "status": "True", "reason": "SomeResourcesRemain",
-            "message": message, "lastTransitionTime": now,
-        }));
         let mut next = namespace.clone();
         next.set(&["status", "conditions"], conditions);
         match self.client.api(&kinds::NAMESPACES).update_status(&key.name, &next).await {
@@ -104,5 +114,65 @@ impl Namespaces {
             Err(error) if !error.is_not_found() => Err(error),
             _ => Ok(()),
         }
+    }
+}
+
+/// The conditions with what remains; an unchanged one keeps its time.
+fn conditions(present: &[Value], remaining: &Remaining, now: &str) -> Vec<Value> {
+    let held = remaining.finalizers.iter().map(|(name, count)| format!("{name} in {count} resource instances"));
+    let held = held.collect::<Vec<_>>().join(", ");
+    let content = remaining.resources.join(", ");
+    let said = [
+        (
+            "NamespaceContentRemaining",
+            "SomeResourcesRemain",
+            format!("Some resources are remaining: {content}"),
+            !content.is_empty(),
+        ),
+        (
+            "NamespaceFinalizersRemaining",
+            "SomeFinalizersRemain",
+            format!("Some content in the namespace has finalizers remaining: {held}"),
+            !held.is_empty(),
+        ),
+    ];
+    let mut out = present.to_vec();
+    for (kind, reason, message, holds) in said {
+        let same = |c: &&Value| c.str_at(&["type"]) == kind && c.str_at(&["message"]) == message;
+        if holds && present.iter().any(|c| same(&c)) {
+            continue;
+        }
+        out.retain(|c| c.str_at(&["type"]) != kind);
+        if holds {
+            out.push(value!({
+                "type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now,
+            }));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_say_what_remains_and_keep_their_time() {
+        let remaining = Remaining {
+            resources: vec!["pods. has 2 resource instances".into()],
+            finalizers: [("example.com/hold".to_string(), 2)].into(),
+        };
+        let said = conditions(&[], &remaining, "t1");
+        let messages: Vec<_> = said.iter().map(|c| c.str_at(&["message"])).collect();
+        assert_eq!(
+            messages,
+            [
+                "Some resources are remaining: pods. has 2 resource instances",
+                "Some content in the namespace has finalizers remaining: example.com/hold in 2 resource instances",
+            ]
+        );
+        assert_eq!(conditions(&said, &remaining, "t2"), said);
+        let fewer = Remaining { finalizers: BTreeMap::new(), ..remaining };
+        assert_eq!(conditions(&said, &fewer, "t3"), said[..1]);
     }
 }
