@@ -6,7 +6,7 @@ use crate::{
     engine::{Change, Committed, Half, RETRIES},
     meta,
 };
-use base::{Reason, Result, Status, time};
+use base::{Reason, Result, time};
 use schema::{Kind, Operation};
 use std::sync::Arc;
 use value::{Object, Value, value};
