@@ -50,7 +50,8 @@ impl Answer {
     /// The texts of the `Warning` headers.
     pub fn warnings(&self) -> Vec<String> {
         let texts = self.headers.get_all(header::WARNING).iter().filter_map(|v| v.to_str().ok());
-        texts.map(|text| text.trim_start_matches("299 - ").trim_matches('"').replace("\\\"", "\"")).collect()
+        let inner = |text: &str| text.strip_prefix("299 - \"")?.strip_suffix('"').map(|t| t.replace("\\\"", "\""));
+        texts.filter_map(inner).collect()
     }
     pub fn content_type(&self) -> &str {
         self.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("")

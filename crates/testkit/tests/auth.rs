@@ -66,8 +66,6 @@ async fn anonymous_sees_health_and_version_only() {
     for path in ["/api", "/apis", "/apis/apps/v1", "/openapi/v2", "/version"] {
         assert_eq!(jane.get(path).await.code, 200, "{path}");
     }
-    let stranger = Cluster::start().await.user("admin", &["system:masters"]);
-    drop(stranger);
 }
 
 #[tokio::test]
@@ -99,7 +97,7 @@ async fn roles_and_bindings() {
 
     let role: Role = typed(json!({"metadata": {"name": "reader"}, "rules": [
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]},
-        {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "rolebindings"], "verbs": ["*"]},
+        {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "rolebindings"], "verbs": ["get", "create"]},
     ]}));
     let binding: RoleBinding = typed(json!({
         "metadata": {"name": "readers"},
@@ -208,10 +206,10 @@ async fn service_account_tokens() {
     account(&admin, "bot").await;
     account(&admin, "default").await;
     let accounts: Api<ServiceAccount> = Api::namespaced(admin.kube(), "default");
-    let request = |spec: TokenRequestSpec| TokenRequest { spec, ..TokenRequest::default() };
+    let request = |spec: TokenRequestSpec| TokenRequest { spec: Some(spec), ..TokenRequest::default() };
     let plain = request(TokenRequestSpec { expiration_seconds: Some(3600), ..Default::default() });
     let issued = accounts.create_token_request("bot", &PostParams::default(), &plain).await.unwrap();
-    let token = issued.status.expect("a status").token;
+    let token = issued.status.and_then(|s| s.token).expect("a token");
     let bot = cluster.token(&token);
     let info = whoami(&bot).await;
     assert_eq!(info["username"], "system:serviceaccount:default:bot");
@@ -232,9 +230,13 @@ async fn service_account_tokens() {
     );
 
     // For another audience it is no key to this door.
-    let foreign = request(TokenRequestSpec { audiences: vec!["vault".into()], ..Default::default() });
+    let foreign = request(TokenRequestSpec { audiences: Some(vec!["vault".into()]), ..Default::default() });
     let issued = accounts.create_token_request("bot", &PostParams::default(), &foreign).await.unwrap();
-    cluster.token(&issued.status.unwrap().token).get("/api").await.refused(401, "Unauthorized");
+    cluster
+        .token(&issued.status.and_then(|s| s.token).expect("a token"))
+        .get("/api")
+        .await
+        .refused(401, "Unauthorized");
 
     // Bound to a pod, it dies with the pod.
     let made = admin.create(PODS, &pod("holder", "", "none")).await;
@@ -251,7 +253,7 @@ async fn service_account_tokens() {
     assert!(wrong.is_err(), "the pod has another uid");
     let uid = made["metadata"]["uid"].as_str().unwrap();
     let issued = accounts.create_token_request("default", &PostParams::default(), &bound(uid)).await.unwrap();
-    let holder = cluster.token(&issued.status.unwrap().token);
+    let holder = cluster.token(&issued.status.and_then(|s| s.token).expect("a token"));
     let info = whoami(&holder).await;
     assert_eq!(info["extra"]["authentication.kubernetes.io/pod-name"], json!(["holder"]), "{info}");
     admin.delete(&format!("{PODS}/holder"), &json!({"gracePeriodSeconds": 0})).await.expect(200);

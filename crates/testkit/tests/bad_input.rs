@@ -77,7 +77,7 @@ async fn depth_and_size() {
     }
     let data = json!({"metadata": {"name": "big"}, "data": {"k": "x".repeat((1 << 20) + 1)}});
     let message = admin.post(MAPS, &data).await.refused(422, "Invalid");
-    assert_eq!(message, "ConfigMap \"big\" is invalid: data: Too long: may not be more than 1048576 bytes");
+    assert_eq!(message, "ConfigMap \"big\" is invalid: []: Too long: may not be more than 1048576 bytes");
     let annotated = json!({"metadata": {"name": "big", "annotations": {"a": "x".repeat(256 << 10)}}});
     let message = admin.post(MAPS, &annotated).await.refused(422, "Invalid");
     assert_eq!(
@@ -157,7 +157,7 @@ async fn names() {
     let message = admin.post(MAPS, &json!({"data": {}})).await.refused(422, "Invalid");
     assert_eq!(message, "ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is required");
     let message = admin.post("/api/v1/namespaces", &json!({"metadata": {"name": "a.b"}})).await.refused(422, "Invalid");
-    assert!(message.contains("a lowercase RFC 1123 label must consist of"), "{message}");
+    assert!(message.ends_with("metadata.name: Invalid value: \"a.b\": must not contain dots"), "{message}");
     let mut labelled = config_map("labels");
     labelled["metadata"]["labels"] = json!({"a b": "c", "ok": "not ok!"});
     let message = admin.post(MAPS, &labelled).await.refused(422, "Invalid");
