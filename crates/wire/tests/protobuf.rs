@@ -85,7 +85,7 @@ impl Maker<'_> {
             (_, "IntOrString") => [value!(80), value!("http"), value!(-1), value!("25%")][pick].clone(),
             (_, "RawExtension" | "FieldsV1") => value!({"f:a": {".": {}}, "b": [1, null, 2.5, "x"]}),
             (_, "JSON") => [value!(null), value!({"a": [null]}), value!("x"), value!(1.5)][pick].clone(),
-            (_, "JSONSchemaPropsOrBool") if deep || pick == 0 => (depth % 2 == 0).into(),
+            (_, "JSONSchemaPropsOrBool") if deep || pick == 0 => depth.is_multiple_of(2).into(),
             (_, "JSONSchemaPropsOrArray") if pick == 0 && !deep => {
                 (0..2).map(|_| self.named(owner, depth + 4)).collect()
             }
@@ -95,7 +95,7 @@ impl Maker<'_> {
             }
             (Type::String, _) if node.format == "byte" => ["AAECAw==", "", "//8=", "aGVsbG8="][pick].into(),
             (Type::String, _) => ["a", "", "grüße", &"long ".repeat(40)][pick].into(),
-            (Type::Boolean, _) => (pick % 2 == 0).into(),
+            (Type::Boolean, _) => pick.is_multiple_of(2).into(),
             (Type::Number, _) => [value!(0.5), value!(-2.25), value!(3), value!(1e300)][pick].clone(),
             (_, _) if node.format == "int32" => [0, 1, i32::MIN, i32::MAX][pick].into(),
             (_, _) => [0, 1, i64::MIN, i64::MAX][pick].into(),
