@@ -101,7 +101,11 @@ impl Mounter {
         if secret && !is_mounted(path)? {
             subpath::tmpfs(path, 0o1777, 0)?;
         }
-        let mode = if self.owner.group.is_some() { 0o3777 } else { 0o1777 };
+        let mut mode = 0o1777;
+        if let Some(group) = self.owner.group {
+            rustix::fs::chownat(CWD, path, None, Some(Gid::from_raw(group)), AtFlags::empty())?;
+            mode |= 0o2000;
+        }
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
         atomic::write(path, files, self.owner.user, self.owner.group)
     }
@@ -229,6 +233,8 @@ mod tests {
         assert!(is_mounted(&mounter.path(&secret)).unwrap());
         let mode = fs::metadata(mounter.path(&secret).join("k")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o440);
+        use std::os::unix::fs::MetadataExt;
+        assert_eq!(fs::metadata(mounter.path(&secret)).unwrap().gid(), 77);
 
         let sub = mounter.sub_path(&secret, "c", 0, "k").unwrap();
         assert_eq!(fs::read_to_string(&sub).unwrap(), "v");

@@ -751,6 +751,12 @@ impl Worker {
                 "CreateContainerConfigError" => SignedDuration::from_secs(5),
                 _ => pull_delay(tries),
             };
+        if matches!(problem.reason, "ErrImagePull" | "RegistryUnavailable") {
+            let image = self.pod_image(name);
+            let text = format!("Back-off pulling image {image:?}");
+            self.node.recorder.normal(&self.about(name, false), "BackOff", text);
+        }
+        let Some(container) = self.state.containers.get_mut(name) else { return };
         container.not_started(Some(Problem {
             reason: problem.reason.into(),
             message: problem.message,
@@ -758,6 +764,10 @@ impl Worker {
             tries,
             retry_at,
         }));
+    }
+
+    fn pod_image(&self, name: &str) -> String {
+        self.spec(name).and_then(|(spec, _)| spec.image).unwrap_or_default()
     }
 
     /// A container that cannot be made may be the sandbox's fault.
