@@ -1,27 +1,82 @@
 //! From a request's tree to an object in its storage version: types, unknown fields, defaults, conversion.
 
 use crate::{Body, Call, FieldValidation, WriteOptions, encode};
-use base::{Result, Status};
-use schema::Kind;
+use base::{FieldErrors, Result, Status};
+use schema::{Kind, Mistyped};
 use std::sync::Arc;
 use value::{Object, Value};
+
+/// Why a tree is no object of its kind.
+pub(crate) enum Refused {
+    /// The answer as it stands.
+    Status(Status),
+    /// In a decoder's words; what is said around them depends on where the tree came from.
+    Mistyped(Mistyped),
+}
+
+impl From<Status> for Refused {
+    fn from(status: Status) -> Self {
+        Refused::Status(status)
+    }
+}
 
 /// Decodes a body in the version of the call. Types are checked, unknown fields are dropped and reported as
 /// `fieldValidation` says, defaults are set; the result is in the storage version.
 pub(crate) fn decode(call: &Call, body: Body, options: &WriteOptions, warnings: &mut Vec<String>) -> Result<Value> {
-    let Body { mut value, duplicates } = body;
+    let duplicates = body.duplicates.into_iter().map(|f| format!("duplicate field \"{f}\"")).collect();
+    decode_tree(call, body.value, duplicates, options, warnings).map_err(|refused| match refused {
+        Refused::Status(status) => status,
+        Refused::Mistyped(why) => why.status(&call.kind.kind, &call.kind.versions[call.version].name),
+    })
+}
+
+/// The same for a tree of any origin, with what is known already of fields that stand twice.
+pub(crate) fn decode_tree(
+    call: &Call,
+    mut value: Value,
+    duplicates: Vec<String>,
+    options: &WriteOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Value, Refused> {
     check_type_meta(call, &mut value)?;
     let version = &call.kind.versions[call.version];
-    let unknown = schema::decode(&version.schema, &mut value).map_err(|e| e.status(&call.kind.kind, &version.name))?;
+    let mut problems = schema::decode(&version.schema, &mut value).map_err(Refused::Mistyped)?;
     if options.field_validation != FieldValidation::Ignore {
-        let mut problems = unknown;
-        problems.extend(duplicates.into_iter().map(|f| format!("duplicate field \"{f}\"")));
+        problems.extend(duplicates);
         if !problems.is_empty() && options.field_validation == FieldValidation::Strict {
-            return Err(schema::strict_status(&call.kind.kind, &version.name, &problems));
+            return Err(Refused::Mistyped(Mistyped(format!("strict decoding error: {}", problems.join(", ")))));
         }
         warnings.append(&mut problems);
     }
-    to_storage(call, value)
+    Ok(to_storage(call, value)?)
+}
+
+/// 422 for a patch whose result is no object of the kind. Upstream shows the result, or a strategic patch itself as Go
+/// prints a map.
+pub(crate) fn patch_refused(patch: &merge::Patch, result: &Value, why: Mistyped) -> Status {
+    let shown = match patch.kind {
+        merge::PatchKind::Strategic => go_text(&patch.body),
+        _ => result.to_string(),
+    };
+    let mut errors = FieldErrors::default();
+    errors.invalid("patch", &shown, why.to_string());
+    Status::invalid("", "", "", &errors)
+}
+
+/// A tree in the form of Go's `%+v`: `map[spec:map[replicas:2]]`.
+fn go_text(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".into(),
+        Value::String(text) => text.to_string(),
+        Value::Array(items) => format!("[{}]", items.iter().map(go_text).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let mut members: Vec<_> = map.iter().collect();
+            members.sort_by_key(|(key, _)| *key);
+            let members: Vec<_> = members.into_iter().map(|(key, v)| format!("{key}:{}", go_text(v))).collect();
+            format!("map[{}]", members.join(" "))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Defaults in the call's version, then conversion.

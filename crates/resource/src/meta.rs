@@ -86,12 +86,10 @@ pub(crate) fn count_generation(kind: &Kind, object: &mut Value, old: &Value) {
     if kind.policy.generation == Generation::None {
         return;
     }
-    let desired = |v: &Value| -> Vec<(String, Value)> {
-        let members = v.as_object().into_iter().flat_map(|m| m.iter());
-        let members = members.filter(|(k, _)| !matches!(*k, "metadata" | "status"));
-        members.map(|(k, v)| (k.to_string(), v.clone())).collect()
-    };
-    if desired(object) != desired(old) {
+    fn desired(v: &Value) -> impl Iterator<Item = (&str, &Value)> {
+        v.members_at(&[]).filter(|(k, _)| !matches!(*k, "metadata" | "status"))
+    }
+    if !desired(object).eq(desired(old)) {
         bump_generation(object);
     }
 }

@@ -4,11 +4,11 @@
 use crate::{
     Answer, Body, Call, Engine, Reply, WriteOptions,
     call::given_revision,
-    decode::{self, decode, stored_value},
+    decode::{self, Refused, decode, stored_value},
     engine::{Change, Committed, Half, RETRIES},
     meta,
 };
-use base::{FieldErrors, Result, Status};
+use base::{FieldErrors, Result, Revision, Status};
 use schema::{Kind, Operation, SubresourceAction};
 use std::sync::Arc;
 use value::{Object, Str, Value};
@@ -80,16 +80,10 @@ impl Engine {
         warnings: &mut Vec<String>,
     ) -> Result<(Value, bool)> {
         let kind = &call.kind;
-        let body = match source {
-            Source::Body(body) => body.clone(),
-            Source::Patch(patch) => {
-                let shown = decode::convert(kind, old.clone(), kind.storage, call.version)?;
-                let schema = (kind.custom.is_none()).then_some(&kind.versions[call.version].schema);
-                Body::from(merge::apply(patch, schema, &shown)?)
-            }
+        let (given, new) = match source {
+            Source::Body(body) => (given_revision(&body.value)?, decode(call, body.clone(), options, warnings)?),
+            Source::Patch(patch) => patched(call, patch, old, options, warnings)?,
         };
-        let given = given_revision(&body.value)?;
-        let new = decode(call, body, options, warnings)?;
         let is_patch = matches!(source, Source::Patch(_));
         match given {
             Some(given) if given != current.revision => {
@@ -174,6 +168,27 @@ impl Engine {
             Committed::Raced if pinned => Err(call.stale()),
             Committed::Raced | Committed::ClaimTaken => Ok(Round::Again),
         }
+    }
+}
+
+/// The old state with a patch applied, and the revision that it holds.
+fn patched(
+    call: &Call,
+    patch: &merge::Patch,
+    old: &Value,
+    options: &WriteOptions,
+    warnings: &mut Vec<String>,
+) -> Result<(Option<Revision>, Value)> {
+    let kind = &call.kind;
+    let shown = decode::convert(kind, old.clone(), kind.storage, call.version)?;
+    let schema = (kind.custom.is_none()).then_some(&kind.versions[call.version].schema);
+    let result = merge::apply(patch, schema, &shown)?;
+    let given = given_revision(&result)?;
+    match decode::decode_tree(call, result, patch.duplicates.clone(), options, warnings) {
+        Ok(new) => Ok((given, new)),
+        Err(Refused::Status(status)) => Err(status),
+        // Applied once more for the message, so that a patch that is fine need not be copied.
+        Err(Refused::Mistyped(why)) => Err(decode::patch_refused(patch, &merge::apply(patch, schema, &shown)?, why)),
     }
 }
 
