@@ -140,6 +140,51 @@ async fn fields() {
 }
 
 #[tokio::test]
+async fn patches() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    admin.create(MAPS, &config_map("p")).await;
+    let path = format!("{MAPS}/p");
+    let number = json!({"data": {"a": 1}});
+    let message = admin.patch(&path, "strategic-merge", &number).await.refused(422, "Invalid");
+    let why = "json: cannot unmarshal number into Go struct field ConfigMap.data of type string";
+    assert_eq!(message, format!(" \"\" is invalid: patch: Invalid value: \"map[data:map[a:1]]\": {why}"));
+    let message = admin.patch(&path, "merge", &number).await.refused(422, "Invalid");
+    assert!(
+        message.starts_with(" \"\" is invalid: patch: Invalid value: \"{\\\"apiVersion\\\":\\\"v1\\\""),
+        "{message}"
+    );
+    assert!(message.ends_with(why), "{message}");
+    for (kind, body, want) in [
+        ("merge-patch", "{", "error decoding patch: "),
+        (
+            "merge-patch",
+            "[]",
+            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+        ),
+        (
+            "json-patch",
+            "{}",
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+        ),
+        (
+            "strategic-merge-patch",
+            "7",
+            "error decoding patch: json: cannot unmarshal number into Go value of type map[string]interface {}",
+        ),
+    ] {
+        let answer = admin.send("PATCH", &path, &format!("application/{kind}+json"), body).await;
+        let message = answer.refused(400, "BadRequest");
+        assert!(message.starts_with(want), "{kind} {body}: {message}");
+    }
+    let many: Vec<Value> = (0..10_001).map(|_| json!({"op": "test", "path": "/kind", "value": "ConfigMap"})).collect();
+    admin.patch(&path, "json", &json!(many)).await.refused(413, "RequestEntityTooLarge");
+    let operations = json!([{"op": "replace", "path": "/data/none", "value": "x"}]);
+    admin.patch(&path, "json", &operations).await.refused(422, "Invalid");
+    assert_eq!(admin.get(&path).await.expect(200)["data"], json!({"a": "b"}));
+}
+
+#[tokio::test]
 async fn names() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

@@ -257,6 +257,39 @@ async fn field_validation() {
 }
 
 #[tokio::test]
+async fn field_validation_of_patches() {
+    each(async |s: &Subject| {
+        let path = s.path("one");
+        s.create(&s.object("one")).await;
+        let twice = r#"{"bogus": 1, "metadata": {"labels": {"a": "1", "a": "2"}}}"#;
+        let send = async |kind: &str, directive: &str| {
+            let url = format!("{path}?dryRun=All&fieldValidation={directive}");
+            s.admin.send("PATCH", &url, &format!("application/{kind}+json"), twice).await
+        };
+        let kinds = if s.custom() { &["merge-patch"][..] } else { &["merge-patch", "strategic-merge-patch"] };
+        for kind in kinds {
+            let ignore = send(kind, "Ignore").await;
+            s.code("Ignore", &ignore, 200);
+            let deprecated = usize::from(s.kind.versions[s.version].deprecated.is_some());
+            s.same("no warning", ignore.warnings().len(), deprecated);
+            let warn = send(kind, "Warn").await;
+            s.code("Warn", &warn, 200);
+            for text in ["unknown field \"bogus\"", "duplicate field \"metadata.labels.a\""] {
+                s.holds(&format!("Warn: {text} in {:?}", warn.warnings()), warn.warnings().iter().any(|w| w == text));
+            }
+            let strict = send(kind, "Strict").await;
+            let status = s.code("Strict", &strict, 422);
+            let message = status["message"].as_str().unwrap_or_default().to_string();
+            let head = " \"\" is invalid: patch: Invalid value: \"";
+            s.holds(&format!("{message:?} begins as upstream's"), message.starts_with(head));
+            let end = "strict decoding error: unknown field \"bogus\", duplicate field \"metadata.labels.a\"";
+            s.holds(&format!("{message:?} ends as upstream's"), message.ends_with(end));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn delete() {
     each(async |s: &Subject| {
         let (collection, path, name) = (s.collection(), s.path("one"), s.name("one"));
