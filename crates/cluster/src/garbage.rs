@@ -8,7 +8,7 @@
 use crate::resources::{Resource, served};
 use base::{clock::Clock, time::Timestamp};
 use client::{Client, DeleteOptions, Gvr, Patch, kinds};
-use control::{Cache, Caches, Outcome, Projection, Queue, Reconciler, index::OwnerReference};
+use control::{Cache, Caches, Outcome, Projection, Queue, Reconciler, Selection, index::OwnerReference};
 use parking_lot::RwLock;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use value::{Object, ObjectKey, Str, Value, value};
@@ -91,7 +91,13 @@ impl Garbage {
                 r.can("list") && r.can("watch") && r.can("delete") && r.gvr != kinds::EVENTS && r.gvr.plural != "events"
             })
             .collect();
-        self.followed.write().retain(|gvr, _| wanted.iter().any(|r| r.gvr == *gvr));
+        self.followed.write().retain(|gvr, _| {
+            let served = wanted.iter().any(|r| r.gvr == *gvr);
+            if !served {
+                caches.forget(gvr, &Selection::default());
+            }
+            served
+        });
         for resource in wanted {
             if self.followed.read().contains_key(&resource.gvr) {
                 continue;
