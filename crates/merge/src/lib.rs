@@ -82,14 +82,18 @@ pub fn parse(content_type: &str, body: &[u8]) -> Result<Patch> {
 /// The object after the patch. `schema` is that of the object's version; `None` for a custom kind, which has no
 /// strategic merge patch (415). 422 where the patch does not fit the object.
 pub fn apply(patch: &Patch, schema: Option<&Schema>, current: &Value) -> Result<Value> {
+    apply_to(patch, schema, current.clone())
+}
+
+/// The same where the object is not needed any more: nothing is copied.
+pub fn apply_to(patch: &Patch, schema: Option<&Schema>, mut current: Value) -> Result<Value> {
     match (patch.kind, schema) {
-        (PatchKind::Json, _) => json::apply(&patch.body, current.clone()),
+        (PatchKind::Json, _) => json::apply(&patch.body, current),
         (PatchKind::Merge, _) => {
-            let mut object = current.clone();
-            merge::apply(&mut object, &patch.body);
-            Ok(object)
+            merge::apply(&mut current, &patch.body);
+            Ok(current)
         }
-        (PatchKind::Strategic, Some(schema)) => strategic::apply(schema, current.clone(), &patch.body),
+        (PatchKind::Strategic, Some(schema)) => strategic::apply(schema, current, &patch.body),
         (PatchKind::Strategic, None) => Err(unsupported(|kind| kind != PatchKind::Strategic)),
         (PatchKind::Apply, _) => Err(unsupported(|kind| kind != PatchKind::Apply)),
     }

@@ -42,9 +42,12 @@ impl Engine {
         }
         meta::fill_new(kind, &mut object, cx.now);
         kind.hooks.prepare_create(&cx, &mut object);
-        let asked = object;
+        // Only what may have to try again keeps what was asked for.
+        let again = object.name().is_empty() || kind.hooks.allocates();
+        let mut asked = Some(object);
         for attempt in 0..RETRIES {
-            let mut object = asked.clone();
+            let kept = if again { asked.clone() } else { None };
+            let Some(mut object) = std::mem::replace(&mut asked, kept) else { break };
             let generated = meta::generate_name(&mut object);
             let cx = self.context(call, Operation::Create);
             kind.hooks.allocate(&cx, &mut object, None, &*self.published)?;

@@ -86,6 +86,10 @@ pub trait Hooks: Send + Sync + Debug {
     fn allocate(&self, _cx: &Context, _obj: &mut Value, _old: Option<&Value>, _pool: &dyn Pool) -> Result<()> {
         Ok(())
     }
+    /// True where `allocate` picks what somebody else may pick at the same time; a creation that loses is tried again.
+    fn allocates(&self) -> bool {
+        false
+    }
     /// What the object holds alone.
     fn claims(&self, _obj: &Value) -> Vec<Claim> {
         Vec::new()

@@ -286,6 +286,6 @@ impl Field {
 impl Node {
     /// A member by name.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        self.fields.binary_search_by(|f| f.name.as_str().cmp(name)).ok().map(|i| &self.fields[i])
+        self.fields.binary_search_by(|f| value::order(&f.name, name)).ok().map(|i| &self.fields[i])
     }
 }

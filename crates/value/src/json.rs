@@ -1,9 +1,10 @@
 //! JSON to tree and back.
 //!
-//! Parsing goes through serde_json's reader (its grammar, number and UTF-8 handling are well tested) into our tree; what
-//! it adds is the list of duplicate keys with their paths, which strict field validation reports.
+//! Plain documents are read by [`crate::read`]. Everything else goes through serde_json's reader (its grammar, number and
+//! UTF-8 handling are well tested) into our tree; what this adds is the list of duplicate keys with their paths, which
+//! strict field validation reports.
 
-use crate::{Map, Path, Str, Value};
+use crate::{Map, Path, Str, Value, read::quick};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::{cell::RefCell, fmt};
 
@@ -28,6 +29,14 @@ impl std::error::Error for SyntaxError {}
 
 /// Parses one JSON document and notes duplicate keys. Nesting is limited to 128 levels.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, SyntaxError> {
+    match quick(bytes) {
+        Some(value) => Ok(Parsed { value, duplicates: Vec::new() }),
+        None => careful(bytes),
+    }
+}
+
+/// By serde_json, for what the quick reader leaves.
+pub(crate) fn careful(bytes: &[u8]) -> Result<Parsed, SyntaxError> {
     let notes = RefCell::default();
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = Seed { path: &Path::root(), notes: &notes }
@@ -128,7 +137,7 @@ impl Value {
             Value::Null => out.extend_from_slice(b"null"),
             Value::Bool(true) => out.extend_from_slice(b"true"),
             Value::Bool(false) => out.extend_from_slice(b"false"),
-            Value::Int(i) => write_display(out, i),
+            Value::Int(i) => write_integer(out, *i),
             // JSON has no word for NaN and infinity; no parser makes them either.
             Value::Float(f) if !f.is_finite() => out.extend_from_slice(b"null"),
             Value::Float(f) => {
@@ -161,9 +170,20 @@ impl Value {
     }
 }
 
-fn write_display(out: &mut Vec<u8>, x: impl fmt::Display) {
-    use std::io::Write;
-    let _ = write!(out, "{x}");
+fn write_integer(out: &mut Vec<u8>, i: i64) {
+    let (mut digits, mut at, mut rest) = ([0; 20], 20, i.unsigned_abs());
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if i < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 fn write_string(out: &mut Vec<u8>, s: &str) {
@@ -194,6 +214,8 @@ mod tests {
         check(r#"{"a":1,"a":2}"#, r#"{"a":2}"#, &["a"]);
         check(r#"{"s":{"c":[{"n":1,"n":1,"m":2}]}}"#, r#"{"s":{"c":[{"m":2,"n":1}]}}"#, &["s.c[0].n"]);
         check("18446744073709551615", "1.8446744073709552e+19", &[]);
+        let ends = "[-9223372036854775808,-10,-9,0,7,100,9223372036854775807]";
+        check(ends, ends, &[]);
     }
 
     #[test]

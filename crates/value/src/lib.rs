@@ -11,13 +11,14 @@ mod json;
 mod map;
 mod object;
 mod path;
+mod read;
 pub mod shared;
 mod tree;
 
 pub use compact_str::CompactString as Str;
 pub use convert::{from_value, to_value};
 pub use json::{Parsed, SyntaxError, parse, parse_from, parse_lenient};
-pub use map::Map;
+pub use map::{Map, order};
 pub use object::{Meta, Object, ObjectKey};
 pub use path::Path;
 pub use tree::Value;

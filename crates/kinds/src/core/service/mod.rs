@@ -76,6 +76,10 @@ impl Hooks for Service {
         if cx.subresource.is_none() { addresses::allocate(cx.cluster, obj, old, pool) } else { Ok(()) }
     }
 
+    fn allocates(&self) -> bool {
+        true
+    }
+
     fn claims(&self, obj: &Value) -> Vec<Claim> {
         addresses::claims(obj)
     }
