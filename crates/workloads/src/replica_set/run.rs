@@ -7,7 +7,7 @@ use client::{Client, DeleteOptions, Patch, kinds};
 use control::{Cache, Caches, Expectations, Outcome, Queue, Reconciler, Recorder, Reference};
 use futures::future::join_all;
 use std::{sync::Arc, time::Duration};
-use value::{ObjectKey, Value};
+use value::{ObjectKey, Str, Value};
 
 struct ReplicaSets {
     client: Client,
@@ -23,6 +23,8 @@ pub async fn run(caches: Caches, recorder: Recorder, clock: Arc<dyn Clock>) {
     let queue: Queue<ObjectKey> = Queue::default();
     let (sets, pods) = (caches.kind(&kinds::REPLICA_SETS), caches.projected::<Pod>(&kinds::PODS));
     sets.index("uid", |o| vec![o.meta.uid.clone()]);
+    // A look at one set reads its own pods and those that are nobody's, not the whole namespace.
+    pods.index(OWNER, |pod| vec![pod.controller.clone().unwrap_or_else(|| orphans(&pod.key.namespace))]);
     let expectations: Arc<Expectations<ObjectKey>> = Arc::default();
     let seen = expectations.clone();
     sets.subscribe(&queue, move |event| {
@@ -58,6 +60,13 @@ pub async fn run(caches: Caches, recorder: Recorder, clock: Arc<dyn Clock>) {
     control::run(Arc::new(controller), queue, 4, clock).await;
 }
 
+const OWNER: &str = "replicaset-owner";
+
+/// The index entry of a namespace's pods that have no controller; no uid looks like it.
+fn orphans(namespace: &str) -> Str {
+    format!("orphans/{namespace}").into()
+}
+
 /// A set and what it lacks.
 #[derive(Debug)]
 struct Work {
@@ -76,7 +85,9 @@ impl Reconciler for ReplicaSets {
     fn plan(&self, key: &ObjectKey, now: Timestamp) -> Option<Work> {
         let set = self.sets.get(key)?.value();
         let pending = !self.expectations.satisfied(key, now);
-        let plan = plan(&set, &self.pods.list_namespace(&key.namespace), pending, now);
+        let mut pods = self.pods.by_index(OWNER, set.str_at(&["metadata", "uid"]));
+        pods.extend(self.pods.by_index(OWNER, &orphans(&key.namespace)));
+        let plan = plan(&set, &pods, pending, now);
         (plan != Plan::default()).then_some(Work { set, plan })
     }
 
@@ -151,7 +162,7 @@ impl ReplicaSets {
         Ok(())
     }
 
-    async fn delete(&self, key: &ObjectKey, set: &Value, names: &[value::Str]) -> Result<(), client::Error> {
+    async fn delete(&self, key: &ObjectKey, set: &Value, names: &[Str]) -> Result<(), client::Error> {
         let api = self.client.api(&kinds::PODS).namespace(key.namespace.clone());
         let (about, options) = (reference(set), DeleteOptions::default());
         let results = join_all(names.iter().map(|name| api.delete(name, &options))).await;
