@@ -58,9 +58,10 @@ impl Engine {
                     _ => Err(call.not_found()),
                 };
             };
-            let old = stored_value(&call.kind, &current)?;
+            let mut old = stored_value(&call.kind, &current)?;
             let mut warnings = Vec::new();
             let (new, pinned) = self.desired(call, &source, &current, &old, options, &mut warnings)?;
+            old.remove(&["metadata", "resourceVersion"]);
             match self.write(call, &current, &old, new, pinned, options, warnings).await? {
                 Round::Done(reply) => return Ok(reply),
                 Round::Again => {}
@@ -121,9 +122,6 @@ impl Engine {
     ) -> Result<Round> {
         let kind = &call.kind;
         meta::adopt_path(call, &mut new)?;
-        let mut bare = old.clone();
-        bare.remove(&["metadata", "resourceVersion"]);
-        let old = &bare;
         if let Some(SubresourceAction::Fields(fields)) = self.action(call) {
             new = only_fields(kind, old, new, fields);
         } else if kind.policy.status_apart {
@@ -180,15 +178,17 @@ fn patched(
     warnings: &mut Vec<String>,
 ) -> Result<(Option<Revision>, Value)> {
     let kind = &call.kind;
-    let shown = decode::convert(kind, old.clone(), kind.storage, call.version)?;
+    let shown = || decode::convert(kind, old.clone(), kind.storage, call.version);
     let schema = (kind.custom.is_none()).then_some(&kind.versions[call.version].schema);
-    let result = merge::apply(patch, schema, &shown)?;
+    let result = merge::apply_to(patch, schema, shown()?)?;
     let given = given_revision(&result)?;
     match decode::decode_tree(call, result, patch.duplicates.clone(), options, warnings) {
         Ok(new) => Ok((given, new)),
         Err(Refused::Status(status)) => Err(status),
         // Applied once more for the message, so that a patch that is fine need not be copied.
-        Err(Refused::Mistyped(why)) => Err(decode::patch_refused(patch, &merge::apply(patch, schema, &shown)?, why)),
+        Err(Refused::Mistyped(why)) => {
+            Err(decode::patch_refused(patch, &merge::apply_to(patch, schema, shown()?)?, why))
+        }
     }
 }
 

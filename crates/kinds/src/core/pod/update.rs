@@ -22,6 +22,9 @@ pub fn spec(spec: At, old: &Value, errors: &mut FieldErrors) {
     }
     tolerations(spec, old, errors);
     gates(spec, old, errors);
+    if only_images_differ(spec.value, old) {
+        return;
+    }
 
     // Put back what may change; what then still differs may not.
     let mut rest = spec.value.clone();
@@ -50,6 +53,22 @@ pub fn spec(spec: At, old: &Value, errors: &mut FieldErrors) {
     }
 }
 
+/// The usual update, seen without copying the spec: everything but images of containers is as it was.
+fn only_images_differ(new: &Value, old: &Value) -> bool {
+    let same_members = |new: &Value, old: &Value, same: &dyn Fn(&str, &Value, &Value) -> bool| {
+        let mut both = new.members_at(&[]).zip(old.members_at(&[]));
+        new.members_at(&[]).count() == old.members_at(&[]).count() && { both }
+            .all(|((key, new), (before, old))| key == before && same(key, new, old))
+    };
+    let container = |new: &Value, old: &Value| same_members(new, old, &|key, new, old| key == "image" || new == old);
+    same_members(new, old, &|key, new, old| match (key, new, old) {
+        ("containers" | "initContainers", Value::Array(new), Value::Array(old)) => {
+            new.len() == old.len() && new.iter().zip(old).all(|(new, old)| container(new, old))
+        }
+        _ => new == old,
+    })
+}
+
 /// True where the rest may be checked.
 fn deadline(spec: At, old: &Value, errors: &mut FieldErrors) -> bool {
     let (new, old) = (spec.get("activeDeadlineSeconds"), old.at(&["activeDeadlineSeconds"]).as_i64());
@@ -71,6 +90,9 @@ fn deadline(spec: At, old: &Value, errors: &mut FieldErrors) -> bool {
 
 fn tolerations(spec: At, old: &Value, errors: &mut FieldErrors) {
     let list = spec.get("tolerations");
+    if list.value == old.at(&["tolerations"]) {
+        return;
+    }
     let key = |t: &Value| {
         let mut t = t.clone();
         t.remove(&["tolerationSeconds"]);
