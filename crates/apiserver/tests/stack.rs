@@ -179,6 +179,69 @@ async fn protobuf_is_spoken() {
     assert_eq!(watch.2.len(), length + 4);
 }
 
+/// Failures, metadata, Tables, options and custom resources for a client that speaks protobuf.
+#[tokio::test]
+async fn protobuf_where_there_is_some() {
+    let cluster = start().await;
+    let admin = cluster.admin();
+    let (protobuf, json) = ("application/vnd.kubernetes.protobuf", "application/json");
+    let decode = wire::protobuf::decode;
+    let send = async |method: Method, path: &str, accept: &str, body: Bytes| {
+        let headers = [("content-type", protobuf), ("accept", accept)];
+        let (code, headers, body) = cluster.send_raw(&admin, method, path, &headers, body).await;
+        (code, headers["content-type"].to_str().unwrap().to_string(), body)
+    };
+    cluster.post(&admin, MAPS, config_map("c")).await.expect(201);
+
+    let (code, content_type, body) = send(Method::GET, &format!("{MAPS}/none"), protobuf, Bytes::new()).await;
+    let status = decode(&body).unwrap();
+    assert_eq!((code, &*content_type, status.str_at(&["reason"])), (404, protobuf, "NotFound"));
+    assert_eq!(status.str_at(&["details", "name"]), "none");
+
+    let metadata = format!("{protobuf};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
+    let (_, content_type, body) = send(Method::GET, MAPS, &metadata, Bytes::new()).await;
+    let opened = wire::protobuf::open(&body).unwrap();
+    assert_eq!((&*content_type, &*opened.kind), (protobuf, "PartialObjectMetadataList"));
+    let watched = send(Method::GET, &format!("{MAPS}?watch=1&timeoutSeconds=1"), &metadata, Bytes::new()).await;
+    let frame = String::from_utf8_lossy(&watched.2[4..]);
+    assert!(frame.contains("PartialObjectMetadata") && !frame.contains("ConfigMap"), "{frame:?}");
+
+    let table = format!("{protobuf};as=Table;g=meta.k8s.io;v=v1,{json};as=Table;g=meta.k8s.io;v=v1");
+    let (_, content_type, body) = send(Method::GET, MAPS, &table, Bytes::new()).await;
+    assert_eq!(content_type, json);
+    assert_eq!(value::parse_lenient(&body).unwrap().str_at(&["kind"]), "Table");
+
+    let review = value!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "metadata": {},
+        "spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}});
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let (code, _, body) = send(Method::POST, path, protobuf, wire::protobuf::encode(&review)).await;
+    assert_eq!((code, decode(&body).unwrap().at(&["status", "allowed"])), (201, &true.into()));
+
+    let options = value!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": "other"}});
+    let options = wire::protobuf::encode(&options);
+    let (code, ..) = send(Method::DELETE, &format!("{MAPS}/c"), protobuf, options).await;
+    assert_eq!(code, 409);
+
+    let crd = value!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "tabs.x.io"}, "spec": {"group": "x.io", "scope": "Cluster",
+        "names": {"plural": "tabs", "singular": "tab", "kind": "Tab", "listKind": "TabList"}, "versions": [{"name": "v1",
+        "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let (code, ..) = send(Method::POST, definitions, protobuf, wire::protobuf::encode(&crd)).await;
+    assert_eq!(code, 201);
+    let tabs = "/apis/x.io/v1/tabs";
+    while cluster.get(&admin, tabs).await.code == 404 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(send(Method::GET, tabs, protobuf, Bytes::new()).await.0, 406);
+    let (code, content_type, _) = send(Method::GET, tabs, &format!("{protobuf},{json}"), Bytes::new()).await;
+    assert_eq!((code, &*content_type), (200, json));
+    let (code, content_type, _) = send(Method::GET, tabs, &metadata, Bytes::new()).await;
+    assert_eq!((code, &*content_type), (200, protobuf));
+    let body = wire::protobuf::encode(&value!({"apiVersion": "x.io/v1", "kind": "Tab", "metadata": {"name": "t"}}));
+    assert_eq!(send(Method::POST, tabs, json, body).await.0, 415);
+}
+
 #[tokio::test]
 async fn who_may_not_is_told_so() {
     let cluster = start().await;
