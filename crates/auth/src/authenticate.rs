@@ -31,7 +31,9 @@ impl Authenticator {
         }
         let mut groups = identity.organizations.clone();
         groups.push("system:authenticated".into());
-        Some(User { name: identity.common_name.clone(), groups, ..User::default() })
+        let id =
+            ("authentication.kubernetes.io/credential-id".into(), vec![format!("X509SHA256={}", identity.fingerprint)]);
+        Some(User { name: identity.common_name.clone(), groups, extra: vec![id], ..User::default() })
     }
     /// The user of a bearer token of the API server's own audience. 401 for a token that nobody knows.
     pub fn bearer(&self, token: &str) -> Result<User> {

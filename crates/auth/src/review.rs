@@ -20,7 +20,11 @@ pub fn evaluate(
         "subjectaccessreviews" => access(body, "SubjectAccessReview", None, "", authorizer),
         "localsubjectaccessreviews" => access(body, "LocalSubjectAccessReview", None, namespace, authorizer),
         "selfsubjectrulesreviews" => rules(body, user, authorizer),
-        "selfsubjectreviews" => Ok(with_status(body, value!({"userInfo": user_info(user)}))),
+        "selfsubjectreviews" => {
+            let mut answer = with_status(body, value!({"userInfo": user_info(user)}));
+            answer.set(&["metadata", "creationTimestamp"], base::time::seconds(authenticator.tokens().now()));
+            Ok(answer)
+        }
         "tokenreviews" => token(body, authenticator),
         _ => return None,
     };
@@ -213,6 +217,7 @@ mod tests {
         assert_eq!(out.items_at(&["status", "resourceRules"]).len(), 1);
         let out = ask("selfsubjectreviews", "", &alice, value!({})).unwrap();
         assert_eq!(out.str_at(&["status", "userInfo", "username"]), "alice");
+        assert!(!out.str_at(&["metadata", "creationTimestamp"]).is_empty());
         let out = ask("tokenreviews", "", &alice, value!({"spec": {"token": "rubbish"}})).unwrap();
         assert!(out.str_at(&["status", "error"]).contains("invalid bearer token"));
     }

@@ -18,6 +18,8 @@ pub struct Identity {
     pub server_auth: bool,
     /// Hexadecimal.
     pub serial: String,
+    /// SHA-256 of the whole certificate, hexadecimal.
+    pub fingerprint: String,
     pub not_before: Timestamp,
     pub not_after: Timestamp,
 }
@@ -42,6 +44,7 @@ impl Identity {
             client_auth: usage.is_some_and(|u| u.client_auth || u.any),
             server_auth: usage.is_some_and(|u| u.server_auth || u.any),
             serial: base::ids::hex(cert.raw_serial()),
+            fingerprint: base::ids::hex(ring::digest::digest(&ring::digest::SHA256, der).as_ref()),
             not_before: at(&cert.validity().not_before),
             not_after: at(&cert.validity().not_after),
         })
