@@ -5,8 +5,10 @@
 //! which the API server is asked for (SubjectAccessReview).
 
 mod access;
+mod forward;
 mod log;
 mod observe;
+mod spdy;
 mod streams;
 
 use crate::{config::Endpoint, convert::POD_UID, node::Node};
@@ -80,7 +82,7 @@ impl NodeEndpoint {
                 streams::attach(self, namespace, pod, container, request).await
             }
             ["portForward", namespace, pod] | ["portForward", namespace, pod, _] => {
-                streams::port_forward(self, namespace, pod, request).await
+                forward::serve(self, namespace, pod, request).await
             }
             _ => Err(Status::no_such_path()),
         }

@@ -1,13 +1,12 @@
-//! exec, attach and port-forward over WebSocket: `v5.channel.k8s.io`, `v4.channel.k8s.io` and older.
+//! exec and attach over WebSocket: `v5.channel.k8s.io`, `v4.channel.k8s.io` and older.
 //!
 //! Every message begins with a byte that names its channel: 0 input, 1 output, 2 errors, 3 the final Status, 4 the terminal's
-//! size, and in v5 255 with the channel that the client closes. Port-forward has two channels per port, data and errors,
-//! whose first message holds the port (two bytes, little-endian).
+//! size, and in v5 255 with the channel that the client closes.
 
 use super::{NodeEndpoint, query};
 use base::{Result, Status};
 use bytes::Bytes;
-use cri::{ByteStream, ExecStreams, StreamOptions, TerminalSize};
+use cri::{ExecStreams, StreamOptions, TerminalSize};
 use futures::{SinkExt, StreamExt};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -15,11 +14,7 @@ use net::{
     Body,
     websocket::{self, CloseCode, CloseFrame, Message, ServerSocket},
 };
-use std::collections::HashMap;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    sync::mpsc,
-};
+use tokio::sync::mpsc;
 use value::{Value, value};
 
 const STDOUT: u8 = 1;
@@ -160,7 +155,7 @@ async fn input(message: &[u8], stdin: &mut Option<mpsc::Sender<Bytes>>, resize: 
     }
 }
 
-fn frame(channel: u8, data: &[u8]) -> Message {
+pub(super) fn frame(channel: u8, data: &[u8]) -> Message {
     let mut bytes = Vec::with_capacity(data.len() + 1);
     bytes.push(channel);
     bytes.extend_from_slice(data);
@@ -177,112 +172,6 @@ fn outcome(code: i32) -> Value {
         "message": format!("command terminated with non-zero exit code: exit code {code}"),
         "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]},
     })
-}
-
-/// `ports=80&ports=81`, or one list with commas.
-pub(super) async fn port_forward(
-    endpoint: &NodeEndpoint,
-    namespace: &str,
-    name: &str,
-    mut request: Request<Incoming>,
-) -> Result<Response<Body>> {
-    let (object, _) = endpoint.pod(namespace, name)?;
-    let lists = [query(&request).all("ports"), query(&request).all("port")].concat();
-    let ports: std::result::Result<Vec<u16>, _> =
-        lists.iter().flat_map(|list| list.split(',')).filter(|p| !p.is_empty()).map(str::parse).collect();
-    let ports = ports.map_err(|_| Status::bad_request("ports: want numbers from 1 to 65535"))?;
-    if ports.is_empty() {
-        return Err(Status::bad_request("query parameter \"port\" is required"));
-    }
-    let sandbox = endpoint.sandbox(&object.meta.uid).await?;
-    let protocols = ["v4.channel.k8s.io", "channel.k8s.io"];
-    let accepted = websocket::accept(&mut request, &protocols);
-    let (response, pending) = accepted.map_err(|e| Status::bad_request(e.to_string()))?;
-    let endpoint = endpoint.clone();
-    tokio::spawn(async move {
-        match pending.ready().await {
-            Ok(socket) => forward(endpoint, socket, sandbox, ports).await,
-            Err(error) => tracing::debug!(%error, "stream"),
-        }
-    });
-    Ok(response)
-}
-
-async fn forward(endpoint: NodeEndpoint, socket: ServerSocket, sandbox: String, ports: Vec<u16>) {
-    let (mut sink, mut source) = socket.split();
-    let (sender, mut outgoing) = mpsc::channel::<Message>(16);
-    let mut inputs: HashMap<u8, mpsc::Sender<Bytes>> = HashMap::new();
-    let mut tasks = tokio::task::JoinSet::new();
-    for (i, port) in ports.into_iter().enumerate().take(120) {
-        let data = u8::try_from(2 * i).unwrap_or(254);
-        for channel in [data, data + 1] {
-            let _ = sink.send(frame(channel, &port.to_le_bytes())).await;
-        }
-        let (input, receiver) = mpsc::channel(16);
-        inputs.insert(data, input);
-        let (endpoint, sandbox, sender) = (endpoint.clone(), sandbox.clone(), sender.clone());
-        tasks.spawn(async move {
-            match endpoint.node.runtime.port_forward(&sandbox, port).await {
-                Ok(stream) => pump(stream, data, receiver, sender).await,
-                Err(error) => {
-                    let text = format!("an error occurred forwarding port {port}: {error}");
-                    let _ = sender.send(frame(data + 1, text.as_bytes())).await;
-                }
-            }
-        });
-    }
-    drop(sender);
-    loop {
-        tokio::select! {
-            message = source.next() => match message {
-                Some(Ok(Message::Binary(bytes))) => {
-                    if let Some((channel, data)) = bytes.split_first()
-                        && let Some(input) = inputs.get(channel)
-                    {
-                        let _ = input.send(Bytes::copy_from_slice(data)).await;
-                    }
-                }
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-                Some(Ok(_)) => {}
-            },
-            message = outgoing.recv() => match message {
-                Some(message) => if sink.send(message).await.is_err() { return },
-                None => break,
-            },
-        }
-    }
-    let _ = sink.close().await;
-}
-
-async fn pump(
-    stream: Box<dyn ByteStream>,
-    channel: u8,
-    mut input: mpsc::Receiver<Bytes>,
-    sender: mpsc::Sender<Message>,
-) {
-    let (mut read, mut write) = tokio::io::split(stream);
-    let up = async {
-        while let Some(bytes) = input.recv().await {
-            if write.write_all(&bytes).await.is_err() {
-                return;
-            }
-        }
-        let _ = write.shutdown().await;
-        // The other direction decides when the connection is over.
-        std::future::pending::<()>().await;
-    };
-    let down = async {
-        let mut buffer = vec![0; 32 * 1024];
-        while let Ok(n @ 1..) = read.read(&mut buffer).await {
-            if sender.send(frame(channel, &buffer[..n])).await.is_err() {
-                return;
-            }
-        }
-    };
-    tokio::select! {
-        () = up => {}
-        () = down => {}
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,317 @@
+//! port-forward: SPDY streams (plain, or inside a WebSocket, as kubectl has it), and WebSocket channels of its own.
+//!
+//! With SPDY the client opens an error stream and a data stream per connection, both naming port and request. With
+//! `v4.channel.k8s.io` there are two channels per port, data and errors, whose first message holds the port (two bytes,
+//! little-endian).
+
+use super::{
+    NodeEndpoint, query,
+    spdy::{self, Frame},
+    streams::frame,
+};
+use base::{Result, Status};
+use bytes::Bytes;
+use cri::ByteStream;
+use futures::{SinkExt, StreamExt};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use net::{
+    Body,
+    websocket::{self, Message, ServerSocket},
+};
+use std::collections::HashMap;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::mpsc,
+};
+
+const SPDY: &str = "SPDY/3.1";
+/// SPDY inside a WebSocket (KEP-4006).
+const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+const PROTOCOL: &str = "portforward.k8s.io";
+
+/// Answers in the protocol that the client offers.
+pub(super) async fn serve(
+    endpoint: &NodeEndpoint,
+    namespace: &str,
+    name: &str,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>> {
+    let (object, _) = endpoint.pod(namespace, name)?;
+    let sandbox = endpoint.sandbox(&object.meta.uid).await?;
+    let session = Session { endpoint: endpoint.clone(), sandbox };
+    let upgrade = request.headers().get(header::UPGRADE).and_then(|u| u.to_str().ok()).unwrap_or_default();
+    if upgrade.eq_ignore_ascii_case(SPDY) {
+        return Ok(session.spdy(&mut request));
+    }
+    let protocols = [TUNNEL, "v4.channel.k8s.io", "channel.k8s.io"];
+    let ports = ports(&request)?;
+    let accepted = websocket::accept(&mut request, &protocols);
+    let (response, pending) = accepted.map_err(|e| Status::bad_request(e.to_string()))?;
+    let tunnel = pending.protocol == TUNNEL;
+    if !tunnel && ports.is_empty() {
+        return Err(Status::bad_request("query parameter \"port\" is required"));
+    }
+    tokio::spawn(async move {
+        match pending.ready().await {
+            Ok(socket) if tunnel => session.tunnel(socket).await,
+            Ok(socket) => session.channels(socket, ports).await,
+            Err(error) => tracing::debug!(%error, "port-forward"),
+        }
+    });
+    Ok(response)
+}
+
+/// `ports=80&ports=81`, or one list with commas.
+fn ports<B>(request: &Request<B>) -> Result<Vec<u16>> {
+    let lists = [query(request).all("ports"), query(request).all("port")].concat();
+    let numbers = lists.iter().flat_map(|list| list.split(',')).filter(|p| !p.is_empty()).map(str::parse);
+    let numbers: std::result::Result<Vec<u16>, _> = numbers.collect();
+    numbers.map_err(|_| Status::bad_request("ports: want numbers from 1 to 65535"))
+}
+
+/// One client's forwarding into one sandbox.
+#[derive(Clone)]
+struct Session {
+    endpoint: NodeEndpoint,
+    sandbox: String,
+}
+
+/// A stream that the client opened.
+struct Opened {
+    /// Of a data stream; dropped when the client has said all.
+    input: Option<mpsc::Sender<Bytes>>,
+}
+
+/// Error and data stream of a request, until both are there.
+#[derive(Default)]
+struct Pair {
+    error: Option<u32>,
+    data: Option<(u32, mpsc::Receiver<Bytes>)>,
+    port: u16,
+}
+
+impl Session {
+    fn spdy<B>(self, request: &mut Request<B>) -> Response<Body> {
+        let upgrade = hyper::upgrade::on(request);
+        tokio::spawn(async move {
+            match upgrade.await {
+                Ok(upgraded) => self.streams(TokioIo::new(upgraded)).await,
+                Err(error) => tracing::debug!(%error, "port-forward"),
+            }
+        });
+        let mut response = Response::new(Body::Empty);
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static(SPDY));
+        headers.insert("x-stream-protocol-version", HeaderValue::from_static(PROTOCOL));
+        response
+    }
+
+    /// Carries the bytes of SPDY in the messages of a WebSocket.
+    async fn tunnel(self, socket: ServerSocket) {
+        let (mut sink, mut source) = socket.split();
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let (mut from, mut to) = tokio::io::split(ours);
+        let session = tokio::spawn(self.streams(theirs));
+        let up = async {
+            while let Some(Ok(message)) = source.next().await {
+                match message {
+                    Message::Binary(bytes) => {
+                        if to.write_all(&bytes).await.is_err() {
+                            return;
+                        }
+                    }
+                    Message::Close(_) => return,
+                    _ => {}
+                }
+            }
+        };
+        let down = async {
+            let mut buffer = vec![0; 32 * 1024];
+            while let Ok(n @ 1..) = from.read(&mut buffer).await {
+                if sink.send(Message::Binary(Bytes::copy_from_slice(&buffer[..n]))).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = up => {}
+            () = down => {}
+        }
+        session.abort();
+    }
+
+    /// Speaks SPDY until the client goes.
+    async fn streams(self, stream: impl AsyncRead + AsyncWrite + Send + 'static) {
+        let (mut from, mut to) = tokio::io::split(stream);
+        let (sender, mut outgoing) = mpsc::channel::<Vec<u8>>(16);
+        let writing = tokio::spawn(async move {
+            while let Some(frame) = outgoing.recv().await {
+                if to.write_all(&frame).await.is_err() || to.flush().await.is_err() {
+                    return;
+                }
+            }
+        });
+        if let Err(error) = self.read(&mut from, &sender).await {
+            tracing::debug!(%error, "port-forward");
+        }
+        drop(sender);
+        writing.abort();
+    }
+
+    async fn read(&self, from: &mut (impl AsyncRead + Unpin), sender: &mpsc::Sender<Vec<u8>>) -> std::io::Result<()> {
+        let (mut reader, mut writer) = (spdy::Reader::default(), spdy::Writer::new()?);
+        let mut opened: HashMap<u32, Opened> = HashMap::new();
+        let mut pairs: HashMap<String, Pair> = HashMap::new();
+        let mut tasks = tokio::task::JoinSet::new();
+        while let Some(next) = reader.next(from).await? {
+            let answer = match next {
+                Frame::Open { stream, headers, .. } => {
+                    let get = |name: &str| headers.iter().find(|(k, _)| k == name).map_or("", |(_, v)| v.as_str());
+                    let request = get("requestid").to_string();
+                    let pair = pairs.entry(request.clone()).or_default();
+                    pair.port = get("port").parse().unwrap_or(0);
+                    let input = match get("streamtype") {
+                        "data" => {
+                            let (input, receiver) = mpsc::channel(16);
+                            pair.data = Some((stream, receiver));
+                            Some(input)
+                        }
+                        _ => {
+                            pair.error = Some(stream);
+                            None
+                        }
+                    };
+                    opened.insert(stream, Opened { input });
+                    if pair.error.is_some()
+                        && pair.data.is_some()
+                        && let Some(pair) = pairs.remove(&request)
+                    {
+                        tasks.spawn(self.clone().connection(pair, sender.clone()));
+                    }
+                    Some(writer.reply(stream)?)
+                }
+                Frame::Data { stream, fin, bytes } => {
+                    if let Some(opened) = opened.get_mut(&stream) {
+                        if let Some(input) = opened.input.as_ref().filter(|_| !bytes.is_empty()) {
+                            let _ = input.send(bytes.into()).await;
+                        }
+                        if fin {
+                            opened.input = None;
+                        }
+                    }
+                    None
+                }
+                Frame::Reset { stream } => {
+                    opened.remove(&stream);
+                    None
+                }
+                Frame::Ping { id } => Some(spdy::ping(id)),
+                Frame::GoAway => return Ok(()),
+                Frame::Other => None,
+            };
+            if let Some(answer) = answer
+                && sender.send(answer).await.is_err()
+            {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// One connection into the pod, over a pair of streams.
+    async fn connection(self, pair: Pair, sender: mpsc::Sender<Vec<u8>>) {
+        let (Some(errors), Some((data, input))) = (pair.error, pair.data) else { return };
+        let failure = match self.endpoint.node.runtime.port_forward(&self.sandbox, pair.port).await {
+            Ok(stream) => {
+                pump(stream, input, sender.clone(), move |bytes| spdy::data(data, false, bytes)).await;
+                Vec::new()
+            }
+            Err(error) => format!("an error occurred forwarding port {}: {error}", pair.port).into_bytes(),
+        };
+        let _ = sender.send(spdy::data(data, true, &[])).await;
+        let _ = sender.send(spdy::data(errors, true, &failure)).await;
+    }
+
+    /// Two channels per port.
+    async fn channels(self, socket: ServerSocket, ports: Vec<u16>) {
+        let (mut sink, mut source) = socket.split();
+        let (sender, mut outgoing) = mpsc::channel::<Message>(16);
+        let mut inputs: HashMap<u8, mpsc::Sender<Bytes>> = HashMap::new();
+        let mut tasks = tokio::task::JoinSet::new();
+        for (i, port) in ports.into_iter().enumerate().take(120) {
+            let data = u8::try_from(2 * i).unwrap_or(254);
+            for channel in [data, data + 1] {
+                let _ = sink.send(frame(channel, &port.to_le_bytes())).await;
+            }
+            let (input, receiver) = mpsc::channel(16);
+            inputs.insert(data, input);
+            let (session, sender) = (self.clone(), sender.clone());
+            tasks.spawn(async move {
+                match session.endpoint.node.runtime.port_forward(&session.sandbox, port).await {
+                    Ok(stream) => pump(stream, receiver, sender, move |bytes| frame(data, bytes)).await,
+                    Err(error) => {
+                        let text = format!("an error occurred forwarding port {port}: {error}");
+                        let _ = sender.send(frame(data + 1, text.as_bytes())).await;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        loop {
+            tokio::select! {
+                message = source.next() => match message {
+                    Some(Ok(Message::Binary(bytes))) => {
+                        if let Some((channel, data)) = bytes.split_first()
+                            && let Some(input) = inputs.get(channel)
+                        {
+                            let _ = input.send(Bytes::copy_from_slice(data)).await;
+                        }
+                    }
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                    Some(Ok(_)) => {}
+                },
+                message = outgoing.recv() => match message {
+                    Some(message) => if sink.send(message).await.is_err() { return },
+                    None => break,
+                },
+            }
+        }
+        let _ = sink.close().await;
+    }
+}
+
+/// Copies both ways until the pod's end closes, or nobody takes its bytes any more.
+async fn pump<M: Send>(
+    stream: Box<dyn ByteStream>,
+    mut input: mpsc::Receiver<Bytes>,
+    output: mpsc::Sender<M>,
+    make: impl Fn(&[u8]) -> M + Send,
+) {
+    let (mut read, mut write) = tokio::io::split(stream);
+    let up = async {
+        while let Some(bytes) = input.recv().await {
+            if write.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+        let _ = write.shutdown().await;
+        // The other direction decides when the connection is over.
+        std::future::pending::<()>().await;
+    };
+    let down = async {
+        let mut buffer = vec![0; 32 * 1024];
+        while let Ok(n @ 1..) = read.read(&mut buffer).await {
+            if output.send(make(&buffer[..n])).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = up => {}
+        () = down => {}
+    }
+}
