@@ -1,13 +1,11 @@
 //! The control plane of one cluster in this process: store, API server, controllers, scheduler.
 
-use crate::{
-    controllers::{self, Doors, Surroundings},
-    layout::Layout,
-};
+use crate::layout::Layout;
 use apiserver::{Config, Server};
 use base::{User, clock::System};
 use client::{Client, Credentials, Remote};
 use cluster::node_cidr::PodNetwork;
+use controllers::Surroundings;
 use netlink::Cidr;
 use pki::ClusterPki;
 use schema::ClusterConfig;
@@ -126,7 +124,7 @@ impl ControlPlane {
         server.ensure_bootstrap().await.map_err(|e| e.to_string())?;
         let surroundings =
             Surroundings { clock: Arc::new(System), authority: pki.ca.clone(), pod_network: parts(settings.pods)? };
-        let controllers = controllers::start(&server, &surroundings);
+        let controllers = controllers::start(&|user| server.client(user), &surroundings);
         Ok(ControlPlane { server, pki, local, controllers, listeners, stop, _disk: disk, _pid: pid })
     }
 
@@ -166,6 +164,18 @@ fn parts(pods: Cidr) -> Result<PodNetwork, String> {
     match pods.address {
         IpAddr::V4(base) if pods.prefix <= 24 => Ok(PodNetwork { base, prefix: pods.prefix, node_prefix: 24 }),
         _ => Err(format!("pod network {pods}: want an IPv4 range of at least a /24")),
+    }
+}
+
+/// Makes clients in this process.
+trait Doors {
+    /// A client that acts as anybody.
+    fn client(&self, user: User) -> Client;
+}
+
+impl Doors for Server {
+    fn client(&self, user: User) -> Client {
+        Client::in_process(self.service(), user)
     }
 }
 

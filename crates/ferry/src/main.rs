@@ -10,7 +10,6 @@ mod agent;
 mod cli;
 mod commands;
 mod control_plane;
-mod controllers;
 mod join;
 mod layout;
 mod steps;
