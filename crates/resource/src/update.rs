@@ -141,7 +141,7 @@ impl Engine {
         let mut errors = FieldErrors::default();
         meta::validate(kind, &new, &mut errors);
         meta::validate_update(&new, old, &mut errors);
-        schema::validate(&kind.versions[kind.storage].schema, &new, &mut errors);
+        schema::validate_update(&kind.versions[kind.storage].schema, &new, old, &mut errors);
         kind.hooks.validate(&cx, &new, Some(old), &mut errors);
         self.check(call, &call.name, &errors)?;
         warnings.extend(kind.hooks.warnings(&cx, &new, Some(old)));
