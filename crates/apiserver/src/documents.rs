@@ -40,6 +40,11 @@ pub fn answer(x: &Exchange<'_>, path: &str) -> Result<Response<Body>> {
         return Err(Status::no_such_path());
     }
     let accept = x.parts.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    if parts == ["openapi", "v2"] && accept.is_some_and(wire::swagger::accepted) {
+        let swagger = |catalog: &Catalog| Some(wire::swagger::message(&openapi::v2(catalog)));
+        let document = x.server.documents.get(x.server, "/openapi/v2 protobuf", swagger)?;
+        return Ok(answered(x, document, wire::swagger::MEDIA_TYPES[1], |bytes| bytes));
+    }
     let accepted = wire::negotiate(accept, if discovers { Offers::DISCOVERY } else { Offers::NONE })?;
     let aggregated = accepted.shape == Shape::Discovery;
     let address = x.server.config.advertise.to_string();
@@ -95,22 +100,32 @@ fn kept(
     name: &str,
     make: impl FnOnce(&Catalog) -> Option<Value>,
 ) -> Result<Response<Body>> {
-    let document = x.server.documents.get(x.server, name, make)?;
+    let json = |catalog: &Catalog| make(catalog).map(|value| Bytes::from(value.to_json()));
+    let document = x.server.documents.get(x.server, name, json)?;
+    Ok(answered(x, document, accepted.content_type(), |bytes| {
+        wire::reencode(bytes, accepted.encoding, accepted.pretty)
+    }))
+}
+
+/// The document, or 304 for a client that has it.
+fn answered(
+    x: &Exchange<'_>,
+    document: Document,
+    content_type: &'static str,
+    encode: impl FnOnce(Bytes) -> Bytes,
+) -> Response<Body> {
     let told = x.parts.headers.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes);
     let mut response = match told.is_some_and(|told| told == document.etag.as_bytes()) {
-        true => respond::bytes(304, accepted.content_type(), Body::Empty),
-        false => {
-            let body = wire::reencode(document.bytes, accepted.encoding, accepted.pretty);
-            respond::bytes(200, accepted.content_type(), body)
-        }
+        true => respond::bytes(304, content_type, Body::Empty),
+        false => respond::bytes(200, content_type, encode(document.bytes)),
     };
     response.headers_mut().insert(header::ETAG, document.etag);
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-    Ok(response)
+    response
 }
 
 impl Documents {
-    fn get(&self, server: &Inner, name: &str, make: impl FnOnce(&Catalog) -> Option<Value>) -> Result<Document> {
+    fn get(&self, server: &Inner, name: &str, make: impl FnOnce(&Catalog) -> Option<Bytes>) -> Result<Document> {
         // Read before the catalog: a document may be newer than its number, never older.
         let generation = server.engine.catalog_generation();
         let mut made = self.0.lock();
@@ -120,8 +135,8 @@ impl Documents {
         if let Some(document) = made.documents.get(name) {
             return Ok(document.clone());
         }
-        let value = make(&server.engine.catalog()).ok_or_else(Status::no_such_path)?;
-        let document = Document::of(value.to_json().into());
+        let bytes = make(&server.engine.catalog()).ok_or_else(Status::no_such_path)?;
+        let document = Document::of(bytes);
         made.documents.insert(name.into(), document.clone());
         Ok(document)
     }

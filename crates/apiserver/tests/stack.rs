@@ -222,6 +222,10 @@ async fn protobuf_where_there_is_some() {
     let (code, ..) = send(Method::DELETE, &format!("{MAPS}/c"), protobuf, options).await;
     assert_eq!(code, 409);
 
+    let swagger = wire::swagger::MEDIA_TYPES[0];
+    let (code, _, body) = send(Method::GET, "/openapi/v2", swagger, Bytes::new()).await;
+    assert!(code == 200 && body.starts_with(b"\x0a\x032.0"), "{code}");
+
     let crd = value!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": "tabs.x.io"}, "spec": {"group": "x.io", "scope": "Cluster",
         "names": {"plural": "tabs", "singular": "tab", "kind": "Tab", "listKind": "TabList"}, "versions": [{"name": "v1",

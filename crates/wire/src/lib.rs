@@ -10,6 +10,7 @@ mod jsonpath;
 mod list;
 mod negotiate;
 pub mod protobuf;
+pub mod swagger;
 mod table;
 pub mod yaml;
 

@@ -20,7 +20,7 @@ pub use write::message;
 
 use crate::ListMeta;
 use bytes::Bytes;
-use raw::Writer;
+pub(crate) use raw::Writer;
 use schema::{Schema, builtin};
 use std::borrow::Cow;
 use value::Value;
