@@ -42,7 +42,8 @@ impl Network for Later {
         self.get()?.check(request)
     }
     fn gc(&self, live: &[Attachment]) -> cni::Result<()> {
-        self.get()?.gc(live)
+        // Asked for again once the network is there.
+        self.0.get().map_or(Ok(()), |network| network.gc(live))
     }
     fn status(&self) -> cni::Result<()> {
         self.get()?.status()
