@@ -5,6 +5,7 @@ use crate::{
     Answer, Body, Call, Engine, Reply, WriteOptions,
     call::given_revision,
     decode::{self, Refused, decode, stored_value},
+    encode,
     engine::{Change, Committed, Half, RETRIES},
     meta,
 };
@@ -132,7 +133,8 @@ impl Engine {
         let mut new = self.admit(Half::Mutating, call, Operation::Update, change).await?;
         let cx = self.context(call, Operation::Update);
         kind.hooks.prepare_update(&cx, &mut new, old);
-        if new == *old {
+        // A write without a change is none, but for moving the object to the storage version of today.
+        if new == *old && encode::api_version(current.json()) == kind.api_version(kind.storage) {
             let answer = Answer::Stored(decode::in_version(kind, call.version, current)?);
             return Ok(Round::Done(Reply { warnings, ..Reply::ok(answer) }));
         }
