@@ -158,6 +158,22 @@ impl KindCache {
         self.end.send_if_modified(|old| std::mem::replace(old, end) != end);
     }
 
+    /// Puts objects in the place of those of their names, without events (the kind shows them differently now). Watchers
+    /// fall off the ring, and list anew.
+    pub fn reload(&self, objects: impl IntoIterator<Item = Arc<Object>>) {
+        {
+            let mut state = self.state.write();
+            for object in objects {
+                state.objects.insert(object);
+            }
+            state.first += state.ring.len() as u64 + 1;
+            state.ring.clear();
+            state.ring_bytes = 0;
+            state.floor = state.last;
+        }
+        self.wake();
+    }
+
     /// Forgets everything (the kind was removed); watchers fall off the ring.
     pub fn clear(&self) {
         {

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use schema::{Catalog, Kind};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    ops::Bound,
+    ops::{Bound, ControlFlow},
     sync::Arc,
 };
 use store::{Change, Item, Sink};
@@ -111,7 +111,8 @@ impl Published {
 
     fn read(&self, kind: &Kind, store_key: &str, stored: &Bytes) -> Result<Prepared, String> {
         let plain = if kind.policy.sealed { self.sealer.open(store_key, stored)? } else { stored.clone() };
-        let value = value::parse_lenient(&plain).map_err(|e| format!("{store_key}: not JSON: {e}"))?;
+        let mut value = value::parse_lenient(&plain).map_err(|e| format!("{store_key}: not JSON: {e}"))?;
+        let plain = if default_stored(kind, &mut value) { encode::stored(&value) } else { plain };
         Ok(Prepared { meta: meta_of(kind, &value), plain })
     }
 
@@ -150,6 +151,8 @@ impl Published {
     fn redefine(&self, definer: &Kind, old: Option<&Object>, new: Option<&Object>, revision: Revision) {
         let catalog = self.catalog.read().clone();
         let defined = |o: &Object| definer.hooks.defines(&o.value());
+        let spec = |o: Option<&Object>| o.map(|o| o.value().at(&["spec"]).clone());
+        let respecified = spec(old) != spec(new);
         let (old, new) = (old.and_then(defined), new.and_then(defined));
         let mut next = (*catalog).clone();
         if let Some(old) = &old
@@ -165,6 +168,9 @@ impl Published {
             next = next.with(kind.clone());
             let prefix = kind.prefix();
             let known = self.caches.read().get(&prefix).map(|e| e.cache.clone());
+            if let (Some(cache), Some(old), true) = (&known, &old, respecified) {
+                reread(cache, old, &kind);
+            }
             let cache = known.unwrap_or_else(|| {
                 let cache = Arc::new(KindCache::new());
                 cache.load(revision, []);
@@ -191,6 +197,36 @@ impl Published {
             }
         }
     }
+}
+
+/// Makes cached objects anew where a changed definition shows them differently: with other defaults, or selectable by
+/// other fields.
+fn reread(cache: &KindCache, old: &Kind, kind: &Kind) {
+    let other_fields = old.selectable != kind.selectable;
+    let mut changed = Vec::new();
+    cache.snapshot().0.walk_from(None, |object| {
+        let mut value = object.value();
+        if default_stored(kind, &mut value) || other_fields {
+            let json = encode::complete(&value, object.revision);
+            changed.push(Object::new(object.key.clone(), object.revision, meta_of(kind, &value), json));
+        }
+        ControlFlow::Continue(())
+    });
+    if !changed.is_empty() || other_fields {
+        cache.reload(changed);
+    }
+}
+
+/// Sets the defaults of a custom kind on an object from the store, which may be older than they are; true where there
+/// were any to set. Built-in defaults do not change under objects.
+fn default_stored(kind: &Kind, value: &mut Value) -> bool {
+    if kind.custom.is_none() {
+        return false;
+    }
+    let before = value.clone();
+    let version = value.str_at(&["apiVersion"]).rsplit('/').next().and_then(|name| kind.version(name));
+    schema::apply_defaults(&kind.versions[version.unwrap_or(kind.storage)].schema, value);
+    *value != before
 }
 
 /// What selection needs of an object.
