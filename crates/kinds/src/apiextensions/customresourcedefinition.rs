@@ -77,7 +77,8 @@ impl Hooks for CustomResourceDefinition {
         let spec = root.get("spec");
         let (group, names) = (spec.get("group"), spec.get("names"));
         let want = format!("{}.{}", names.get("plural").str(), group.str());
-        if obj.name() != want {
+        // Neither half may change later, which is said of the one that does.
+        if old.is_none() && obj.name() != want {
             errors.invalid("metadata.name", obj.name(), "must be spec.names.plural+\".\"+spec.group");
         }
         if group.need(errors) {
@@ -185,6 +186,7 @@ fn versions(versions: At, errors: &mut FieldErrors) {
 fn changes(spec: At, old: &Value, errors: &mut FieldErrors) {
     let before = old.at(&["spec"]);
     spec.get("scope").immutable(errors, before.at(&["scope"]));
+    spec.get("group").immutable(errors, before.at(&["group"]));
     let names = spec.get("names");
     names.get("plural").immutable(errors, before.at(&["names", "plural"]));
     names.get("kind").immutable(errors, before.at(&["names", "kind"]));
