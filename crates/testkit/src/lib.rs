@@ -18,4 +18,4 @@ pub use serde_json::{Value, json};
 pub use watch::Watch;
 
 /// How long a test waits for what must come. Generous: the machine may be busy with other tests.
-pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);

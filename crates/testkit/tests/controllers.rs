@@ -244,7 +244,7 @@ async fn ready_pods_become_endpoints() {
     assert_eq!(admin.patch(&format!("{PODS}/p/status"), "merge", &status("True")).await.code, 200);
     let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
     let selector = "kubernetes.io/service-name%3Dweb";
-    let wait = async |ready: bool| loop {
+    let wait = async |ready: bool| {
         let mut watch = admin.watch(&format!("{slices}?watch=1&labelSelector={selector}")).await;
         loop {
             let (_, slice) = watch.next().await;

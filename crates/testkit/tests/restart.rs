@@ -155,3 +155,36 @@ async fn service_addresses_stay_taken() {
     admin.create(services, &service("second", &ip)).await;
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn controllers_take_up_what_they_left() {
+    let dir = Dir::new();
+    let cluster = Cluster::on_disk(&dir.0).await.with_controllers();
+    let admin = cluster.admin();
+    let default = "/api/v1/namespaces/default";
+    admin.until(&format!("{default}/serviceaccounts"), "default", |account| account.is_some()).await;
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let deployment = json!({"metadata": {"name": "web"}, "spec": {
+        "replicas": 2, "selector": {"matchLabels": {"app": "web"}},
+        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+    }});
+    admin.create(deployments, &deployment).await;
+    let settled = |d: Option<&Value>, replicas: i64| {
+        d.is_some_and(|d| {
+            d["status"]["replicas"] == replicas && d["status"]["observedGeneration"] == d["metadata"]["generation"]
+        })
+    };
+    admin.until(deployments, "web", |d| settled(d, 2)).await;
+    let before = admin.names(&format!("{default}/pods")).await;
+    assert_eq!(before.len(), 2);
+
+    let cluster = cluster.restart().await;
+    let admin = cluster.admin();
+    admin.patch(&format!("{deployments}/web/scale"), "merge", &json!({"spec": {"replicas": 3}})).await.expect(200);
+    admin.until(deployments, "web", |d| settled(d, 3)).await;
+    let after = admin.names(&format!("{default}/pods")).await;
+    assert_eq!(after.len(), 3);
+    assert!(before.iter().all(|name| after.contains(name)), "{before:?} {after:?}");
+    assert_eq!(admin.names("/apis/apps/v1/namespaces/default/replicasets").await.len(), 1);
+    cluster.stop().await;
+}
