@@ -8,6 +8,7 @@
 
 pub mod body;
 pub mod dial;
+mod gather;
 pub mod serve;
 pub mod tls;
 pub mod websocket;

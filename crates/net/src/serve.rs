@@ -4,7 +4,7 @@
 //! request of the connection gets that value. Decided against hyper-util's `auto` connection: ALPN has said which
 //! protocol it is, so nothing needs to be sniffed.
 
-use crate::Body;
+use crate::{Body, gather};
 use http::{Request, Response};
 use hyper::{
     body::Incoming,
@@ -100,8 +100,9 @@ async fn connection<H: Handler>(
         let (handler, state) = (handler.clone(), state.clone());
         async move { Ok::<_, Infallible>(handler.handle(&state, request).await) }
     });
-    let io = TokioIo::new(stream);
     let ended = if h2 {
+        let (io, sender) = gather::gather(stream);
+        let io = TokioIo::new(io);
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -112,8 +113,10 @@ async fn connection<H: Handler>(
             .max_send_buf_size(1 << 20)
             .keep_alive_interval(Some(Duration::from_secs(30)))
             .keep_alive_timeout(Duration::from_secs(15));
-        drive(builder.serve_connection(io, service), stop, |c| c.graceful_shutdown()).await
+        let served = drive(builder.serve_connection(io, service), stop, |c| c.graceful_shutdown());
+        gather::drive(served, &sender).await
     } else {
+        let io = TokioIo::new(stream);
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEADERS);
         let served = builder.serve_connection(io, service).with_upgrades();
