@@ -3,13 +3,17 @@
 use crate::{Str, Value};
 use std::cmp::Ordering;
 
-/// The order of keys, as `str` has it. Most keys of one object differ in their first byte, which saves the call that
-/// compares the rest; field names are looked up more often than anything else is done.
+/// The order of keys, as `str` has it. Most keys of one object differ in their first byte or in their first eight, which
+/// saves the call that compares the rest; field names are looked up more often than anything else is done.
 #[inline]
 pub fn order(a: &str, b: &str) -> Ordering {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     match (a.first(), b.first()) {
-        (Some(x), Some(y)) if x != y => x.cmp(y),
+        (Some(x), Some(y)) if x != y => return x.cmp(y),
+        _ => {}
+    }
+    match (a.first_chunk::<8>(), b.first_chunk::<8>()) {
+        (Some(x), Some(y)) if x != y => u64::from_be_bytes(*x).cmp(&u64::from_be_bytes(*y)),
         _ => a.cmp(b),
     }
 }
@@ -26,8 +30,8 @@ impl Map {
     /// Sorts `entries`; of equal keys the last one wins. Returns the keys that stood more than once.
     pub fn from_entries(mut entries: Vec<(Str, Value)>) -> (Self, Vec<Str>) {
         let mut repeated = Vec::new();
-        if !entries.is_sorted_by(|a, b| a.0 < b.0) {
-            entries.sort_by(|a, b| a.0.cmp(&b.0)); // stable: of equal keys the later one stays later
+        if !entries.is_sorted_by(|a, b| order(&a.0, &b.0).is_lt()) {
+            entries.sort_by(|a, b| order(&a.0, &b.0)); // stable: of equal keys the later one stays later
             entries.dedup_by(|later, kept| {
                 let same = later.0 == kept.0;
                 if same {
@@ -123,6 +127,16 @@ mod tests {
         let (map, repeated) = Map::from_entries(entries);
         assert_eq!(map.iter().collect::<Vec<_>>(), [("a", &2.into()), ("b", &3.into())]);
         assert_eq!(repeated, ["b"]);
+    }
+
+    #[test]
+    fn keys_have_the_order_of_strings() {
+        let keys = ["", "a", "ab", "abcdefgh", "abcdefgi", "abcdefgh0", "abcdefghi", "abcdefgZ", "b", "é", "ü", "z"];
+        for a in keys {
+            for b in keys {
+                assert_eq!(order(a, b), a.cmp(b), "{a} {b}");
+            }
+        }
     }
 
     #[test]
