@@ -119,11 +119,10 @@ impl Session {
         let up = async {
             while let Some(Ok(message)) = source.next().await {
                 match message {
-                    Message::Binary(bytes) => {
-                        if to.write_all(&bytes).await.is_err() {
-                            return;
-                        }
-                    }
+                    Message::Binary(bytes) => match to.write_all(&bytes).await {
+                        Ok(()) => {}
+                        Err(_) => return,
+                    },
                     Message::Close(_) => return,
                     _ => {}
                 }

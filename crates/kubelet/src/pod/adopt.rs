@@ -4,7 +4,7 @@
 //! only the API remembers (containers of a machine that was restarted) counts as ended for reasons unknown.
 
 use crate::pod::{
-    decide::{containers, is_sidecar},
+    decide::containers,
     state::{Container, Ended, Phase, PodState, Sandbox, Verdict, Volumes},
     worker::container_name,
 };
@@ -103,10 +103,8 @@ fn forget_init(pod: &Pod, state: &mut PodState) {
     state.initialized = false;
     for (spec, init) in containers(pod) {
         let Some(container) = state.containers.get_mut(&spec.name) else { continue };
-        if init || is_sidecar(spec) {
-            if let Phase::Ended(ended) = std::mem::take(&mut container.phase) {
-                container.last = Some(ended);
-            }
+        if init && let Phase::Ended(ended) = std::mem::take(&mut container.phase) {
+            container.last = Some(ended);
         }
     }
 }

@@ -111,15 +111,14 @@ pub fn restarts(pod: &Pod, container: &Spec, init: bool, exit_code: i32) -> bool
 /// Decides. `stop` is given once the pod is to end for a reason outside itself.
 pub fn decide(pod: &Pod, stop: Option<Stop>, state: &PodState, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
-    if stop.is_none() && state.verdict.is_none() {
-        if let Some(seconds) = pod.spec.as_ref().and_then(|s| s.active_deadline_seconds) {
-            let deadline = state.start_time + SignedDuration::from_secs(seconds);
-            if now >= deadline {
-                let message = "Pod was active on the node longer than the specified deadline";
-                return Plan { actions: vec![Action::Fail { reason: "DeadlineExceeded", message }], wake: None };
-            }
-            plan.wake_at(deadline);
+    let deadline = pod.spec.as_ref().and_then(|s| s.active_deadline_seconds);
+    if let Some(seconds) = deadline.filter(|_| stop.is_none() && state.verdict.is_none() && !finished(pod, state)) {
+        let deadline = state.start_time + SignedDuration::from_secs(seconds);
+        if now >= deadline {
+            let message = "Pod was active on the node longer than the specified deadline";
+            return Plan { actions: vec![Action::Fail { reason: "DeadlineExceeded", message }], wake: None };
         }
+        plan.wake_at(deadline);
     }
     let grace = SignedDuration::from_secs(grace_seconds(pod));
     match (stop, &state.verdict) {

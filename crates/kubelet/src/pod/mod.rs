@@ -2,7 +2,9 @@
 
 pub mod adopt;
 pub mod backoff;
+mod begin;
 pub mod decide;
+mod hear;
 pub mod ops;
 mod probes;
 pub mod start;

@@ -240,6 +240,8 @@ fn deadlines_and_lost_sandboxes() {
     assert_eq!(words(&p, None, &state, 10), "fail:DeadlineExceeded");
     state.verdict = Some(super::state::Verdict { reason: "DeadlineExceeded".into(), message: String::new() });
     assert_eq!(words(&p, None, &state, 10), "stop:a@30");
+    p.spec.as_mut().unwrap().restart_policy = Some("Never".into());
+    assert_eq!(words(&p, None, &up(&[("a", ended(0, 5))]), 99), "stop-sandbox", "what has succeeded stays so");
 
     let p = simple(&["i"], &["a"], "Always");
     let mut state = up(&[("i", ended(0, 1)), ("a", ended(137, 2))]);

@@ -1,0 +1,387 @@
+//! Hearing what happened: each message changes the state, once, and nothing else; the next step decides what follows.
+
+use crate::pod::{
+    backoff::pull_delay,
+    decide, ops, probes,
+    start::{Outcome, StartProblem},
+    state::{Condemned, Ended, Phase, Problem, Sandbox, Volumes},
+    worker::{Message, SandboxUp, Worker},
+};
+use base::time::{SignedDuration, Timestamp};
+use cri::{ContainerEvent, ContainerEventKind, ContainerState, ContainerStatus};
+use k8s_openapi::api::core::v1::Pod;
+use std::sync::Arc;
+use value::{Object, Value};
+
+impl Worker {
+    pub(super) async fn take(&mut self, message: Message) {
+        let now = self.node.now();
+        match message {
+            Message::Object(object) => self.take_object(&object),
+            Message::Gone => {
+                self.state.forgotten = true;
+                let grace = self.pod.metadata.deletion_grace_period_seconds.unwrap_or(decide::grace_seconds(&self.pod));
+                self.end_by(now + SignedDuration::from_secs(grace), true);
+            }
+            Message::Shutdown => {
+                self.shutdown = true;
+                self.end_by(now + SignedDuration::from_secs(decide::grace_seconds(&self.pod)), false);
+            }
+            Message::Changed => {
+                // A container that waits for just this object need not wait any longer.
+                for container in self.state.containers.values_mut() {
+                    if let Some(problem) =
+                        container.problem.as_mut().filter(|p| p.reason == "CreateContainerConfigError")
+                    {
+                        problem.retry_at = now;
+                    }
+                }
+                match &mut self.state.volumes {
+                    Volumes::Failed { retry_at, .. } => *retry_at = now,
+                    Volumes::Mounting { .. } => self.refresh_volumes = Some(now),
+                    _ => self.refresh_volumes = Some(now),
+                }
+            }
+            Message::Runtime(event) => self.take_event(event).await,
+            Message::Mounted(result) => self.take_mounted(result, now),
+            Message::Unmounted(Ok(())) => self.state.volumes = Volumes::Absent,
+            Message::Unmounted(Err(message)) => {
+                tracing::warn!(pod = %self.about.name, %message, "cannot unmount");
+                self.state.volumes = Volumes::Mounted;
+            }
+            Message::SandboxUp(result) => self.take_sandbox(result, now),
+            Message::SandboxStopped(result) => {
+                let id = self.state.sandbox.id().unwrap_or_default().to_string();
+                self.state.sandbox =
+                    self.after_sandbox(result, Sandbox::Stopped { id: id.clone() }, Sandbox::Ready { id });
+            }
+            Message::SandboxRemoved(result) => {
+                let id = self.state.sandbox.id().unwrap_or_default().to_string();
+                let failed = result.is_err();
+                self.state.sandbox = self.after_sandbox(result, Sandbox::Absent, Sandbox::Broken { id: id.clone() });
+                if !failed {
+                    self.node.sandboxes.lock().remove(&id);
+                    if self.stop.is_none() {
+                        self.state.lose_sandbox();
+                    }
+                }
+            }
+            Message::Started { container, attempt, outcome } => {
+                self.take_started(&container, attempt, outcome, now).await
+            }
+            Message::Hooked { container, id, result } => {
+                if let Some(live) = self.live.get_mut(&container).filter(|live| live.id == id) {
+                    live.hooked = true;
+                    if result.is_err()
+                        && let Some(c) = self.state.containers.get_mut(&container)
+                    {
+                        let message = format!("Container {container} failed postStart hook");
+                        c.condemned = Some(Condemned { message, grace: None });
+                    }
+                }
+            }
+            Message::Stopped { container, id, status, error } => self.take_stopped(&container, &id, status, error, now),
+            Message::Probe(report) => probes::take(self, report),
+            Message::Stored { status, result } => self.take_stored(status, result, now),
+            Message::Finished(result) => self.take_finished(result, now),
+        }
+    }
+
+    pub(super) fn after_sandbox(&self, result: Result<(), String>, done: Sandbox, failed: Sandbox) -> Sandbox {
+        match result {
+            Ok(()) => done,
+            Err(message) => {
+                self.node.recorder.warning(&self.about, "FailedKillPod", format!("error killing pod: {message}"));
+                failed
+            }
+        }
+    }
+
+    pub(super) fn take_object(&mut self, object: &Object) {
+        let Ok(pod) = object.decode::<Pod>() else { return };
+        self.about.resource_version = object.revision.to_string().into();
+        // Conditions of others count (readiness gates); our own fields are as we last stored them.
+        let tree = object.value();
+        let ours = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+        let foreign: Vec<Value> = tree
+            .items_at(&["status", "conditions"])
+            .iter()
+            .filter(|c| !ours.contains(&c.str_at(&["type"])))
+            .cloned()
+            .collect();
+        let mut conditions = foreign;
+        let own = self.status.items_at(&["conditions"]).iter().filter(|c| ours.contains(&c.str_at(&["type"])));
+        conditions.extend(own.cloned());
+        if matches!(self.status, Value::Object(_)) {
+            self.status.set(&["conditions"], conditions);
+        }
+        let metadata_changed = pod.metadata.labels != self.pod.metadata.labels
+            || pod.metadata.annotations != self.pod.metadata.annotations;
+        self.pod = Arc::new(pod);
+        if metadata_changed {
+            // The downward API shows labels and annotations.
+            self.refresh_volumes = Some(self.node.now());
+        }
+        self.note_deletion();
+    }
+
+    pub(super) async fn take_event(&mut self, event: ContainerEvent) {
+        let seen = self.seen.entry(event.sandbox_id.clone()).or_insert(0);
+        if event.sequence <= *seen {
+            return;
+        }
+        *seen = event.sequence;
+        if event.kind != ContainerEventKind::Stopped {
+            return;
+        }
+        let known = self.state.containers.iter().find(|(_, c)| c.id == event.container_id);
+        let Some(name) = known.map(|(name, _)| name.clone()) else {
+            // A short life can be over before the start has reported.
+            self.early.insert(event.container_id);
+            return;
+        };
+        let status = self.node.runtime.container_status(&event.container_id).await;
+        let status = status.unwrap_or_else(|_| {
+            let exit = event.exit.clone().unwrap_or_default();
+            ContainerStatus {
+                id: event.container_id.clone(),
+                state: ContainerState::Exited,
+                finished_at: event.at,
+                exit_code: exit.exit_code,
+                reason: exit.reason,
+                message: exit.message,
+                ..ContainerStatus::default()
+            }
+        });
+        self.record_end(&name, &status);
+    }
+
+    /// The container's process is gone; counts once, however often it is told.
+    pub(super) fn record_end(&mut self, name: &str, status: &ContainerStatus) {
+        let spec = self.spec(name).map(|(spec, _)| spec);
+        let ended = ops::ended(&self.node, &self.uid, spec.as_ref(), status);
+        let Some(container) = self.state.containers.get_mut(name) else { return };
+        if container.id != status.id || matches!(container.phase, Phase::Ended(_)) {
+            return;
+        }
+        let since = match container.phase {
+            Phase::Running { since } | Phase::Stopping { since, .. } => Some(since),
+            _ => None,
+        };
+        container.phase = Phase::Ended(Ended { started: ended.started.or(since), ..ended });
+        container.started = false;
+        container.ready = false;
+        container.condemned = None;
+        self.live.remove(name);
+        self.tell_back_off(name);
+    }
+
+    pub(super) fn tell_back_off(&self, name: &str) {
+        let Some(container) = self.state.containers.get(name) else { return };
+        let held = container.held_until(self.node.now()).is_some();
+        let Some((_, init)) = self.spec(name).filter(|_| held && self.stop.is_none()) else { return };
+        let meta = &self.pod.metadata;
+        let (namespace, pod) = (meta.namespace.as_deref().unwrap_or_default(), &self.about.name);
+        let text = format!("Back-off restarting failed container {name} in pod {pod}_{namespace}({})", self.uid);
+        self.node.recorder.warning(&self.about(name, init), "BackOff", text);
+    }
+
+    pub(super) fn take_mounted(&mut self, result: Result<Option<Timestamp>, String>, now: Timestamp) {
+        let first = matches!(self.state.volumes, Volumes::Mounting { .. });
+        self.remounting = false;
+        match result {
+            Ok(refresh_at) => {
+                let pending = self.refresh_volumes.filter(|at| *at <= now && !first);
+                self.refresh_volumes = pending.or(refresh_at);
+                if first {
+                    self.state.volumes = Volumes::Mounted;
+                }
+            }
+            Err(message) => {
+                self.node.recorder.warning(&self.about, "FailedMount", &message);
+                if let Volumes::Mounting { tries } = self.state.volumes {
+                    // Upstream's volume manager: half a second, doubling to about two minutes.
+                    let delay = SignedDuration::from_millis(500 << tries.min(8));
+                    self.state.volumes = Volumes::Failed { message, tries: tries + 1, retry_at: now + delay };
+                } else {
+                    self.refresh_volumes = Some(now + SignedDuration::from_secs(30));
+                }
+            }
+        }
+    }
+
+    pub(super) fn take_sandbox(&mut self, result: Result<SandboxUp, String>, now: Timestamp) {
+        match result {
+            Ok(up) => {
+                self.state.sandbox = Sandbox::Ready { id: up.id };
+                self.state.ips = up.ips;
+            }
+            Err(message) => {
+                let text = format!("Failed to create pod sandbox: {message}");
+                self.node.recorder.warning(&self.about, "FailedCreatePodSandBox", text);
+                let tries = match self.state.sandbox {
+                    Sandbox::Creating { tries } => tries + 1,
+                    _ => 1,
+                };
+                let delay = SignedDuration::from_secs(1 << tries.min(5).saturating_sub(1));
+                self.state.attempt += 1;
+                self.state.sandbox = Sandbox::Failed { message, tries, retry_at: now + delay };
+            }
+        }
+    }
+
+    pub(super) async fn take_started(&mut self, name: &str, attempt: u32, outcome: Outcome, now: Timestamp) {
+        let image = self.spec(name).and_then(|(spec, _)| spec.image).unwrap_or_default();
+        match outcome {
+            Outcome::Made(made) => {
+                let made = self.latest(made).await;
+                let Some(container) = self.state.containers.get_mut(name) else { return };
+                if let Some(last) = container.last.take() {
+                    let (node, pod, name) = (self.node.clone(), self.pod.clone(), name.to_string());
+                    tokio::spawn(ops::forget_container(node, pod, name, last.id, attempt));
+                }
+                container.made(made.id.clone(), attempt);
+                container.image = image;
+                container.image_id =
+                    if made.image_ref.is_empty() { made.image_id.clone() } else { made.image_ref.clone() };
+                if made.state == ContainerState::Running {
+                    container.phase = Phase::Running { since: ops::time(made.started_at).unwrap_or(now) };
+                    let live = self.live.entry(name.to_string()).or_default();
+                    live.id = made.id.clone();
+                    live.cancel = None;
+                } else {
+                    self.record_end(name, &made);
+                }
+            }
+            Outcome::Cancelled => {
+                self.live.remove(name);
+                if let Some(container) = self.state.containers.get_mut(name) {
+                    container.not_started(None);
+                }
+            }
+            Outcome::Problem(problem) => {
+                self.live.remove(name);
+                self.take_problem(name, problem, now);
+                self.look_after_sandbox().await;
+            }
+        }
+    }
+
+    /// The status of a container just made; asked again if its end was told already.
+    pub(super) async fn latest(&mut self, made: Box<ContainerStatus>) -> Box<ContainerStatus> {
+        match self.early.remove(&made.id) {
+            true => self.node.runtime.container_status(&made.id).await.map_or(made, Box::new),
+            false => made,
+        }
+    }
+
+    pub(super) fn take_problem(&mut self, name: &str, problem: StartProblem, now: Timestamp) {
+        let Some(container) = self.state.containers.get_mut(name) else { return };
+        let tries = container.problem.as_ref().filter(|p| p.reason == problem.reason).map_or(1, |p| p.tries + 1);
+        let retry_at = now
+            + match problem.reason {
+                "CreateContainerConfigError" => SignedDuration::from_secs(5),
+                _ => pull_delay(tries),
+            };
+        if matches!(problem.reason, "ErrImagePull" | "RegistryUnavailable") {
+            let image = self.pod_image(name);
+            let text = format!("Back-off pulling image {image:?}");
+            self.node.recorder.normal(&self.about(name, false), "BackOff", text);
+        }
+        let Some(container) = self.state.containers.get_mut(name) else { return };
+        container.not_started(Some(Problem {
+            reason: problem.reason.into(),
+            message: problem.message,
+            since: now,
+            tries,
+            retry_at,
+        }));
+    }
+
+    pub(super) fn pod_image(&self, name: &str) -> String {
+        self.spec(name).and_then(|(spec, _)| spec.image).unwrap_or_default()
+    }
+
+    /// A container that cannot be made may be the sandbox's fault.
+    pub(super) async fn look_after_sandbox(&mut self) {
+        let Sandbox::Ready { id } = &self.state.sandbox else { return };
+        let id = id.clone();
+        let gone = match self.node.runtime.pod_sandbox_status(&id).await {
+            Ok(status) => status.state != cri::PodSandboxState::Ready,
+            Err(e) => e.is_not_found(),
+        };
+        if gone {
+            self.node.recorder.normal(
+                &self.about,
+                "SandboxChanged",
+                "Pod sandbox changed, it will be killed and re-created.",
+            );
+            self.state.sandbox = Sandbox::Broken { id };
+        }
+    }
+
+    pub(super) fn take_stopped(
+        &mut self,
+        name: &str,
+        id: &str,
+        status: Option<Box<ContainerStatus>>,
+        error: Option<String>,
+        now: Timestamp,
+    ) {
+        let over = |s: &ContainerStatus| matches!(s.state, ContainerState::Exited | ContainerState::Unknown);
+        match status {
+            Some(status) if over(&status) => self.record_end(name, &status),
+            Some(_) => {
+                // It still runs: the decision asks for another stop.
+                tracing::warn!(pod = %self.about.name, container = name, error = error.unwrap_or_default(), "not stopped");
+                if let Some(container) = self.state.containers.get_mut(name).filter(|c| c.id == id)
+                    && let Phase::Stopping { since, .. } = container.phase
+                {
+                    container.phase = Phase::Running { since };
+                }
+            }
+            None => {
+                let unknown = ContainerStatus {
+                    id: id.into(),
+                    state: ContainerState::Unknown,
+                    finished_at: i64::try_from(now.as_nanosecond()).unwrap_or(0),
+                    message: "The container could not be located when the pod was terminated".into(),
+                    ..ContainerStatus::default()
+                };
+                self.record_end(name, &unknown);
+            }
+        }
+    }
+
+    pub(super) fn take_stored(&mut self, status: Value, result: Result<Arc<Object>, client::Error>, now: Timestamp) {
+        self.storing = false;
+        match result {
+            Ok(_) => {
+                self.status = status;
+                self.retry_store = None;
+            }
+            // Another pod has the name by now, or none has: the watch will say so.
+            Err(error) if error.is_not_found() || error.is_conflict() => {
+                self.retry_store = Some((0, now + SignedDuration::from_secs(1)));
+            }
+            Err(error) => {
+                let tries = self.retry_store.map_or(0, |(tries, _)| tries + 1);
+                tracing::warn!(pod = %self.about.name, namespace = %self.about.namespace, %error, "cannot store the status");
+                let delay = SignedDuration::from_millis(100 << tries.min(6));
+                self.retry_store = Some((tries, now + delay));
+            }
+        }
+    }
+
+    pub(super) fn take_finished(&mut self, result: Result<(), client::Error>, now: Timestamp) {
+        self.finishing = false;
+        match result {
+            Ok(()) => self.state.forgotten = true,
+            Err(error) if error.is_not_found() || error.is_conflict() => self.state.forgotten = true,
+            Err(error) => {
+                tracing::warn!(pod = %self.about.name, %error, "cannot delete the pod's object");
+                self.retry_finish = Some(now + SignedDuration::from_millis(500));
+            }
+        }
+    }
+}
