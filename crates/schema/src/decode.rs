@@ -6,7 +6,7 @@
 //! their values are checked by [`crate::validate`], as upstream splits it. So a custom resource with its ObjectMeta goes
 //! through the same walk as a Pod. Wording follows `encoding/json` and `sigs.k8s.io/json`.
 
-use crate::{Arena, Empty, Node, NodeId, Schema, Type};
+use crate::{Arena, Empty, Node, NodeId, Schema, Type, structural::InOrder};
 use base::{Status, quantity, status::quote, time};
 use std::{borrow::Cow, fmt};
 use value::{Map, Path, Str, Value};
@@ -152,10 +152,11 @@ impl<'a> Walk<'a> {
     /// A struct: known members, then the zero values of absent ones.
     fn members(&mut self, node: &'a Node, map: &mut Map, place: Place<'_, 'a>) {
         let owner = if node.name.is_empty() { place.owner } else { node.name.rsplit('.').next().unwrap_or("") };
+        let mut fields_of = InOrder::new(node);
         map.retain(|key, member| {
             let (path, fields) = (place.path.key(key), place.fields.key(key));
             let here = Place { path: &path, fields: &fields, owner };
-            let Some(field) = node.field(key) else {
+            let Some(field) = fields_of.field(key) else {
                 if let Some(additional) = node.additional {
                     self.value(additional, member, Place { fields: place.fields, ..here });
                 } else if !node.preserve_unknown && node.ty != Type::Any {

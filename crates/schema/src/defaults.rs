@@ -2,7 +2,7 @@
 //!
 //! One walk over the object; subtrees whose schema has no default anywhere are not entered.
 
-use crate::{Arena, Empty, Field, Node, NodeId, Schema};
+use crate::{Arena, Empty, Field, Node, NodeId, Schema, structural::InOrder};
 use value::Value;
 
 /// Fills what is absent (or null, or a zero value that the type cannot tell from absent) with the schema's defaults.
@@ -31,8 +31,9 @@ fn walk(arena: &Arena, id: NodeId, value: &mut Value) {
                     Some(_) => {}
                 }
             }
+            let mut fields_of = InOrder::new(node);
             for (key, member) in map.iter_mut() {
-                match (node.field(key), node.additional) {
+                match (fields_of.field(key), node.additional) {
                     (Some(field), _) => walk(arena, field.node, member),
                     (None, Some(additional)) => walk(arena, additional, member),
                     (None, None) => {}

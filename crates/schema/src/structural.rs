@@ -1,7 +1,10 @@
 //! Structural schemas: one arena of nodes per source (all built-in types share one, each CRD version has its own), and
 //! a cheap handle into it.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    cmp::Ordering,
+    sync::{Arc, OnceLock},
+};
 use value::{Map, Str, Value};
 
 /// A handle to one node; cloning shares the arena.
@@ -287,5 +290,24 @@ impl Node {
     /// A member by name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.binary_search_by(|f| value::order(&f.name, name)).ok().map(|i| &self.fields[i])
+    }
+}
+
+/// The fields of a node for names that come in ascending order, as those of a map do: a step each instead of a search.
+pub(crate) struct InOrder<'a>(&'a [Field]);
+
+impl<'a> InOrder<'a> {
+    pub fn new(node: &'a Node) -> Self {
+        InOrder(&node.fields)
+    }
+    pub fn field(&mut self, name: &str) -> Option<&'a Field> {
+        while let Some((first, rest)) = self.0.split_first() {
+            match value::order(&first.name, name) {
+                Ordering::Less => self.0 = rest,
+                Ordering::Equal => return Some(first),
+                Ordering::Greater => return None,
+            }
+        }
+        None
     }
 }
