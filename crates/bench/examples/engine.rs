@@ -8,6 +8,9 @@ use schema::ClusterConfig;
 use std::{error::Error, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use store_disk::Disk;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);

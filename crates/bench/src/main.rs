@@ -52,7 +52,7 @@ async fn run(options: Options) -> Result<(), String> {
     if options.server.is_some() || options.kubeconfig.is_some() {
         let target = target::of(&options)?;
         phases::measure(&options, &target, options.pid, &mut figures).await?;
-    } else {
+    } else if options.only.iter().any(|phase| *phase != Phase::Ceiling) || options.only.is_empty() {
         let program = options.program()?;
         if options.wants(Phase::Start) {
             start::server(&options, &program, &mut figures).await?;
