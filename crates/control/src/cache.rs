@@ -8,7 +8,7 @@ use crate::{Queue, source::Update};
 use base::Revision;
 use parking_lot::{Mutex, RwLock};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     hash::Hash,
     sync::Arc,
 };
@@ -68,7 +68,13 @@ impl<V> Drop for Shared<V> {
     }
 }
 
+/// How many deletions are remembered, so that an answer that was under way meanwhile does not bring an object back.
+const TOMBSTONES: usize = 4096;
+
 struct State<V> {
+    /// Removed keys and the revision of their removal, oldest first.
+    graves: VecDeque<(ObjectKey, Revision)>,
+    removed: HashMap<ObjectKey, Revision>,
     objects: BTreeMap<ObjectKey, Entry<V>>,
     indexes: HashMap<&'static str, Index<V>>,
 }
@@ -88,7 +94,12 @@ impl<V: Value> Cache<V> {
     /// A cache that nothing fills: for tests of what reads caches, together with [`Cache::put`] and [`Cache::take`].
     pub fn detached() -> Self {
         Cache(Arc::new(Shared {
-            state: RwLock::new(State { objects: BTreeMap::new(), indexes: HashMap::new() }),
+            state: RwLock::new(State {
+                graves: VecDeque::new(),
+                removed: HashMap::new(),
+                objects: BTreeMap::new(),
+                indexes: HashMap::new(),
+            }),
             subscribers: Mutex::new(Vec::new()),
             synced: watch::Sender::new(false),
             task: Mutex::new(None),
@@ -143,7 +154,7 @@ impl<V: Value> Cache<V> {
     /// Declares an index: `function` says under which values an object is filed. Declaring it again does nothing.
     pub fn index(&self, name: &'static str, function: impl Fn(&V) -> Vec<Str> + Send + Sync + 'static) {
         let mut state = self.0.state.write();
-        let State { objects, indexes } = &mut *state;
+        let State { objects, indexes, .. } = &mut *state;
         indexes.entry(name).or_insert_with(|| {
             let mut index = Index { function: Box::new(function), entries: HashMap::new() };
             for (key, entry) in objects.iter() {
@@ -193,7 +204,9 @@ impl<V: Value> Cache<V> {
         let subscribers = self.0.subscribers.lock();
         let old = {
             let mut state = self.0.state.write();
-            if state.objects.get(&key).is_some_and(|e| e.revision > revision) {
+            if state.objects.get(&key).is_some_and(|e| e.revision > revision)
+                || state.removed.get(&key).is_some_and(|removed| *removed >= revision)
+            {
                 return;
             }
             state.set(&key, Some(Entry { revision, value: value.clone() }))
@@ -202,8 +215,12 @@ impl<V: Value> Cache<V> {
     }
     /// Removes a key and tells the subscribers.
     pub fn take(&self, key: &ObjectKey) {
+        self.take_at(key, Revision::ZERO);
+    }
+    /// The same, at a revision: what was written before it does not come back.
+    fn take_at(&self, key: &ObjectKey, revision: Revision) {
         let subscribers = self.0.subscribers.lock();
-        let old = self.0.state.write().set(key, None);
+        let old = self.0.state.write().bury(key, revision);
         if let Some(old) = old {
             tell(&subscribers, &Event { key, old: Some(&old.value), new: None });
         }
@@ -217,6 +234,22 @@ fn tell<V>(subscribers: &[Subscriber<V>], event: &Event<V>) {
 }
 
 impl<V: Value> State<V> {
+    /// Removes an entry and remembers when; the entry's own revision where nothing later is known.
+    fn bury(&mut self, key: &ObjectKey, revision: Revision) -> Option<Entry<V>> {
+        let old = self.set(key, None);
+        let at = revision.max(old.as_ref().map_or(Revision::ZERO, |e| e.revision));
+        if at > Revision::ZERO {
+            self.removed.insert(key.clone(), at);
+            self.graves.push_back((key.clone(), at));
+            if self.graves.len() > TOMBSTONES
+                && let Some((key, at)) = self.graves.pop_front()
+                && self.removed.get(&key) == Some(&at)
+            {
+                self.removed.remove(&key);
+            }
+        }
+        old
+    }
     /// Sets or removes an entry and keeps the indexes; returns what stood there.
     fn set(&mut self, key: &ObjectKey, entry: Option<Entry<V>>) -> Option<Entry<V>> {
         let new = entry.as_ref().map(|e| e.value.clone());
@@ -271,7 +304,7 @@ impl<V: Value> WeakCache<V> {
         let Some(cache) = self.0.upgrade().map(Cache) else { return };
         match update {
             Update::Apply(object) => cache.apply(&object, keep),
-            Update::Delete(object) => cache.take(&object.key),
+            Update::Delete(object) => cache.take_at(&object.key, object.revision),
             Update::Replace(objects) => {
                 let present: BTreeSet<&ObjectKey> = objects.iter().map(|o| &o.key).collect();
                 for key in cache.keys() {
@@ -291,7 +324,7 @@ impl<V: Value> WeakCache<V> {
 impl<V: Value> Cache<V> {
     fn apply(&self, object: &Arc<Object>, keep: &Keep<V>) {
         match (keep.project)(object) {
-            None => self.take(&object.key),
+            None => self.take_at(&object.key, object.revision),
             Some(value) => {
                 let unchanged = self.0.state.read().objects.get(&object.key).is_some_and(|e| {
                     e.revision == object.revision && e.revision != Revision::ZERO || (keep.same)(&e.value, &value)
@@ -359,6 +392,19 @@ mod tests {
         assert_eq!((names("x"), names("y")), (vec!["b".to_string()], vec!["a".into()]));
         weak.update(Update::Delete(object("b", 4, "x")), &WHOLE);
         assert!(names("x").is_empty() && cache.by_index("none", "x").is_empty());
+    }
+
+    #[test]
+    fn what_was_deleted_does_not_come_back() {
+        let cache: Cache = Cache::detached();
+        let weak = cache.weak();
+        weak.update(Update::Apply(object("a", 5, "x")), &WHOLE);
+        weak.update(Update::Delete(object("a", 7, "x")), &WHOLE);
+        // The answer to a write that was under way while the watch showed the deletion.
+        cache.put(ObjectKey::new("n", "a"), Revision(6), object("a", 6, "x"));
+        assert!(cache.is_empty());
+        weak.update(Update::Apply(object("a", 9, "x")), &WHOLE);
+        assert_eq!(cache.len(), 1);
     }
 
     #[test]
