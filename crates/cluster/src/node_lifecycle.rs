@@ -30,6 +30,7 @@ const TAINTS: [(&str, &str, &str); 7] = [
 struct Nodes {
     client: Client,
     nodes: Cache,
+    pods: Cache,
     leases: Cache,
     recorder: Recorder,
 }
@@ -64,8 +65,9 @@ pub async fn run(caches: Caches, recorder: Recorder, clock: Arc<dyn Clock>) {
         cache.wait_synced().await;
     }
     let client = caches.client().clone();
-    let evict = Evictions { client: client.clone(), nodes: nodes.clone(), pods, recorder: recorder.clone() };
-    let nodes = Nodes { client, nodes, leases, recorder };
+    let evict =
+        Evictions { client: client.clone(), nodes: nodes.clone(), pods: pods.clone(), recorder: recorder.clone() };
+    let nodes = Nodes { client, nodes, pods, leases, recorder };
     let (a, b) =
         (control::run(Arc::new(nodes), queue, 2, clock.clone()), control::run(Arc::new(evict), evictions, 2, clock));
     tokio::join!(a, b);
@@ -78,8 +80,10 @@ struct NodePlan {
     conditions: Option<Vec<Value>>,
     /// The whole list of taints as it should be.
     taints: Option<Vec<Value>>,
-    /// It became unready just now: its pods are no endpoints any more.
+    /// It became unready just now.
     fell_silent: bool,
+    /// It is not ready: its pods must not be either. Derived from the state, so that a write that failed is made up for.
+    unready: bool,
     look_again: Option<Duration>,
 }
 
@@ -102,6 +106,8 @@ fn plan_node(node: &Value, renewed: Option<Timestamp>, now: Timestamp) -> NodePl
     } else {
         plan.look_again = Duration::try_from(GRACE - silent_for).ok();
     }
+    let is_ready = |c: &&Value| c.str_at(&["type"]) == "Ready" && c.str_at(&["status"]) == "True";
+    plan.unready = !effective.is_empty() && !effective.iter().any(|c| is_ready(&c));
     let present = node.items_at(&["spec", "taints"]);
     let unschedulable = node.at(&["spec", "unschedulable"]).as_bool() == Some(true);
     let wanted = taints(present, &effective, unschedulable, now);
@@ -165,51 +171,52 @@ fn taints(present: &[Value], conditions: &[Value], unschedulable: bool, now: Tim
 
 impl Reconciler for Nodes {
     type Key = ObjectKey;
-    type Plan = (String, NodePlan);
+    /// The node as cached, what it needs, and when that was decided.
+    type Plan = (Arc<Object>, NodePlan, Timestamp);
 
     fn name(&self) -> &'static str {
         "node-lifecycle"
     }
 
-    fn plan(&self, key: &ObjectKey, now: Timestamp) -> Option<(String, NodePlan)> {
+    fn plan(&self, key: &ObjectKey, now: Timestamp) -> Option<Self::Plan> {
         let node = self.nodes.get(key)?;
         let lease = self.leases.get(&ObjectKey::new("kube-node-lease", key.name.clone()));
         let renewed = lease.and_then(|l| time::parse(l.value().str_at(&["spec", "renewTime"])));
-        Some((node.meta.uid.to_string(), plan_node(&node.value(), renewed, now)))
+        let plan = plan_node(&node.value(), renewed, now);
+        Some((node, plan, now))
     }
 
-    async fn execute(&self, key: &ObjectKey, (uid, plan): (String, NodePlan)) -> Result<Outcome, client::Error> {
+    async fn execute(&self, key: &ObjectKey, (node, plan, now): Self::Plan) -> Result<Outcome, client::Error> {
         let api = self.client.api(&kinds::NODES);
-        if let Some(conditions) = plan.conditions {
-            let mut patch = value!({"metadata": {"uid": uid.as_str()}});
-            patch.set(&["status", "conditions"], conditions);
-            api.patch_status(&key.name, &Patch::Strategic(patch)).await?;
-        }
+        let uid = node.meta.uid.as_str();
         if let Some(taints) = plan.taints {
-            let mut patch = value!({"metadata": {"uid": uid.as_str()}});
+            // The list is written whole: what somebody else set since the cache was read must not go with it.
+            let mut patch = value!({"metadata": {"uid": uid, "resourceVersion": node.revision.to_string()}});
             patch.set(&["spec", "taints"], taints);
             api.patch(&key.name, &Patch::Merge(patch)).await?;
+        }
+        if let Some(conditions) = plan.conditions {
+            let mut patch = value!({"metadata": {"uid": uid}});
+            patch.set(&["status", "conditions"], conditions);
+            api.patch_status(&key.name, &Patch::Strategic(patch)).await?;
         }
         if plan.fell_silent {
             let about =
                 Reference { kind: "Node".into(), name: key.name.clone(), uid: uid.into(), ..Reference::default() };
             self.recorder.normal(&about, "NodeNotReady", format!("Node {} status is now: NodeNotReady", key.name));
-            self.mark_pods(key).await?;
+        }
+        if plan.unready {
+            self.mark_pods(key, now).await?;
         }
         Ok(plan.look_again.map_or(Outcome::Done, Outcome::After))
     }
 }
 
 impl Nodes {
-    /// Pods of a silent node are not ready any more: Services stop sending to them.
-    async fn mark_pods(&self, node: &ObjectKey) -> Result<(), client::Error> {
-        let now = time::seconds(base::clock::System.now());
-        let pods = self
-            .client
-            .api(&kinds::PODS)
-            .list(&client::ListOptions::fields(format!("spec.nodeName={}", node.name)))
-            .await?;
-        for pod in &pods.items {
+    /// Pods of a node that is not ready are not ready either: Services stop sending to them.
+    async fn mark_pods(&self, node: &ObjectKey, now: Timestamp) -> Result<(), client::Error> {
+        let now = time::seconds(now);
+        for pod in self.pods.by_index(control::index::NODE, &node.name).iter().filter(|p| says_ready(p)) {
             let patch = value!({"metadata": {"uid": pod.meta.uid.as_str()}, "status": {"conditions": [
                 {"type": "Ready", "status": "False", "reason": "NodeNotReady", "lastTransitionTime": now.as_str()},
             ]}});
@@ -221,6 +228,12 @@ impl Nodes {
         }
         Ok(())
     }
+}
+
+fn says_ready(pod: &Object) -> bool {
+    let pod = pod.value();
+    let conditions = pod.items_at(&["status", "conditions"]);
+    conditions.iter().any(|c| c.str_at(&["type"]) == "Ready" && c.str_at(&["status"]) == "True")
 }
 
 /// When a pod has to leave a node with these taints; `None`: it may stay.
