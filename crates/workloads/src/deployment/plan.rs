@@ -29,8 +29,8 @@ pub struct Plan {
     pub create: Option<Value>,
     /// ReplicaSets to write (a change of size or only of annotations).
     pub scale: Vec<Scale>,
-    /// Old ReplicaSets beyond the history limit.
-    pub delete: Vec<Str>,
+    /// Old ReplicaSets beyond the history limit: name and uid.
+    pub delete: Vec<(Str, Str)>,
     /// The revision annotation of the Deployment itself, where it is not what it should be.
     pub revision: Option<i64>,
     pub status: Option<Value>,
@@ -176,13 +176,14 @@ fn new_set(deployment: &Value, all: &[&Set], bounds: Bounds, revision: i64) -> V
     annotated(&fresh, deployment, size, bounds, revision)
 }
 
-/// Names of empty old sets beyond `revisionHistoryLimit`, oldest revisions first.
-fn beyond_history(deployment: &Value, old: &[&Set]) -> Vec<Str> {
+/// Empty old sets beyond `revisionHistoryLimit`, oldest revisions first.
+fn beyond_history(deployment: &Value, old: &[&Set]) -> Vec<(Str, Str)> {
     let limit = deployment.at(&["spec", "revisionHistoryLimit"]).as_i64().unwrap_or(10).max(0) as usize;
     let mut empty: Vec<&&Set> = old.iter().filter(|s| s.replicas == 0 && s.current == 0).collect();
     empty.sort_by_key(|s| s.revision);
     let surplus = old.len().saturating_sub(limit);
-    empty.iter().take(surplus).map(|s| s.name.clone()).collect()
+    let identity = |s: &&&Set| (s.name.clone(), s.object.str_at(&["metadata", "uid"]).into());
+    empty.iter().take(surplus).map(identity).collect()
 }
 
 #[cfg(test)]
@@ -221,7 +222,7 @@ mod tests {
                 let at = sets.iter().position(|s| s.name() == scale.object.name()).unwrap();
                 sets[at] = scale.object.clone();
             }
-            sets.retain(|s| !got.delete.iter().any(|d| *d == *s.name()));
+            sets.retain(|s| !got.delete.iter().any(|d| *d.0 == *s.name()));
             log.extend(got.delete.iter().map(|_| "delete".to_string()));
             if let Some(revision) = got.revision {
                 deployment.set(&["metadata", "annotations", REVISION], revision.to_string());

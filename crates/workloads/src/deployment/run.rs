@@ -24,6 +24,9 @@ pub async fn run(caches: Caches, recorder: Recorder, clock: Arc<dyn Clock>) {
     let queue: Queue<ObjectKey> = Queue::default();
     let (deployments, sets) = (caches.kind(&kinds::DEPLOYMENTS), caches.kind(&kinds::REPLICA_SETS));
     deployments.index("uid", |o| vec![o.meta.uid.clone()]);
+    sets.index(OWNER, |set| {
+        vec![index::controller(set).map_or_else(|| orphans(&set.key.namespace), |owner| owner.uid)]
+    });
     deployments.subscribe_keys(&queue);
     let by_uid = deployments.clone();
     sets.subscribe(&queue, move |event| {
@@ -37,6 +40,13 @@ pub async fn run(caches: Caches, recorder: Recorder, clock: Arc<dyn Clock>) {
     sets.wait_synced().await;
     let controller = Deployments { client: caches.client().clone(), deployments, sets, recorder };
     control::run(Arc::new(controller), queue, 4, clock).await;
+}
+
+const OWNER: &str = "deployment-owner";
+
+/// The index entry of a namespace's sets that have no controller; no uid looks like it.
+fn orphans(namespace: &str) -> Str {
+    format!("orphans/{namespace}").into()
 }
 
 /// A Deployment, the sets to adopt or release, and its next step.
@@ -77,7 +87,9 @@ impl Reconciler for Deployments {
         let deployment = object.value();
         let selector = LabelSelector::from_object(deployment.at(&["spec", "selector"])).ok()?;
         let (mut owned, mut claims) = (Vec::new(), Vec::new());
-        for set in self.sets.list_namespace(&key.namespace) {
+        let mut candidates = self.sets.by_index(OWNER, &object.meta.uid);
+        candidates.extend(self.sets.by_index(OWNER, &orphans(&key.namespace)));
+        for set in candidates {
             let controller = index::owners(&set).into_iter().find(|o| o.controller).map(|o| o.uid);
             let value = set.value();
             let verdict = claim::claim(
@@ -113,8 +125,11 @@ impl Reconciler for Deployments {
         for scale in &plan.scale {
             self.scale(&sets, &deployment, scale).await?;
         }
-        for name in &plan.delete {
-            sets.delete(name, &DeleteOptions::default()).await?;
+        for (name, uid) in &plan.delete {
+            match sets.delete(name, &DeleteOptions::uid(uid.as_str())).await {
+                Err(error) if !error.is_not_found() && !error.is_conflict() => return Err(error),
+                _ => {}
+            }
         }
         let api = self.client.api(&kinds::DEPLOYMENTS).namespace(key.namespace.clone());
         let mut next = deployment.clone();
