@@ -8,6 +8,7 @@ use crate::{
     seal::Sealer,
 };
 use base::{FieldErrors, Result, Revision, Status, clock::Clock};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use schema::{Catalog, ClusterConfig, Context, Kind, Operation, View};
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -193,7 +194,7 @@ impl Engine {
             let stored = if kind.policy.sealed { self.options.sealer.seal(&store_key, &plain) } else { plain.clone() };
             let meta = meta_of(kind, new);
             self.published.prepared.lock().insert(stored.as_ptr() as usize, Prepared { meta, plain });
-            waiting = Some(Waiting { map: &self.published.prepared, address: stored.as_ptr() as usize });
+            waiting = Some(Waiting { map: &self.published.prepared, bytes: stored.clone() });
             stored
         });
         let ttl = kind.policy.ttl.filter(|_| value.is_some());
@@ -228,12 +229,13 @@ impl Engine {
 /// Takes back what waits for a publication that did not come.
 struct Waiting<'a> {
     map: &'a Mutex<HashMap<usize, Prepared>>,
-    address: usize,
+    /// Held, so that their address is nobody else's until the entry is gone.
+    bytes: Bytes,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.map.lock().remove(&self.address);
+        self.map.lock().remove(&(self.bytes.as_ptr() as usize));
     }
 }
 

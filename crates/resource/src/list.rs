@@ -142,7 +142,7 @@ impl Filter {
         self.has_no_selectors() && self.namespace.is_empty()
     }
     /// Where a walk begins: behind the last key of the page before, at the namespace, at the one name.
-    fn first_key(&self, after: Option<ObjectKey>) -> Option<ObjectKey> {
+    pub fn first_key(&self, after: Option<ObjectKey>) -> Option<ObjectKey> {
         match (after, &self.name) {
             // The smallest key behind another: its name with a NUL.
             (Some(last), _) => Some(ObjectKey::new(last.namespace, format!("{}\0", last.name))),
@@ -154,7 +154,7 @@ impl Filter {
         }
     }
     /// True for an object behind everything that can match.
-    fn is_past(&self, object: &Object) -> bool {
+    pub fn is_past(&self, object: &Object) -> bool {
         !self.namespace.is_empty()
             && (object.key.namespace > self.namespace
                 || (object.key.namespace == self.namespace && self.name.as_ref().is_some_and(|n| object.key.name > *n)))

@@ -149,6 +149,14 @@ impl Published {
 
     /// An object that defines a kind came, changed or went.
     fn redefine(&self, definer: &Kind, old: Option<&Object>, new: Option<&Object>, revision: Revision) {
+        // A status was written: the kind is what it was.
+        if let (Some(old), Some(new)) = (old, new) {
+            let (old, new) = (old.value(), new.value());
+            let conditions = |v: &Value| v.at(&["status", "conditions"]).clone();
+            if old.at(&["spec"]) == new.at(&["spec"]) && conditions(&old) == conditions(&new) {
+                return;
+            }
+        }
         let catalog = self.catalog.read().clone();
         let defined = |o: &Object| definer.hooks.defines(&o.value());
         let spec = |o: Option<&Object>| o.map(|o| o.value().at(&["spec"]).clone());

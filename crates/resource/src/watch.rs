@@ -62,6 +62,8 @@ pub struct Watcher {
     cache: Arc<KindCache>,
     published: Arc<crate::publish::Published>,
     position: u64,
+    /// Events up to here are not the watcher's: it may name a revision that is still to come.
+    after: Revision,
     wakes: watch::Receiver<u64>,
     /// The initial list, ahead of the ring.
     initial: VecDeque<Delivery>,
@@ -90,7 +92,10 @@ impl Engine {
                 let applied = self.revision();
                 let (objects, last, position) = cache.start();
                 let mut initial = VecDeque::new();
-                objects.walk_from(None, |object| {
+                objects.walk_from(filter.first_key(None).as_ref(), |object| {
+                    if filter.is_past(object) {
+                        return ControlFlow::Break(());
+                    }
                     if filter.matches(object) {
                         initial.push_back(Delivery { kind: EventKind::Added, object: object.clone(), shared: None });
                     }
@@ -121,6 +126,7 @@ impl Engine {
             cache,
             published: self.published.clone(),
             position,
+            after: if list_first { Revision::ZERO } else { asked.unwrap_or(Revision::ZERO) },
             initial,
             bookmark_at: query.allow_bookmarks.then_some(now + BOOKMARK_EVERY),
             ends_at: query.timeout.map(|timeout| now + timeout),
@@ -168,7 +174,8 @@ impl Watcher {
         self.cache.read(self.position, BATCH, &mut batch).map_err(|oldest| too_old(Revision::ZERO, oldest.0))?;
         self.position += batch.len() as u64;
         let start = out.len();
-        out.extend(batch.iter().filter_map(|event| self.select(event)));
+        let later = batch.iter().filter(|event| event.revision > self.after);
+        out.extend(later.filter_map(|event| self.select(event)));
         let any = !batch.is_empty();
         self.batch = batch;
         convert(&self.kind, self.version, &mut out[start..])?;
