@@ -103,8 +103,12 @@ impl Cluster {
     }
     /// With every controller and the scheduler running.
     pub fn with_controllers(mut self) -> Self {
-        let surroundings =
-            Surroundings { clock: self.setup.clock.clone(), authority: self.pki.ca.clone(), pod_network: POD_NETWORK };
+        let surroundings = Surroundings {
+            clock: self.setup.clock.clone(),
+            authority: self.pki.ca.clone(),
+            pod_network: POD_NETWORK,
+            service_network: ClusterConfig::default().service_cidr,
+        };
         let server = self.server.clone();
         let client = move |user: User| Client::in_process(server.service(), user);
         self.controllers = controllers::start(&client, &surroundings);

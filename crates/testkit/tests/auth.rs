@@ -1,12 +1,13 @@
 //! Who may in, and what they may do: certificates, tokens, RBAC, nodes, and the log of it all.
 
+use base::{clock::Clock, time::SignedDuration};
 use k8s_openapi::api::{
     authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
     core::v1::{ConfigMap, Secret, ServiceAccount},
     rbac::v1::{ClusterRole, Role, RoleBinding},
 };
 use kube::api::{Api, ListParams, PostParams};
-use testkit::{Caller, Cluster, Value, json};
+use testkit::{Caller, Cluster, ManualClock, Setup, Value, json};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
@@ -196,7 +197,9 @@ async fn reviews() {
     let rules = rules["status"]["resourceRules"].as_array().cloned().unwrap_or_default();
     assert!(rules.iter().any(|r| r["resources"].as_array().is_some_and(|r| r.contains(&json!("pods")))), "{rules:?}");
     let info = whoami(&jane).await;
-    assert_eq!(info, json!({"username": "jane", "groups": ["dev", "system:authenticated"]}), "{info}");
+    assert_eq!((&info["username"], &info["groups"]), (&json!("jane"), &json!(["dev", "system:authenticated"])));
+    let credential = info["extra"]["authentication.kubernetes.io/credential-id"][0].as_str().unwrap_or_default();
+    assert!(credential.starts_with("X509SHA256="), "{info}");
 }
 
 #[tokio::test]
@@ -265,6 +268,25 @@ async fn service_account_tokens() {
     let missing =
         accounts.create_token_request("nobody", &PostParams::default(), &plain).await.expect_err("no account");
     assert!(missing.to_string().contains("not found"), "{missing}");
+}
+
+#[tokio::test]
+async fn tokens_expire() {
+    let clock = ManualClock::new();
+    let cluster = Cluster::open(Setup { clock: clock.clone(), ..Setup::default() }).await;
+    let admin = cluster.admin();
+    account(&admin, "bot").await;
+    let request = json!({"spec": {"expirationSeconds": 3600}});
+    let issued = admin.create("/api/v1/namespaces/default/serviceaccounts/bot/token", &request).await;
+    let bot = cluster.token(issued["status"]["token"].as_str().expect("a token"));
+    let ends = clock.now() + SignedDuration::from_secs(3600);
+    assert_eq!(issued["status"]["expirationTimestamp"], base::time::seconds(ends));
+    clock.advance(SignedDuration::from_secs(3500));
+    bot.get("/version").await.expect(200);
+    whoami(&bot).await;
+    // Clocks differ: a minute is allowed beyond the end.
+    clock.advance(SignedDuration::from_secs(200));
+    bot.get("/version").await.refused(401, "Unauthorized");
 }
 
 #[tokio::test]

@@ -435,6 +435,34 @@ async fn stale_and_expired_revisions() {
     assert!(watch.ended().await);
 }
 
+/// A client that says how much is to come is told before it has sent it.
+#[tokio::test]
+async fn a_body_that_is_announced_too_large_is_not_waited_for() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let cluster = Cluster::start().await;
+    let leaf = cluster.pki.ca.client("admin", Some("system:masters")).unwrap();
+    let tls = net::tls::client(cluster.pki.ca.roots(), Some(&leaf), true).unwrap();
+    let mut stream = net::Dialer::new(tls).connect("127.0.0.1", cluster.address.port()).await.unwrap();
+    let head = format!(
+        "POST {MAPS} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 4000000\r\n\r\n{{"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let read = async {
+        while !answer.ends_with(b"}") && !answer.ends_with(b"}\n") {
+            let mut piece = [0; 4096];
+            match stream.read(&mut piece).await {
+                Ok(0) | Err(_) => break,
+                Ok(n) => answer.extend_from_slice(&piece[..n]),
+            }
+        }
+    };
+    tokio::time::timeout(testkit::PATIENCE, read).await.expect("no answer");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains("Request entity too large: limit is 3145728"), "{answer}");
+}
+
 #[tokio::test]
 async fn one_connection_survives_everything() {
     use http_body_util::{BodyExt, Full};
