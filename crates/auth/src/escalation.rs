@@ -37,8 +37,10 @@ pub fn check(
                 return Ok(());
             }
             let mut wanted = Rule::list(object);
-            if !object.at(&["aggregationRule"]).is_null() && old.is_none_or(|o| o.at(&["aggregationRule"]).is_null()) {
-                // A role that gathers rules may come to hold anything.
+            // A role that gathers rules may come to hold anything; so may one whose selectors somebody changes, and what
+            // one held that no longer gathers.
+            let gathers = |role: &Value| !role.at(&["aggregationRule"]).is_null();
+            if gathers(object) || old.is_some_and(gathers) {
                 wanted.push(Rule::of(&value::value!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]})));
                 wanted.push(Rule::of(&value::value!({"verbs": ["*"], "nonResourceURLs": ["*"]})));
             }
@@ -161,5 +163,31 @@ mod tests {
         );
         let all = rules(value!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]));
         check(&all, value!([{"verbs": ["*"], "apiGroups": ["x"], "resources": ["y/z"]}]), &[]);
+    }
+
+    #[test]
+    fn who_writes_a_gathering_role_must_hold_everything() {
+        use crate::token::tests::Objects;
+        let role = value!({"metadata": {"name": "editor"}, "rules": [
+            {"verbs": ["update"], "apiGroups": [GROUP], "resources": ["clusterroles"]},
+        ]});
+        let binding = value!({"metadata": {"name": "editor"}, "roleRef": {"kind": "ClusterRole", "name": "editor"},
+            "subjects": [{"kind": "User", "name": "eve"}]});
+        let view = Objects::default().with("clusterroles", role).with("clusterrolebindings", binding);
+        let authorizer = Authorizer::new(std::sync::Arc::new(view));
+        let eve = User::new("eve", ["system:authenticated"]);
+        let gathering = |label: &str| {
+            let selector = value!({"matchLabels": {"gather": label}});
+            value!({"metadata": {"name": "r"}, "aggregationRule": {"clusterRoleSelectors": [selector]}, "rules": []})
+        };
+        let plain = value!({"metadata": {"name": "r"}, "rules": []});
+        let write = |new: &Value, old: &Value| {
+            check(&authorizer, &eve, Operation::Update, (GROUP, "clusterroles"), new, Some(old)).map_err(|e| e.code())
+        };
+        assert_eq!(write(&gathering("b"), &gathering("a")), Err(403));
+        assert_eq!(write(&gathering("a"), &plain), Err(403));
+        assert_eq!(write(&plain, &gathering("a")), Err(403));
+        assert_eq!(write(&gathering("a"), &gathering("a")), Ok(()));
+        assert_eq!(write(&plain, &plain), Ok(()));
     }
 }
