@@ -1,6 +1,7 @@
 //! ServiceAccount: every pod runs as one, and finds its token, the cluster's CA and its namespace in a volume.
 
 use crate::{Plugin, Target, plugin::forbid};
+use auth::references::{References, is_mirror};
 use base::Result;
 use resource::{Attributes, Call};
 use schema::Operation;
@@ -8,7 +9,6 @@ use value::{Value, value};
 
 /// Where clients look. Source: client-go's `rest.InClusterConfig`.
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-const MIRROR: &str = "kubernetes.io/config.mirror";
 /// An hour and seven seconds: the odd number marks tokens that this plugin asked for.
 const EXPIRATION: i64 = 3607;
 
@@ -48,24 +48,18 @@ impl Plugin for ServiceAccount {
         if !is_mirror(&a.object) {
             return Ok(());
         }
-        if !a.object.str_at(&["spec", "serviceAccountName"]).is_empty() {
+        let references = References::of(&a.object);
+        if !references.service_account.is_empty() {
             return Err(forbid(a, "a mirror pod may not reference service accounts"));
         }
-        let volumes = a.object.items_at(&["spec", "volumes"]);
-        if volumes.iter().any(|v| !v.at(&["secret"]).is_null()) {
+        if !references.secrets.is_empty() {
             return Err(forbid(a, "a mirror pod may not reference secrets"));
         }
-        let tokens =
-            |v: &Value| v.items_at(&["projected", "sources"]).iter().any(|s| !s.at(&["serviceAccountToken"]).is_null());
-        if volumes.iter().any(tokens) {
+        if !references.audiences.is_empty() {
             return Err(forbid(a, "a mirror pod may not use ServiceAccountToken volume projections"));
         }
         Ok(())
     }
-}
-
-fn is_mirror(pod: &Value) -> bool {
-    !pod.at(&["metadata", "annotations", MIRROR]).is_null()
 }
 
 /// Mounts the volume into every container that has nothing at its place, and adds it where one did.
@@ -156,5 +150,29 @@ mod tests {
             pod(value!({"serviceAccountName": "none"})),
             r#"403 pods "p" is forbidden: error looking up service account dev/none: serviceaccount "none" not found"#,
         );
+    }
+
+    #[test]
+    fn mirror_pods_refer_to_nothing_secret() {
+        let mirror = |spec: Value| {
+            let mut pod = value!({"metadata": {"name": "p", "namespace": "dev"}});
+            pod.set(&["metadata", "annotations", "kubernetes.io/config.mirror"], "x");
+            pod.set(&["spec"], spec);
+            crate::testing::run(&ServiceAccount, Case::default().create("", "pods", pod))
+        };
+        let token = value!({"projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}});
+        for (spec, want) in [
+            (value!({}), "ok"),
+            (value!({"serviceAccountName": "a"}), "a mirror pod may not reference service accounts"),
+            (value!({"imagePullSecrets": [{"name": "s"}]}), "a mirror pod may not reference secrets"),
+            (
+                value!({"containers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "s"}}}]}]}),
+                "a mirror pod may not reference secrets",
+            ),
+            (value!({"volumes": [token]}), "a mirror pod may not use ServiceAccountToken volume projections"),
+        ] {
+            let got = mirror(spec);
+            assert!(got.ends_with(want), "{got}");
+        }
     }
 }

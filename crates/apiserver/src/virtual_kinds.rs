@@ -75,7 +75,7 @@ pub async fn token(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<R
     request.set(&["kind"], "TokenRequest");
     let (namespace, name) = (call.namespace.as_str(), call.name.as_str());
     let view = x.server.engine.view();
-    admission::node_restriction::check_token(&x.user, namespace, name, &request, view)?;
+    admission::node_restriction::check_token(&x.user, namespace, name, &request, view, &x.server.authorizer)?;
     let issued = auth::token_request::issue(&x.server.tokens, view, namespace, name, &request)?;
     Ok(respond::made(201, &accepted, &issued))
 }

@@ -17,6 +17,7 @@ pub mod impersonate;
 pub mod index;
 pub mod node;
 pub mod policy;
+pub mod references;
 pub mod review;
 pub mod rule;
 pub mod token;

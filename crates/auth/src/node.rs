@@ -1,36 +1,25 @@
 //! The Node authorizer: a node sees what its own pods need.
 //!
 //! Upstream keeps a graph of pods, secrets, volumes and nodes. Here the pods of the namespace are asked when a node asks:
-//! the cache knows each pod's node without parsing it, and what a pod refers to is read from its bytes once and
-//! remembered by its UID. So there is no graph to keep in step, and no moment when a pod is bound but its secrets are
+//! the cache knows each pod's node without parsing it, and what a pod refers to is read from its bytes once for each of
+//! its revisions (an ephemeral container may refer to more than the pod did). So there is no graph to keep in step, and no moment when a pod is bound but its secrets are
 //! not yet granted. Source of the rules: `plugin/pkg/auth/authorizer/node`.
 
-use crate::{Attributes, Decision, Rule, policy};
+use crate::{Attributes, Decision, Rule, policy, references::References};
+use base::Revision;
 use parking_lot::RwLock;
 use schema::View;
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
-use value::{Object, Str, Value};
+use std::{collections::HashMap, sync::Arc};
+use value::{Object, Str};
 
 /// How many pods' references are remembered; beyond that they are read anew.
 const REMEMBERED: usize = 20_000;
 
-/// What a pod refers to, within its namespace.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct References {
-    node: Str,
-    service_account: Str,
-    secrets: HashSet<Str>,
-    config_maps: HashSet<Str>,
-    claims: HashSet<Str>,
-}
-
 /// Decides for users of the group `system:nodes`.
 pub struct NodeAuthorizer {
     rules: Vec<Rule>,
-    remembered: RwLock<HashMap<Str, Arc<References>>>,
+    /// By UID, with the revision that was read.
+    remembered: RwLock<HashMap<Str, (Revision, Arc<References>)>>,
     reason: Arc<str>,
 }
 
@@ -141,72 +130,21 @@ impl NodeAuthorizer {
     }
 
     fn references(&self, pod: &Object) -> Arc<References> {
-        if let Some(known) = self.remembered.read().get(&pod.meta.uid) {
+        if let Some((revision, known)) = self.remembered.read().get(&pod.meta.uid)
+            && *revision == pod.revision
+        {
             return known.clone();
         }
         let read = Arc::new(References::of(&pod.value()));
-        // A pod that is not bound yet will be: only what cannot change any more is remembered.
         if !read.node.is_empty() && !pod.meta.uid.is_empty() {
             let mut remembered = self.remembered.write();
             if remembered.len() >= REMEMBERED {
                 remembered.clear();
             }
-            remembered.insert(pod.meta.uid.clone(), read.clone());
+            remembered.insert(pod.meta.uid.clone(), (pod.revision, read.clone()));
         }
         read
     }
-}
-
-impl References {
-    fn of(pod: &Value) -> Self {
-        let spec = pod.at(&["spec"]);
-        let mut out = References {
-            node: spec.str_at(&["nodeName"]).into(),
-            service_account: spec.str_at(&["serviceAccountName"]).into(),
-            ..References::default()
-        };
-        out.secrets.extend(names(spec.items_at(&["imagePullSecrets"]), &["name"]));
-        for list in ["containers", "initContainers", "ephemeralContainers"] {
-            for container in spec.items_at(&[list]) {
-                let env = container.items_at(&["env"]);
-                let from = container.items_at(&["envFrom"]);
-                out.secrets.extend(names(env, &["valueFrom", "secretKeyRef", "name"]));
-                out.secrets.extend(names(from, &["secretRef", "name"]));
-                out.config_maps.extend(names(env, &["valueFrom", "configMapKeyRef", "name"]));
-                out.config_maps.extend(names(from, &["configMapRef", "name"]));
-            }
-        }
-        for volume in spec.items_at(&["volumes"]) {
-            out.volume(pod, volume);
-        }
-        out
-    }
-    fn volume(&mut self, pod: &Value, volume: &Value) {
-        self.secrets.extend(name_at(volume, &["secret", "secretName"]));
-        self.config_maps.extend(name_at(volume, &["configMap", "name"]));
-        self.claims.extend(name_at(volume, &["persistentVolumeClaim", "claimName"]));
-        if !volume.at(&["ephemeral"]).is_null() {
-            self.claims.insert(format!("{}-{}", pod.name(), volume.str_at(&["name"])).into());
-        }
-        for source in volume.items_at(&["projected", "sources"]) {
-            self.secrets.extend(name_at(source, &["secret", "name"]));
-            self.config_maps.extend(name_at(source, &["configMap", "name"]));
-        }
-        for driver in ["csi", "cephfs", "flexVolume", "rbd", "scaleIO", "storageos", "iscsi"] {
-            for key in ["secretRef", "nodePublishSecretRef"] {
-                self.secrets.extend(name_at(volume, &[driver, key, "name"]));
-            }
-        }
-        self.secrets.extend(name_at(volume, &["azureFile", "secretName"]));
-    }
-}
-
-fn name_at(value: &Value, path: &[&str]) -> Option<Str> {
-    Some(value.str_at(path)).filter(|name| !name.is_empty()).map(Str::from)
-}
-
-fn names<'a>(items: &'a [Value], path: &'a [&str]) -> impl Iterator<Item = Str> + 'a {
-    items.iter().filter_map(|item| name_at(item, path))
 }
 
 fn individual(a: &Attributes<'_>) -> Result<(), String> {
@@ -273,18 +211,21 @@ fn own_node(node: &str, a: &Attributes<'_>) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base::{Revision, User};
-    use bytes_of::object;
+    use base::User;
+    use bytes_of::{object, object_at};
     use select::FieldSelector;
-    use value::value;
+    use value::{Value, value};
 
     /// Objects for a view by hand.
     mod bytes_of {
         use super::*;
         use value::{Meta, ObjectKey};
         pub fn object(v: Value) -> Arc<Object> {
+            object_at(v, 1)
+        }
+        pub fn object_at(v: Value, revision: u64) -> Arc<Object> {
             let key = ObjectKey::new(v.namespace(), v.name());
-            Object::new(key, Revision(1), Meta::of(&v, Box::default()), v.to_json().into())
+            Object::new(key, Revision(revision), Meta::of(&v, Box::default()), v.to_json().into())
         }
     }
 
@@ -352,5 +293,20 @@ mod tests {
         check(ask("create", "certificates.k8s.io", "certificatesigningrequests").in_namespace(""), true);
         check(ask("list", "", "services").in_namespace(""), true);
         check(ask("create", "", "services"), false);
+    }
+
+    #[test]
+    fn a_pod_may_come_to_need_more() {
+        let mut pod = value!({"metadata": {"name": "p", "namespace": "dev", "uid": "u"}, "spec": {"nodeName": "n1"}});
+        let n1 = User::new("system:node:n1", ["system:nodes"]);
+        let authorizer = NodeAuthorizer::default();
+        let ask = |pod: &Value, revision| {
+            let secret = Attributes::resource(&n1, "get", "", "secrets").in_namespace("dev").named("late");
+            authorizer.decide(&secret, &Pods(vec![object_at(pod.clone(), revision)])).allowed()
+        };
+        assert!(!ask(&pod, 1));
+        let debugger = value!({"name": "d", "envFrom": [{"secretRef": {"name": "late"}}]});
+        pod.set(&["spec", "ephemeralContainers"], vec![debugger]);
+        assert!(ask(&pod, 2));
     }
 }
