@@ -1,14 +1,16 @@
 //! CertificateSigningRequests: approves what nodes may have, signs what was approved.
 //!
 //! Client certificates of kubelets are approved as upstream does it: the requester must hold the right (a bootstrap token
-//! `nodeclient`, a node `selfnodeclient`). Upstream leaves serving certificates to a person; here a node gets one for the
-//! names and addresses that its own Node object carries, and for nothing else.
+//! `nodeclient`, a node `selfnodeclient`). Upstream leaves serving certificates to a person; here a node gets one for its
+//! own name and for addresses of its Node object. The node writes that object itself, so the object proves nothing: no
+//! certificate is given for what others are reached by ([`Own::may_have`]), or a node could pass for the API server. A
+//! node on the API server's own host is known by its name alone.
 
 use base::{clock::Clock, time, time::Timestamp};
 use client::{Client, kinds};
 use control::{Cache, Caches, Outcome, Queue, Reconciler};
 use pki::{Authority, Request};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 use value::{Object, ObjectKey, Value, value};
 
 const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
@@ -22,14 +24,61 @@ struct Certificates {
     client: Client,
     requests: Cache,
     nodes: Cache,
+    endpoints: Cache,
+    services: (IpAddr, u8),
     authority: Arc<Authority>,
     clock: Arc<dyn Clock>,
 }
 
-/// Runs approver and signer until their caches end.
-pub async fn run(caches: Caches, clock: Arc<dyn Clock>, authority: Arc<Authority>) {
+/// What a serving certificate of one node may name.
+#[derive(Debug, Default)]
+pub struct Own {
+    /// The node's name.
+    pub name: String,
+    /// Addresses of its Node object.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Addresses of other Node objects.
+    pub others: BTreeSet<IpAddr>,
+    /// Where the API server is reached. A node may run on the same host, but gets no certificate for it.
+    pub servers: BTreeSet<IpAddr>,
+    /// Address and prefix length of the Service network.
+    pub services: Option<(IpAddr, u8)>,
+}
+
+impl Own {
+    /// True for an address that is the node's, and by which nobody else can be meant.
+    fn may_have(&self, address: IpAddr) -> bool {
+        let of_all = address.is_loopback() || address.is_unspecified() || address.is_multicast();
+        let of_service = self.services.is_some_and(|network| within(address, network));
+        self.addresses.contains(&address) && !of_all && !of_service && !self.others.contains(&address)
+    }
+    /// True for a request that names the node and its addresses, and nothing else.
+    fn covers(&self, request: &Request) -> bool {
+        let addresses = &request.addresses;
+        let left = addresses.iter().any(|a| !self.servers.contains(&a.to_canonical()));
+        // A mapped IPv4 address is another way to write what may be forbidden.
+        let plain = addresses.iter().all(|a| *a == a.to_canonical());
+        request.dns_names.iter().all(|name| *name == self.name)
+            && plain
+            && addresses.iter().all(|address| self.may_have(*address))
+            && (left || !request.dns_names.is_empty())
+    }
+}
+
+fn within(address: IpAddr, (base, prefix): (IpAddr, u8)) -> bool {
+    let prefix = u32::from(prefix);
+    match (address, base) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (u32::from(a) ^ u32::from(b)).checked_shr(32 - prefix).unwrap_or(0) == 0,
+        (IpAddr::V6(a), IpAddr::V6(b)) => (u128::from(a) ^ u128::from(b)).checked_shr(128 - prefix).unwrap_or(0) == 0,
+        _ => false,
+    }
+}
+
+/// Runs approver and signer until their caches end; `services` is address and prefix length of the Service network.
+pub async fn run(caches: Caches, clock: Arc<dyn Clock>, authority: Arc<Authority>, services: (IpAddr, u8)) {
     let queue: Queue<ObjectKey> = Queue::default();
     let (requests, nodes) = (caches.kind(&kinds::CSRS), caches.kind(&kinds::NODES));
+    let endpoints = caches.kind(&kinds::ENDPOINTS);
     requests.subscribe_keys(&queue);
     // A node may ask for its serving certificate before its object carries its addresses.
     let (waiting, again) = (requests.clone(), queue.clone());
@@ -41,8 +90,9 @@ pub async fn run(caches: Caches, clock: Arc<dyn Clock>, authority: Arc<Authority
     });
     requests.wait_synced().await;
     nodes.wait_synced().await;
+    endpoints.wait_synced().await;
     let client = caches.client().clone();
-    let controller = Certificates { client, requests, nodes, authority, clock: clock.clone() };
+    let controller = Certificates { client, requests, nodes, endpoints, services, authority, clock: clock.clone() };
     control::run(Arc::new(controller), queue, 2, clock).await;
 }
 
@@ -63,8 +113,8 @@ pub enum Step {
     Fail(String),
 }
 
-/// Decides; `own` are names and addresses of the requesting node.
-pub fn decide(csr: &Value, own: &BTreeSet<String>) -> Option<Step> {
+/// Decides; `own` is what the requesting node may have.
+pub fn decide(csr: &Value, own: &Own) -> Option<Step> {
     let signer = csr.str_at(&["spec", "signerName"]);
     if ![CLIENT, KUBELET_CLIENT, KUBELET_SERVING].contains(&signer) {
         return None;
@@ -100,13 +150,9 @@ pub fn decide(csr: &Value, own: &BTreeSet<String>) -> Option<Step> {
             right: "nodeclient",
             message: "Auto approving kubelet client certificate after SubjectAccessReview.",
         }),
-        KUBELET_SERVING => {
-            let asked = request.dns_names.iter().cloned().chain(request.addresses.iter().map(ToString::to_string));
-            let is_own = asked.into_iter().all(|name| own.contains(&name));
-            is_own.then_some(Step::Approve {
-                message: "Auto approving kubelet serving certificate for the node's own names.",
-            })
-        }
+        KUBELET_SERVING => own.covers(&request).then_some(Step::Approve {
+            message: "Auto approving kubelet serving certificate for the node's own names.",
+        }),
         _ => None,
     }
 }
@@ -189,7 +235,7 @@ impl Reconciler for Certificates {
 
     fn plan(&self, key: &ObjectKey, _now: Timestamp) -> Option<(Value, Step)> {
         let csr = self.requests.get(key)?.value();
-        let step = decide(&csr, &self.own_names(csr.str_at(&["spec", "username"])))?;
+        let step = decide(&csr, &self.own(csr.str_at(&["spec", "username"])))?;
         Some((csr, step))
     }
 
@@ -211,13 +257,31 @@ impl Reconciler for Certificates {
     }
 }
 
+fn addresses_of(node: &Value) -> impl Iterator<Item = IpAddr> + '_ {
+    let addresses = node.items_at(&["status", "addresses"]).iter();
+    addresses.filter_map(|a| a.str_at(&["address"]).parse::<IpAddr>().ok()).map(|ip| ip.to_canonical())
+}
+
 impl Certificates {
-    /// Names and addresses that the Node object of a requester carries.
-    fn own_names(&self, user: &str) -> BTreeSet<String> {
-        let Some(name) = user.strip_prefix("system:node:") else { return BTreeSet::new() };
-        let node = self.nodes.get(&ObjectKey::cluster(name)).map(|n| n.value()).unwrap_or_default();
-        let addresses = node.items_at(&["status", "addresses"]).iter().map(|a| a.str_at(&["address"]).to_string());
-        addresses.chain([name.to_string()]).collect()
+    /// What a requester may have in its serving certificate.
+    fn own(&self, user: &str) -> Own {
+        let Some(name) = user.strip_prefix("system:node:") else { return Own::default() };
+        let mut own =
+            Own { name: name.into(), servers: self.servers(), services: Some(self.services), ..Own::default() };
+        for node in self.nodes.list() {
+            let into = if node.name() == name { &mut own.addresses } else { &mut own.others };
+            into.extend(addresses_of(&node.value()));
+        }
+        own
+    }
+
+    /// Where the API server is reached: the endpoints of the `kubernetes` Service.
+    fn servers(&self) -> BTreeSet<IpAddr> {
+        let endpoints = self.endpoints.get(&ObjectKey::new("default", "kubernetes")).map(|e| e.value());
+        let endpoints = endpoints.unwrap_or_default();
+        let subsets = endpoints.items_at(&["subsets"]).iter();
+        let addresses = subsets.flat_map(|s| s.items_at(&["addresses"])).map(|a| a.str_at(&["ip"]));
+        addresses.filter_map(|ip| ip.parse::<IpAddr>().ok()).map(|ip| ip.to_canonical()).collect()
     }
 
     async fn allowed(&self, csr: &Value, right: &str) -> Result<bool, client::Error> {
@@ -263,7 +327,13 @@ impl Certificates {
         let asked = csr.at(&["spec", "expirationSeconds"]).as_i64().and_then(|s| u64::try_from(s).ok());
         let life = asked.map_or(LIFE, |s| Duration::from_secs(s.max(600)).min(LIFE));
         let usages: Vec<String> = usages(&csr).into_iter().map(String::from).collect();
-        let signed = read(&csr).and_then(|r| self.authority.sign(&r, &usages, life).map_err(|e| e.to_string()));
+        let signed = read(&csr).and_then(|mut request| {
+            if csr.str_at(&["spec", "signerName"]) == KUBELET_SERVING {
+                let servers = self.servers();
+                request.addresses.retain(|address| !servers.contains(&address.to_canonical()));
+            }
+            self.authority.sign(&request, &usages, life).map_err(|e| e.to_string())
+        });
         match signed {
             Ok(pem) => {
                 csr.set(&["status", "certificate"], STANDARD.encode(pem));
@@ -291,7 +361,24 @@ mod tests {
     }
 
     fn word(csr: &Value) -> String {
-        let own = BTreeSet::from(["n1".to_string(), "10.0.0.1".into()]);
+        let all = |list: &[&str]| list.iter().map(|a| a.parse().unwrap()).collect::<BTreeSet<IpAddr>>();
+        // The node wrote into its object whatever it liked.
+        let own = Own {
+            name: "n1".into(),
+            addresses: all(&[
+                "10.0.0.1",
+                "10.0.0.2",
+                "10.0.0.9",
+                "127.0.0.1",
+                "0.0.0.0",
+                "10.96.0.1",
+                "10.96.255.9",
+                "::1",
+            ]),
+            others: all(&["10.0.0.2"]),
+            servers: all(&["10.0.0.9"]),
+            services: Some(([10, 96, 0, 0].into(), 16)),
+        };
         match decide(csr, &own) {
             None => "nothing".into(),
             Some(Step::ApproveIfAllowed { right, .. }) => format!("approve if {right}"),
@@ -310,7 +397,23 @@ mod tests {
             (KUBELET_CLIENT, "system:node:n1", &[], serving, "nothing"),
             (KUBELET_CLIENT, "system:node:n1", &["n1"], client, "nothing"),
             (KUBELET_SERVING, "system:node:n1", &["n1", "10.0.0.1"], serving, "approve"),
+            (KUBELET_SERVING, "system:node:n1", &["n1"], serving, "approve"),
+            (KUBELET_SERVING, "system:node:n1", &["10.0.0.1"], serving, "approve"),
             (KUBELET_SERVING, "system:node:n1", &["n2"], serving, "nothing"),
+            (KUBELET_SERVING, "system:node:n1", &["n1", "kubernetes.default.svc"], serving, "nothing"),
+            (KUBELET_SERVING, "system:node:n1", &["localhost"], serving, "nothing"),
+            (KUBELET_SERVING, "system:node:n1", &["10.96.0.1"], serving, "nothing"),
+            (KUBELET_SERVING, "system:node:n1", &["n1", "10.96.255.9"], serving, "nothing"),
+            (KUBELET_SERVING, "system:node:n1", &["n1", "::ffff:10.96.0.1"], serving, "nothing"),
+            (KUBELET_SERVING, "system:node:n1", &["127.0.0.1"], serving, "nothing"),
+            (KUBELET_SERVING, "system:node:n1", &["::1"], serving, "nothing"),
+            (KUBELET_SERVING, "system:node:n1", &["0.0.0.0"], serving, "nothing"),
+            // Another node's.
+            (KUBELET_SERVING, "system:node:n1", &["n1", "10.0.0.2"], serving, "nothing"),
+            (KUBELET_SERVING, "system:node:n1", &["n1", "10.0.0.3"], serving, "nothing"),
+            // The API server's: signed without it, so something else must be left.
+            (KUBELET_SERVING, "system:node:n1", &["n1", "10.0.0.9"], serving, "approve"),
+            (KUBELET_SERVING, "system:node:n1", &["10.0.0.9"], serving, "nothing"),
             (KUBELET_SERVING, "system:node:n2", &["n1"], serving, "nothing"),
             (CLIENT, "anybody", &[], client, "nothing"),
             ("example.com/own", "anybody", &[], client, "nothing"),

@@ -8,7 +8,7 @@ use client::Client;
 use cluster::node_cidr::PodNetwork;
 use control::{Caches, Recorder};
 use pki::Authority;
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 use tokio::task::JoinSet;
 
 /// What controllers are given.
@@ -17,11 +17,13 @@ pub struct Surroundings {
     /// Signs certificates; its own certificate is what pods trust.
     pub authority: Arc<Authority>,
     pub pod_network: PodNetwork,
+    /// Address and prefix length of the Service network.
+    pub service_network: (IpAddr, u8),
 }
 
 /// Starts them all; dropping the set ends them. `client` makes a client that acts as a user.
 pub fn start(client: &dyn Fn(User) -> Client, surroundings: &Surroundings) -> JoinSet<()> {
-    let Surroundings { clock, authority, pod_network } = surroundings;
+    let Surroundings { clock, authority, pod_network, service_network } = surroundings;
     let caches = Caches::new(client(User::component("system:kube-controller-manager")));
     let account = |name: &str| client(User::service_account("kube-system", name, ""));
     let acting = |name: &str| caches.acting_as(account(name));
@@ -45,7 +47,12 @@ pub fn start(client: &dyn Fn(User) -> Client, surroundings: &Surroundings) -> Jo
     tasks.spawn(cluster::node_cidr::run(acting("node-controller"), clock.clone(), *pod_network));
     tasks.spawn(cluster::node_lifecycle::run(acting("node-controller"), recorder("node-controller"), clock.clone()));
     tasks.spawn(cluster::pod_gc::run(acting("pod-garbage-collector"), clock.clone()));
-    tasks.spawn(cluster::certificates::run(acting("certificate-controller"), clock.clone(), authority.clone()));
+    tasks.spawn(cluster::certificates::run(
+        acting("certificate-controller"),
+        clock.clone(),
+        authority.clone(),
+        *service_network,
+    ));
     // Upstream removes the objects of a definition inside the API server itself.
     let server = caches.acting_as(client(User::master("system:apiserver")));
     tasks.spawn(cluster::crds::run(server, clock.clone()));

@@ -122,8 +122,12 @@ impl ControlPlane {
             });
         }
         server.ensure_bootstrap().await.map_err(|e| e.to_string())?;
-        let surroundings =
-            Surroundings { clock: Arc::new(System), authority: pki.ca.clone(), pod_network: parts(settings.pods)? };
+        let surroundings = Surroundings {
+            clock: Arc::new(System),
+            authority: pki.ca.clone(),
+            pod_network: parts(settings.pods)?,
+            service_network: ClusterConfig::default().service_cidr,
+        };
         let controllers = controllers::start(&|user| server.client(user), &surroundings);
         Ok(ControlPlane { server, pki, local, controllers, listeners, stop, _disk: disk, _pid: pid })
     }

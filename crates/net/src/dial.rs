@@ -58,8 +58,11 @@ impl Dialer {
     }
     /// A TLS stream to `host:port`; the certificate must name `host`.
     pub async fn connect(&self, host: &str, port: u16) -> Result<TlsStream<TcpStream>, DialError> {
+        self.connect_to(host, host, port).await
+    }
+    async fn connect_to(&self, name: &str, host: &str, port: u16) -> Result<TlsStream<TcpStream>, DialError> {
         let to = format!("{host}:{port}");
-        let name = ServerName::try_from(host.to_string()).map_err(|_| DialError::Address(to.clone()))?;
+        let name = ServerName::try_from(name.to_string()).map_err(|_| DialError::Address(to.clone()))?;
         let connector = TlsConnector::from(self.config.clone());
         let connecting = async {
             let stream = TcpStream::connect((host, port)).await?;
@@ -79,7 +82,17 @@ impl Dialer {
         port: u16,
         request: Request<Body>,
     ) -> Result<Response<Incoming>, DialError> {
-        let stream = self.connect(host, port).await?;
+        self.request_to(host, host, port, request).await
+    }
+    /// The same, where the certificate must name `name` instead of `host`.
+    pub async fn request_to(
+        &self,
+        name: &str,
+        host: &str,
+        port: u16,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, DialError> {
+        let stream = self.connect_to(name, host, port).await?;
         let http = |source| DialError::Http { to: format!("{host}:{port}"), source };
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
         tokio::spawn(async move {

@@ -100,6 +100,11 @@ impl Authority {
     pub fn sign(&self, request: &Request, usages: &[String], life: Duration) -> Result<String> {
         let mut parsed = rcgen::CertificateSigningRequestParams::from_der(&request.der().into())
             .map_err(|e| Error::malformed("certificate request", e))?;
+        // An address that the caller took out of the request is not signed.
+        parsed.params.subject_alt_names.retain(|name| match name {
+            rcgen::SanType::IpAddress(address) => request.addresses.contains(address),
+            _ => true,
+        });
         let (key_usages, purposes) = usages_of(usages);
         parsed.params.key_usages = key_usages;
         parsed.params.extended_key_usages = purposes;
