@@ -49,6 +49,11 @@ const FORBIDDEN: &[(&[&str], &[&str], &str)] = &[
         &["cri", "images", "sandbox", "cni", "runtime", "volumes", "kubelet", "proxy", "dns"],
         "the API server sees no container, only the node's HTTPS endpoint",
     ),
+    (
+        &["resource", "auth", "admission", "apiserver"],
+        &["kinds"],
+        "engine and server know kinds as values of the catalog",
+    ),
     (&["kubelet"], &["images", "sandbox", "runtime", "cni"], "the kubelet sees CRI"),
 ];
 
