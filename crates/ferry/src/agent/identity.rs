@@ -40,8 +40,8 @@ async fn first_certificate(
     loop {
         match ensure(&bootstrap, dir, Purpose::Client, subject, now).await {
             Ok(leaf) => return Ok(leaf),
-            // A server that is not there yet may come; one that says no has said it.
-            Err(CertificateError::Api(error)) if error.retryable() => {
+            // A server that is not there yet may come; one that says no, or is another cluster's, has said it.
+            Err(CertificateError::Api(error)) if error.retryable() && !is_stranger(&error) => {
                 tracing::warn!(%error, "the server cannot be asked for a certificate yet");
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(Duration::from_secs(10));
@@ -49,6 +49,11 @@ async fn first_certificate(
             Err(error) => return Err(format!("node {}: {error}", subject.node_name)),
         }
     }
+}
+
+/// Its certificate is not the cluster's authority's. The words are rustls's; the library in between keeps nothing else.
+fn is_stranger(error: &client::Error) -> bool {
+    matches!(error, client::Error::Transport(why) if why.contains("invalid peer certificate"))
 }
 
 fn certificate(leaf: &Leaf) -> Credentials {

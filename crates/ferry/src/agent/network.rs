@@ -4,26 +4,37 @@ use client::{Client, kinds};
 use cni::{AddRequest, AddResult, Attachment, Builtin, Config, Network};
 use control::{Caches, Selection};
 use netlink::{Cidr, Route};
+use parking_lot::{Condvar, Mutex};
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 use tokio::sync::watch;
 
 /// Where every node's DNS answers; the address that node-local caches use elsewhere too.
 pub const DNS: Ipv4Addr = Ipv4Addr::new(169, 254, 20, 10);
 
+/// How long a detachment waits for the network before its caller has to try again.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A network that is not there yet, and then is.
 #[derive(Default)]
-pub struct Later(OnceLock<Builtin>);
+pub struct Later {
+    network: OnceLock<Builtin>,
+    set: Mutex<bool>,
+    changed: Condvar,
+}
 
 impl Later {
     pub fn set(&self, network: Builtin) {
-        let _ = self.0.set(network);
+        let _ = self.network.set(network);
+        *self.set.lock() = true;
+        self.changed.notify_all();
     }
     fn get(&self) -> cni::Result<&Builtin> {
-        self.0.get().ok_or_else(|| cni::Error::Invalid {
+        self.network.get().ok_or_else(|| cni::Error::Invalid {
             object: "network".into(),
             reason: "the node has no range of pod addresses yet".into(),
         })
@@ -35,15 +46,16 @@ impl Network for Later {
         self.get()?.add(request)
     }
     fn del(&self, request: &Attachment) -> cni::Result<()> {
-        // What was never attached needs no detaching; attachments of an earlier run are swept by `gc`.
-        self.0.get().map_or(Ok(()), |network| network.del(request))
+        // The pod may have been attached by an earlier process: to say "done" here would leave its link and its address.
+        self.changed.wait_while_for(&mut self.set.lock(), |set| !*set, PATIENCE);
+        self.get()?.del(request)
     }
     fn check(&self, request: &AddRequest) -> cni::Result<()> {
         self.get()?.check(request)
     }
     fn gc(&self, live: &[Attachment]) -> cni::Result<()> {
         // Asked for again once the network is there.
-        self.0.get().map_or(Ok(()), |network| network.gc(live))
+        self.network.get().map_or(Ok(()), |network| network.gc(live))
     }
     fn status(&self) -> cni::Result<()> {
         self.get()?.status()
