@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -49,6 +50,33 @@ impl Layout {
     /// The process that runs the cluster writes its id here.
     pub fn pid(&self) -> PathBuf {
         self.0.join("ferry.pid")
+    }
+    /// Removes what Ferry keeps here, and the directory if nothing else is in it. Returns false where something is:
+    /// `--data-dir` may have named somebody's own directory.
+    pub fn purge(&self) -> Result<bool, String> {
+        let own = [
+            self.store(),
+            self.pki(),
+            self.machines(),
+            self.images(),
+            self.pod_network(),
+            self.server_log(),
+            self.audit_log(),
+            self.context(),
+            self.pid(),
+        ];
+        for path in own {
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            match removed {
+                Err(e) if e.kind() != ErrorKind::NotFound => return Err(format!("{}: {e}", path.display())),
+                _ => {}
+            }
+        }
+        match fs::remove_dir(&self.0) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty => Ok(false),
+            Err(e) => Err(format!("{}: {e}", self.0.display())),
+        }
     }
     /// Which context of which kubeconfig points here: `down` removes it.
     pub fn context(&self) -> PathBuf {

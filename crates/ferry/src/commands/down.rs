@@ -18,10 +18,17 @@ pub fn run(options: &Down) -> Outcome {
     stop_server(&layout)?;
     cloud_local::down(&cloud_local::Config::new(layout.machines()), options.purge).map_err(|e| e.to_string())?;
     forget_context(&layout)?;
-    if options.purge {
-        fs::remove_dir_all(layout.root()).map_err(|e| format!("{}: {e}", layout.root().display()))?;
-    }
-    println!("down{}", if options.purge { ", and its data removed" } else { "" });
+    println!(
+        "{}",
+        match options.purge {
+            false => "down".to_string(),
+            true if layout.purge()? => "down, and its data removed".into(),
+            true => format!(
+                "down, and its data removed; {} also holds what is not Ferry's, which stays",
+                layout.root().display()
+            ),
+        }
+    );
     Ok(())
 }
 
