@@ -76,7 +76,7 @@ pub struct Server {
 #[derive(Debug, Args)]
 pub struct Agent {
     /// https://HOST:PORT of the API server
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = https)]
     pub server: String,
     /// A bootstrap token, as `ferry server` prints it; needed until the node has its certificate
     #[arg(long, value_name = "TOKEN", env = "FERRY_TOKEN", hide_env_values = true)]
@@ -134,4 +134,12 @@ pub struct Down {
     /// Remove its data too: objects, keys, images, volumes
     #[arg(long)]
     pub purge: bool,
+}
+
+/// A token is never sent in the clear.
+fn https(url: &str) -> Result<String, String> {
+    match url.strip_prefix("https://") {
+        Some(host) if !host.is_empty() => Ok(url.into()),
+        _ => Err("want https://HOST:PORT".into()),
+    }
 }

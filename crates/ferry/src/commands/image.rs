@@ -15,7 +15,7 @@ pub fn run(options: &Image) -> Outcome {
     match &options.command {
         ImageCommand::Import { files } => {
             for file in files {
-                for image in store.import(file).map_err(|e| format!("{}: {e}", file.display()))? {
+                for image in store.import(file).map_err(|e| e.to_string())? {
                     let name = image.repo_tags.first().unwrap_or(&image.id);
                     println!("{name}  {}", image.id);
                 }

@@ -11,6 +11,7 @@ use crate::{Outcome, layout::Layout};
 use client::{Remote, kubeconfig};
 use netlink::Cidr;
 use std::{net::Ipv4Addr, path::PathBuf};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Everything that makes machines, mounts or networks needs root.
 fn need_root(command: &str) -> Outcome {
@@ -43,13 +44,22 @@ fn default_pods() -> Cidr {
     Cidr { address: Ipv4Addr::new(10, 244, 0, 0).into(), prefix: 16 }
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-async fn asked_to_stop() -> Outcome {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+/// Ctrl-C and SIGTERM. Listened for from the beginning: one that comes while a cluster starts must stop it in order, too.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self, String> {
+        let listen = |kind| signal(kind).map_err(|e| format!("signals: {e}"));
+        Ok(Stop { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
-    Ok(())
+    /// Resolves at the first.
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 pub async fn run(options: Server) -> Outcome {
     let mut steps = Steps::begin();
+    let mut stop = super::Stop::listen()?;
     let layout = Layout::new(&options.data.data_dir);
     let advertise = SocketAddr::new(options.advertise_address, options.api_port);
     let listen = match options.advertise_address.is_loopback() {
@@ -31,7 +32,7 @@ pub async fn run(options: Server) -> Outcome {
         "          ferry agent --server https://{advertise} --token {token} --ca-file {}",
         layout.ca().display()
     ));
-    super::asked_to_stop().await?;
+    stop.asked().await;
     plane.stop().await;
     Ok(())
 }

@@ -16,6 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub async fn run(options: Up) -> Outcome {
     super::need_root("up")?;
     let mut steps = Steps::begin();
+    let mut stop = super::Stop::listen()?;
     let layout = Layout::new(&options.data.data_dir);
     let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), options.api_port);
     let mut claim = Claim::take(&layout, local)?;
@@ -32,8 +33,10 @@ pub async fn run(options: Up) -> Outcome {
     steps.done(format!("kubeconfig {}", kubeconfig.display()));
 
     let outcome = tokio::select! {
+        // Once all runs, it is `serve` that hears of the end.
+        biased;
         run = serve(&layout, &plane, nodes, options.nodes, options.demo, &mut steps) => run,
-        stop = super::asked_to_stop() => stop.map(|()| None),
+        () = stop.asked() => Ok(None),
     };
     let stopped = match outcome {
         Ok(Some(nodes)) => {
@@ -70,8 +73,9 @@ async fn serve(
         steps.done(format!("demo answers at {address}"));
         say(format_args!("          curl {address}"));
     }
+    let mut stop = super::Stop::listen()?;
     tokio::select! {
-        stop = super::asked_to_stop() => stop.map(|()| Some(nodes)),
+        () = stop.asked() => Ok(Some(nodes)),
         died = nodes.watch() => Err(died),
     }
 }
