@@ -3,6 +3,10 @@
 
 #![allow(dead_code)] // every test binary uses a part of it
 
+pub mod host;
+pub mod parts;
+pub mod server;
+
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::{self, File},
@@ -24,15 +28,9 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 pub struct Cluster {
     pub dir: PathBuf,
     pub port: u16,
-    up: Option<Up>,
+    up: Option<Running>,
     /// Clusters take turns: two cores carry one at a time.
     _turn: File,
-}
-
-struct Up {
-    child: Child,
-    lines: Receiver<String>,
-    seen: Vec<String>,
 }
 
 impl Cluster {
@@ -42,8 +40,7 @@ impl Cluster {
         rustix::fs::flock(&turn, rustix::fs::FlockOperation::LockExclusive).expect("a turn");
         let dir = std::env::temp_dir().join(format!("ferry-test-{}", base::ids::suffix(8)));
         fs::create_dir_all(&dir).expect("a directory");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-        Cluster { dir, port, up: None, _turn: turn }
+        Cluster { dir, port: free_port(), up: None, _turn: turn }
     }
     /// `ferry up` with these arguments, ready.
     pub fn up(args: &[&str]) -> Self {
@@ -68,48 +65,27 @@ impl Cluster {
     pub fn start(&mut self, args: &[&str]) {
         let mut command = self.command(&["up", "--api-port", &self.port.to_string()]);
         command.arg("--kubeconfig").arg(self.kubeconfig()).args(args);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ferry starts");
-        let (sender, lines) = channel();
-        for stream in [
-            child.stdout.take().map(|s| Box::new(s) as Box<dyn Read + Send>),
-            child.stderr.take().map(|s| Box::new(s) as Box<dyn Read + Send>),
-        ] {
-            let sender = sender.clone();
-            std::thread::spawn(move || {
-                for line in BufReader::new(stream.expect("a pipe")).lines().map_while(Result::ok) {
-                    let _ = sender.send(line);
-                }
-            });
-        }
-        self.up = Some(Up { child, lines, seen: Vec::new() });
+        self.up = Some(Running::spawn(&mut command));
     }
     /// Waits for a line that contains `word` and returns it.
     pub fn wait_for(&mut self, word: &str) -> String {
         let up = self.up.as_mut().expect("it runs");
-        let until = Instant::now() + PATIENCE;
-        while let Ok(line) = up.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            up.seen.push(line.clone());
-            if line.contains(word) {
-                return line;
-            }
+        match up.wait_for(word) {
+            Some(line) => line,
+            None => panic!("ferry up never said {word:?}; it said:\n{}\n{}", up.seen.join("\n"), self.logs()),
         }
-        panic!("ferry up never said {word:?}; it said:\n{}\n{}", up.seen.join("\n"), self.logs());
     }
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.up.as_ref().expect("it runs").child.id()
+        self.up.as_ref().expect("it runs").pid()
     }
     /// `kill -9`, of this process alone.
     pub fn kill(&mut self) {
-        let mut up = self.up.take().expect("it runs");
-        up.child.kill().expect("killed");
-        up.child.wait().expect("gone");
+        self.up.take().expect("it runs").kill();
     }
     /// SIGTERM, as Ctrl-C; waits for the end and returns the exit code.
     pub fn terminate(&mut self) -> Option<i32> {
-        let mut up = self.up.take().expect("it runs");
-        signal(up.child.id(), Signal::TERM);
-        up.child.wait().expect("gone").code()
+        self.up.take().expect("it runs").terminate()
     }
     /// Process ids of the agents.
     pub fn agents(&self) -> Vec<u32> {
@@ -119,17 +95,8 @@ impl Cluster {
     pub fn shims(&self) -> Vec<u32> {
         self.processes(|args| args.get(1).is_some_and(|a| a == "shim"))
     }
-    /// Our processes by their arguments.
     fn processes(&self, wanted: impl Fn(&[String]) -> bool) -> Vec<u32> {
-        let data = self.data().to_string_lossy().into_owned();
-        let entries = fs::read_dir("/proc").expect("/proc").flatten();
-        let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
-        pids.filter(|pid| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let args: Vec<String> = line.split(|b| *b == 0).map(|a| String::from_utf8_lossy(a).into_owned()).collect();
-            wanted(&args) && args.iter().any(|a| a.starts_with(&data))
-        })
-        .collect()
+        processes(&self.data(), wanted)
     }
     /// `ferry down --purge`, which must succeed.
     pub fn down(&self) -> Output {
@@ -152,9 +119,112 @@ impl Cluster {
     }
     /// A client with all rights, over the socket.
     pub async fn client(&self) -> kube::Client {
-        let config = kube::config::Kubeconfig::read_from(self.kubeconfig()).expect("a kubeconfig");
-        let config = kube::Config::from_custom_kubeconfig(config, &Default::default()).await.expect("a config");
-        kube::Client::try_from(config).expect("a client")
+        client(&self.kubeconfig()).await
+    }
+}
+
+/// A client as a kubeconfig says.
+pub async fn client(kubeconfig: &Path) -> kube::Client {
+    let config = kube::config::Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
+    let config = kube::Config::from_custom_kubeconfig(config, &Default::default()).await.expect("a config");
+    kube::Client::try_from(config).expect("a client")
+}
+
+/// Processes of the binary under test that name something below `data`, by their arguments.
+pub fn processes(data: &Path, wanted: impl Fn(&[String]) -> bool) -> Vec<u32> {
+    let data = data.to_string_lossy().into_owned();
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let args: Vec<String> = line.split(|b| *b == 0).map(|a| String::from_utf8_lossy(a).into_owned()).collect();
+        wanted(&args) && args.iter().any(|a| a.starts_with(&data))
+    })
+    .collect()
+}
+
+/// A port of the loopback that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
+}
+
+/// A directory that is removed at the end.
+pub struct Dir(pub PathBuf);
+
+impl Dir {
+    pub fn new() -> Self {
+        let dir = std::env::temp_dir().join(format!("ferry-test-{}", base::ids::suffix(8)));
+        fs::create_dir_all(&dir).expect("a directory");
+        Dir(dir)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A process whose lines are read; killed when dropped.
+pub struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    /// What it said so far.
+    pub seen: Vec<String>,
+}
+
+impl Running {
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let (sender, lines) = channel();
+        for stream in [
+            child.stdout.take().map(|s| Box::new(s) as Box<dyn Read + Send>),
+            child.stderr.take().map(|s| Box::new(s) as Box<dyn Read + Send>),
+        ] {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream.expect("a pipe")).lines().map_while(Result::ok) {
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        Running { child, lines, seen: Vec::new() }
+    }
+    /// The next line that contains `word`; `None` once it has ended, or said nothing for long.
+    pub fn wait_for(&mut self, word: &str) -> Option<String> {
+        let until = Instant::now() + PATIENCE;
+        while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            self.seen.push(line.clone());
+            if line.contains(word) {
+                return Some(line);
+            }
+        }
+        None
+    }
+    /// Everything it said so far.
+    pub fn words(&mut self) -> String {
+        self.seen.extend(self.lines.try_iter());
+        self.seen.join("\n")
+    }
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+    /// `kill -9`, of this process alone.
+    pub fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("gone");
+    }
+    /// SIGTERM; waits for the end and returns the exit code.
+    pub fn terminate(mut self) -> Option<i32> {
+        signal(self.child.id(), Signal::TERM);
+        self.child.wait().expect("gone").code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -163,10 +233,7 @@ impl Drop for Cluster {
         if std::thread::panicking() {
             eprintln!("{}", self.logs());
         }
-        if let Some(mut up) = self.up.take() {
-            let _ = up.child.kill();
-            let _ = up.child.wait();
-        }
+        drop(self.up.take());
         let _ = self.command(&["down", "--purge"]).output();
         let _ = fs::remove_dir_all(&self.dir);
     }
@@ -222,4 +289,17 @@ pub fn is_root() -> bool {
 /// A file's text.
 pub fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Writes the demo image as an archive, made of the binary under test.
+pub fn archive(path: &Path) {
+    let links: Vec<&str> = toolbox::names().collect();
+    let recipe = images::toolbox::Recipe {
+        binary: Path::new(FERRY),
+        tag: images::toolbox::TOOLBOX,
+        links: &links,
+        cmd: &["httpd"],
+    };
+    let file = File::create(path).expect("a file");
+    images::toolbox::write_archive(&recipe, std::io::BufWriter::new(file)).expect("an archive");
 }
