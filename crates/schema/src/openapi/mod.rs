@@ -171,4 +171,17 @@ mod tests {
         assert_eq!(schema.str_at(&["properties", "spec", "properties", "cronSpec", "description"]), "When.");
         assert!(schema.at(&["properties", "metadata"]).to_string().contains("ObjectMeta"));
     }
+
+    #[test]
+    fn custom_resources_take_no_strategic_patch() {
+        let path = |name| format!("/apis/{name}");
+        let catalog = catalog();
+        let v2 = v2(&catalog);
+        let taken = |path: &str| v2.at(&["paths", path, "patch", "consumes"]).to_string();
+        let custom = taken(&path("stable.example.com/v1/namespaces/{namespace}/crontabs/{name}"));
+        assert!(custom.contains("merge-patch+json") && !custom.contains("strategic"), "{custom}");
+        assert!(taken(&path("apps/v1/namespaces/{namespace}/deployments/{name}")).contains("strategic"));
+        let v3 = document(&catalog, "stable.example.com", "v1").unwrap().to_string();
+        assert!(v3.contains("merge-patch+json") && !v3.contains("strategic"));
+    }
 }

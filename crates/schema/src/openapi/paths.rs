@@ -129,13 +129,13 @@ impl Maker<'_> {
             "x-kubernetes-action": action,
             "x-kubernetes-group-version-kind": {"group": group.as_str(), "version": version.as_str(), "kind": kind.as_str()},
         });
+        let types: &[&str] = match action {
+            "patch" if self.kind.custom.is_some() => &PATCHES[..3],
+            "patch" => PATCHES,
+            _ => &["*/*"],
+        };
         match (body, dialect) {
             (Some(schema), Dialect::V3) => {
-                let types: &[&str] = match action {
-                    "patch" if self.kind.custom.is_some() => &PATCHES[..3],
-                    "patch" => PATCHES,
-                    _ => &["*/*"],
-                };
                 for media_type in types {
                     out.set(&["requestBody", "content", media_type, "schema"], schema);
                 }
@@ -145,7 +145,6 @@ impl Maker<'_> {
                 let mut parameter = value!({"in": "body", "name": "body", "required": true});
                 parameter.set(&["schema"], schema);
                 parameters.push(parameter);
-                let types: &[&str] = if action == "patch" { PATCHES } else { &["*/*"] };
                 out.set(&["consumes"], types.iter().copied().collect::<Value>());
             }
             (None, _) => {}
