@@ -32,7 +32,7 @@ fn check(command: &mut Command, hide: &[(&str, &str)], want: Expect) {
 
 fn ferry(arguments: &[&str]) -> Command {
     let mut command = Command::new(FERRY);
-    command.args(arguments);
+    command.args(arguments).env_remove("FERRY_DATA_DIR").env_remove("FERRY_TOKEN");
     command
 }
 
@@ -784,7 +784,10 @@ fn agents_that_cannot_join() {
             ["--server", &url, "--token", &token, "--ca-file", FERRY],
             expect!["[FERRY]: stream did not contain valid UTF-8"],
         ),
-        (["--server", &url, "--cluster-cidr", "10.0.0.0", "--ca-file", &ca], expect![""]),
+        (
+            ["--server", &url, "--cluster-cidr", "10.0.0.0", "--ca-file", &ca],
+            expect!["--cluster-cidr 10.0.0.0: 10.0.0.0: not an address with a prefix length"],
+        ),
     ] {
         let out = agent(&arguments).output().expect("it runs");
         let said = String::from_utf8_lossy(&out.stderr).into_owned();

@@ -138,7 +138,10 @@ impl Parts {
         let data = self.data();
         let mut left: Vec<String> = self.shims().iter().map(|pid| format!("shim {pid}")).collect();
         left.extend(self.host.mounts(&data).into_iter().map(|m| format!("mount {m}")));
-        left.extend(self.host.cgroups("pods").into_iter().map(|c| format!("cgroup {c}")));
+        // The node's own, which its pods come and go below.
+        let kept = ["shims", "kubepods", "kubepods/besteffort", "kubepods/burstable"];
+        let of_pods = self.host.cgroups("pods").into_iter().filter(|c| !kept.contains(&c.as_str()));
+        left.extend(of_pods.map(|c| format!("cgroup {c}")));
         left.extend(self.host.ports().into_iter().map(|l| format!("link {l}")));
         for directory in ["runtime/pods", "network/attachments", "pods", "logs"] {
             let entries = std::fs::read_dir(data.join(directory)).into_iter().flatten().flatten();
