@@ -104,17 +104,46 @@ impl Drop for Audit {
     }
 }
 
-/// True for requests that are worth a line: not probes, not documents, not what components do all the time.
-pub fn worth(info: &RequestInfo<'_>, user: &User) -> bool {
+/// Controllers of this server, by their ServiceAccounts of `kube-system`.
+const CONTROLLERS: [&str; 11] = [
+    "certificate-controller",
+    "deployment-controller",
+    "endpoint-controller",
+    "endpointslice-controller",
+    "generic-garbage-collector",
+    "namespace-controller",
+    "node-controller",
+    "pod-garbage-collector",
+    "replicaset-controller",
+    "root-ca-cert-publisher",
+    "service-account-controller",
+];
+
+/// True for requests that are worth a line: not probes, not documents, not what components do all the time. What was
+/// refused or failed always is. `user` is the caller itself, not whom it impersonates.
+pub fn worth(info: &RequestInfo<'_>, user: &User, code: u16) -> bool {
+    if code >= 400 {
+        return true;
+    }
     if !info.is_resource {
         let quiet = ["/livez", "/readyz", "/healthz", "/metrics", "/version", "/openapi", "/api", "/apis"];
         return !quiet.iter().any(|p| info.path.strip_prefix(p).is_some_and(|r| r.is_empty() || r.starts_with('/')));
     }
-    let component = user.name.starts_with("system:") && user.name != "system:anonymous";
-    let reads = matches!(info.verb, "get" | "list" | "watch");
-    let secret = info.resource == "secrets";
+    // Running a command begins with a read.
+    if !matches!(info.subresource, "" | "status") {
+        return true;
+    }
+    let reads = matches!(info.verb, "get" | "list" | "watch") && info.resource != "secrets";
     let routine = matches!(info.resource, "events" | "leases");
-    !(component && (routine || (reads && !secret)))
+    !((routine || reads) && is_component(user))
+}
+
+/// An exact list: anybody may be called `system:serviceaccount:…`.
+fn is_component(user: &User) -> bool {
+    let own = ["system:kube-controller-manager", "system:kube-scheduler", "system:apiserver"];
+    own.contains(&user.name.as_str())
+        || user.node_name().is_some()
+        || user.name.strip_prefix("system:serviceaccount:kube-system:").is_some_and(|name| CONTROLLERS.contains(&name))
 }
 
 /// The writer thread: waits for lines, lets more gather, writes them.
@@ -157,9 +186,9 @@ fn append(path: &Path) -> io::Result<File> {
 }
 
 fn line(out: &mut Vec<u8>, e: &Entry<'_>) {
-    out.extend_from_slice(br#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":""#);
-    out.extend_from_slice(e.id.as_bytes());
-    out.extend_from_slice(br#"","stage":"ResponseComplete","requestURI":"#);
+    out.extend_from_slice(br#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"#);
+    text(out, e.id);
+    out.extend_from_slice(br#","stage":"ResponseComplete","requestURI":"#);
     text(out, e.uri);
     out.extend_from_slice(br#","verb":"#);
     text(out, e.info.verb);
@@ -314,24 +343,37 @@ mod tests {
 
     #[test]
     fn routine_is_left_out() {
-        let check = |method: Method, path: &str, user: &str, want: bool| {
+        let node = User::new("system:node:n1", ["system:nodes"]);
+        let named = |name: &str| User::new(name, []);
+        let check_code = |method: Method, path: &str, user: &User, code: u16, want: bool| {
             let info = RequestInfo::parse(&method, path, &Query::default());
-            assert_eq!(worth(&info, &User::new(user, [])), want, "{method} {path} {user}");
+            assert_eq!(worth(&info, user, code), want, "{method} {path} {user:?} {code}");
         };
-        check(Method::GET, "/livez/ping", "alice", false);
-        check(Method::GET, "/apis", "alice", false);
-        check(Method::GET, "/debug", "alice", true);
-        check(Method::GET, "/api/v1/pods", "alice", true);
-        check(Method::GET, "/api/v1/pods", "system:kube-scheduler", false);
-        check(Method::GET, "/api/v1/secrets", "system:node:n1", true);
-        check(Method::GET, "/api/v1/pods", "system:anonymous", true);
-        check(Method::POST, "/api/v1/namespaces/d/pods", "system:kube-scheduler", true);
-        check(Method::POST, "/api/v1/namespaces/d/events", "system:kube-scheduler", false);
-        check(
-            Method::PUT,
-            "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1",
-            "system:node:n1",
-            false,
-        );
+        let check = |method, path: &str, user: &User, want| check_code(method, path, user, 200, want);
+        let (alice, scheduler) = (named("alice"), named("system:kube-scheduler"));
+        check(Method::GET, "/livez/ping", &alice, false);
+        check(Method::GET, "/apis", &alice, false);
+        check_code(Method::GET, "/metrics", &named("system:anonymous"), 403, true);
+        check(Method::GET, "/debug", &alice, true);
+        check(Method::GET, "/api/v1/pods", &alice, true);
+        check(Method::GET, "/api/v1/pods", &scheduler, false);
+        check_code(Method::GET, "/api/v1/pods", &scheduler, 403, true);
+        check(Method::GET, "/api/v1/secrets", &node, true);
+        check(Method::GET, "/api/v1/pods", &node, false);
+        check(Method::GET, "/api/v1/nodes/n1/status", &node, false);
+        // A name alone makes no node.
+        check(Method::GET, "/api/v1/pods", &named("system:node:n1"), true);
+        check(Method::GET, "/api/v1/pods", &named("system:anonymous"), true);
+        check(Method::GET, "/api/v1/pods", &named("system:serviceaccount:default:bot"), true);
+        check(Method::GET, "/api/v1/pods", &named("system:serviceaccount:kube-system:bot"), true);
+        check(Method::GET, "/api/v1/pods", &named("system:serviceaccount:kube-system:node-controller"), false);
+        for what in ["exec", "attach", "portforward", "log"] {
+            let path = format!("/api/v1/namespaces/d/pods/p/{what}");
+            check(Method::GET, &path, &named("system:serviceaccount:kube-system:node-controller"), true);
+            check(Method::GET, &path, &scheduler, true);
+        }
+        check(Method::POST, "/api/v1/namespaces/d/pods", &scheduler, true);
+        check(Method::POST, "/api/v1/namespaces/d/events", &scheduler, false);
+        check(Method::PUT, "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1", &node, false);
     }
 }

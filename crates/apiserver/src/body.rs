@@ -14,6 +14,8 @@ pub const LIMIT: usize = 3 * 1024 * 1024;
 pub enum RequestBody {
     Incoming(Incoming),
     Boxed(Pin<Box<dyn http_body::Body<Data = Bytes, Error = Broken> + Send>>),
+    /// Read already.
+    Whole(Bytes),
 }
 
 /// Why a body of a caller in the process broke off.
@@ -41,6 +43,7 @@ impl RequestBody {
         match self {
             RequestBody::Incoming(body) => collect(body).await,
             RequestBody::Boxed(body) => collect(body).await,
+            RequestBody::Whole(bytes) => Ok(bytes),
         }
     }
     /// As it comes, for what is passed on.
@@ -48,6 +51,7 @@ impl RequestBody {
         match self {
             RequestBody::Incoming(body) => net::Body::stream(body),
             RequestBody::Boxed(body) => net::Body::stream(body),
+            RequestBody::Whole(bytes) => bytes.into(),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     server::{Caller, Inner},
 };
 use auth::{Attributes, Decision, authenticate::bearer_token, forbidden, impersonate};
-use base::{Result, Status, User, time::Timestamp};
+use base::{Reason, Result, Status, User, time::Timestamp};
 use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Response, header, request::Parts};
 use hyper::upgrade::OnUpgrade;
@@ -22,8 +22,11 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
+
+/// A request that is not long-running is answered by then. Source: upstream's `--request-timeout`.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A request on its way: what it is, and what has been found out about it.
 pub(crate) struct Exchange<'a> {
@@ -42,6 +45,29 @@ pub(crate) struct Exchange<'a> {
     pub known: bool,
     /// The connection below, where the request asks to switch protocols.
     pub upgrade: Option<OnUpgrade>,
+}
+
+impl Exchange<'_> {
+    /// What authorization is asked.
+    pub fn attributes(&self) -> Attributes<'_> {
+        let info = &self.info;
+        Attributes {
+            user: &self.user,
+            verb: info.verb,
+            path: if info.is_resource { "" } else { info.path },
+            group: info.group,
+            version: info.version,
+            resource: info.resource,
+            subresource: info.subresource,
+            namespace: info.namespace,
+            name: &info.name,
+            fields: None,
+        }
+    }
+    /// The caller itself, also where it impersonates another.
+    fn caller(&self) -> &User {
+        self.impersonator.as_ref().unwrap_or(&self.user)
+    }
 }
 
 pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body: RequestBody) -> Response<Body> {
@@ -66,14 +92,16 @@ pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body:
     let answered = catch_panics(async {
         authenticate(x, caller)?;
         impersonate(x)?;
-        let _seat = seat(x).await?;
         authorize(x)?;
-        dispatch::answer(x, body).await
+        if x.info.is_long_running() {
+            return dispatch::answer(x, body).await;
+        }
+        within(DEADLINE, seated(x, body)).await
     })
     .await;
 
     let mut response = answered.unwrap_or_else(|status| respond::failure(&status, &parts.headers));
-    let id = request_id(&parts.headers);
+    let id = server.ids.of(&parts.headers);
     mark(&mut response, &id);
     let code = response.status().as_u16();
     server.requests.record(&exchange.info, code, started.elapsed(), exchange.known);
@@ -110,32 +138,32 @@ fn impersonate(x: &mut Exchange<'_>) -> Result<()> {
     Ok(())
 }
 
-async fn seat<'a>(x: &Exchange<'a>) -> Result<Option<crate::inflight::Seat<'a>>> {
-    if x.info.is_long_running() || x.user.in_group("system:masters") {
-        return Ok(None);
+/// Who sends its body slowly waits in its own share; a seat of all is taken once the body is there.
+async fn seated(x: &mut Exchange<'_>, body: RequestBody) -> Result<Response<Body>> {
+    let (server, mutating) = (x.server, x.info.is_mutating());
+    if x.user.in_group("system:masters") {
+        return dispatch::answer(x, body).await;
     }
-    x.server.inflight.seat(x.info.is_mutating()).await.map(Some)
+    let user = x.user.clone();
+    let _turn = server.inflight.turn(&user, mutating).await?;
+    // Paths without a resource are read only.
+    let body = if mutating && x.info.is_resource { RequestBody::Whole(body.read().await?) } else { body };
+    let _seat = server.inflight.seat(&user, mutating).await?;
+    dispatch::answer(x, body).await
+}
+
+async fn within<T>(deadline: Duration, answer: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = "Timeout: request did not complete within the allotted timeout";
+    tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| Err(Status::new(Reason::Timeout, late)))
 }
 
 fn authorize(x: &mut Exchange<'_>) -> Result<()> {
-    let info = &x.info;
     // Only the Node authorizer looks at selectors.
     let fields = match x.query.get("fieldSelector") {
         Some(text) if x.user.in_group("system:nodes") => FieldSelector::parse(text).ok(),
         _ => None,
     };
-    let attributes = Attributes {
-        user: &x.user,
-        verb: info.verb,
-        path: if info.is_resource { "" } else { info.path },
-        group: info.group,
-        version: info.version,
-        resource: info.resource,
-        subresource: info.subresource,
-        namespace: info.namespace,
-        name: &info.name,
-        fields: fields.as_ref(),
-    };
+    let attributes = Attributes { fields: fields.as_ref(), ..x.attributes() };
     let decision = x.server.authorizer.authorize(&attributes);
     let refused = match &decision {
         Decision::Allow(_) => None,
@@ -145,22 +173,36 @@ fn authorize(x: &mut Exchange<'_>) -> Result<()> {
     refused.map_or(Ok(()), Err)
 }
 
-/// The client's own id, or a new one: the process's random half and a counter, in the form of a UUID.
-fn request_id(headers: &HeaderMap) -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    static HALF: std::sync::LazyLock<[u8; 8]> = std::sync::LazyLock::new(base::ids::random);
-    let given = headers.get("audit-id").and_then(|v| v.to_str().ok());
-    if let Some(id) = given.filter(|id| !id.is_empty() && id.len() <= 64) {
-        return id.into();
+/// Makes the ids of requests: a random half for each server and a counter, in the form of a UUID.
+pub(crate) struct RequestIds {
+    half: [u8; 8],
+    count: AtomicU64,
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        RequestIds { half: base::ids::random(), count: AtomicU64::new(0) }
     }
-    let [a, b, c, d, e, f, g, h] = *HALF;
-    let n = COUNT.fetch_add(1, Relaxed);
-    format!(
-        "{a:02x}{b:02x}{c:02x}{d:02x}-{e:02x}{f:02x}-4{:03x}-8{:03x}-{:012x}",
-        u16::from(g) | 0x100,
-        u16::from(h) | 0x200,
-        n & 0xffff_ffff_ffff
-    )
+}
+
+impl RequestIds {
+    /// The client's own id where it is one (it goes into a header and into the audit log), or a new one.
+    fn of(&self, headers: &HeaderMap) -> String {
+        let given = headers.get("audit-id").and_then(|v| v.to_str().ok());
+        let plain =
+            |id: &&str| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if let Some(id) = given.filter(plain) {
+            return id.into();
+        }
+        let [a, b, c, d, e, f, g, h] = self.half;
+        let n = self.count.fetch_add(1, Relaxed);
+        format!(
+            "{a:02x}{b:02x}{c:02x}{d:02x}-{e:02x}{f:02x}-4{:03x}-8{:03x}-{:012x}",
+            u16::from(g) | 0x100,
+            u16::from(h) | 0x200,
+            n & 0xffff_ffff_ffff
+        )
+    }
 }
 
 fn mark(response: &mut Response<Body>, id: &str) {
@@ -172,11 +214,9 @@ fn mark(response: &mut Response<Body>, id: &str) {
 }
 
 fn record(x: &Exchange<'_>, caller: &Caller, id: &str, code: u16, received: Timestamp) {
-    let Some(log) = x.server.audit.as_ref().filter(|_| audit::worth(&x.info, &x.user)) else { return };
-    let (user, impersonated) = match &x.impersonator {
-        Some(impersonator) => (&**impersonator, Some(&*x.user)),
-        None => (&*x.user, None),
-    };
+    let impersonated = x.impersonator.is_some().then_some(&*x.user);
+    let worth = || impersonated.is_some() || audit::worth(&x.info, x.caller(), code);
+    let Some(log) = x.server.audit.as_ref().filter(|_| worth()) else { return };
     let (decided, reason) = match &x.decision {
         Some(Decision::Allow(reason)) => (Some(true), &**reason),
         Some(Decision::NoOpinion(why)) => (Some(false), why.as_str()),
@@ -187,7 +227,7 @@ fn record(x: &Exchange<'_>, caller: &Caller, id: &str, code: u16, received: Time
         id,
         info: &x.info,
         uri: x.parts.uri.path_and_query().map_or("", |p| p.as_str()),
-        user,
+        user: x.caller(),
         impersonated,
         origin: &caller.origin,
         agent,
@@ -197,4 +237,32 @@ fn record(x: &Exchange<'_>, caller: &Caller, id: &str, code: u16, received: Time
         received,
         done: x.server.config.clock.now(),
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_plain_or_new() {
+        let ids = RequestIds::default();
+        let of = |given: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("audit-id", HeaderValue::from_str(given).unwrap());
+            ids.of(&headers)
+        };
+        assert_eq!(of("a2F-9"), "a2F-9");
+        for given in ["", "x\",\"user\":{\"username\":\"bob\"}", "a b", "a_b", &"a".repeat(65)] {
+            assert_ne!(of(given), given);
+            assert_eq!(of(given).len(), 36);
+        }
+        assert_ne!(of(""), of(""));
+    }
+
+    #[tokio::test]
+    async fn what_takes_too_long_ends() {
+        let never = std::future::pending::<Result<()>>();
+        let late = within(Duration::ZERO, never).await.unwrap_err();
+        assert_eq!((late.code(), late.reason()), (504, "Timeout"));
+    }
 }
