@@ -1,6 +1,7 @@
 //! The verbs: options and body in, the engine's answer out. The same few lines for every kind.
 
 use crate::{body::RequestBody, params, respond, stack::Exchange};
+use auth::{Attributes, Decision, forbidden};
 use base::{Result, Status};
 use bytes::Bytes;
 use http::{Response, header};
@@ -38,7 +39,14 @@ pub async fn update(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<
     let (accepted, include) = accepted(x, call)?;
     let options = params::write(&x.query, &x.parts.headers, "UpdateOptions")?;
     let body = decode(x, call, body).await?;
-    let reply = x.server.engine.update(call, body, &options).await?;
+    let may_create = || {
+        let attributes = Attributes { verb: "create", ..x.attributes() };
+        match x.server.authorizer.authorize(&attributes) {
+            Decision::Allow(_) => Ok(()),
+            Decision::NoOpinion(why) => Err(forbidden(&attributes, &why)),
+        }
+    };
+    let reply = x.server.engine.update_or_create(call, body, &options, &may_create).await?;
     Ok(written(x, call, &accepted, include, reply).await)
 }
 
@@ -46,7 +54,7 @@ pub async fn patch(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<R
     let (accepted, include) = accepted(x, call)?;
     let options = params::write(&x.query, &x.parts.headers, "PatchOptions")?;
     let content_type = content_type(x).unwrap_or_default();
-    // Before the body is read: 415 does not depend on it.
+    // Before the body is looked at: 415 does not depend on it.
     merge::PatchKind::of(content_type)?;
     let patch = merge::parse(content_type, &body.read().await?)?;
     let reply = x.server.engine.patch(call, &patch, &options).await?;

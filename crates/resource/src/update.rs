@@ -14,9 +14,12 @@ use schema::{Kind, Operation, SubresourceAction};
 use std::sync::Arc;
 use value::{Object, Str, Value};
 
+/// Says whether an update of what does not exist may create it.
+pub type MayCreate<'a> = &'a (dyn Fn() -> Result<()> + Sync);
+
 /// Where the new state comes from.
 enum Source<'a> {
-    Body(Body),
+    Body(Body, MayCreate<'a>),
     Patch(&'a merge::Patch),
 }
 
@@ -27,12 +30,23 @@ enum Round {
 }
 
 impl Engine {
-    /// Replaces an object (PUT).
+    /// Replaces an object (PUT), or creates it where its kind allows that.
     pub async fn update(&self, call: &Call, body: Body, options: &WriteOptions) -> Result<Reply> {
+        self.update_or_create(call, body, options, &|| Ok(())).await
+    }
+
+    /// The same for a caller whose right to create is not known: `may_create` is asked before an object is created.
+    pub async fn update_or_create(
+        &self,
+        call: &Call,
+        body: Body,
+        options: &WriteOptions,
+        may_create: MayCreate<'_>,
+    ) -> Result<Reply> {
         if let Some(SubresourceAction::Scale { .. }) = self.action(call) {
             return self.put_scale(call, body, options).await;
         }
-        self.change(call, Source::Body(body), options).await
+        self.change(call, Source::Body(body, may_create), options).await
     }
 
     /// Applies a patch.
@@ -51,9 +65,12 @@ impl Engine {
         for _ in 0..RETRIES {
             let Some(current) = self.current(call) else {
                 return match source {
-                    Source::Body(body) if call.kind.policy.create_on_update && call.subresource.is_none() => {
+                    Source::Body(body, may_create)
+                        if call.kind.policy.create_on_update && call.subresource.is_none() =>
+                    {
                         let mut warnings = Vec::new();
                         let object = decode(call, body, options, &mut warnings)?;
+                        may_create()?;
                         self.create_decoded(call, object, options, warnings).await
                     }
                     _ => Err(call.not_found()),
@@ -83,7 +100,7 @@ impl Engine {
     ) -> Result<(Value, bool)> {
         let kind = &call.kind;
         let (given, new) = match source {
-            Source::Body(body) => (given_revision(&body.value)?, decode(call, body.clone(), options, warnings)?),
+            Source::Body(body, _) => (given_revision(&body.value)?, decode(call, body.clone(), options, warnings)?),
             Source::Patch(patch) => patched(call, patch, old, options, warnings)?,
         };
         let is_patch = matches!(source, Source::Patch(_));
