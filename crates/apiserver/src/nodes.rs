@@ -6,10 +6,12 @@
 //! the kubelet's of upstream, so that either end could be upstream's.
 
 use crate::{body::RequestBody, query, respond, stack::Exchange};
+use auth::{Attributes, Decision, forbidden};
 use base::{Reason, Result, Status};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use net::Body;
 use resource::Call;
+use std::net::{IpAddr, SocketAddr};
 use value::Value;
 
 const KUBELET_PORT: u16 = 10250;
@@ -41,6 +43,7 @@ pub async fn stream(x: &mut Exchange<'_>, call: &Call) -> Result<Response<Body>>
     if !matches!(x.info.verb, "get" | "create") {
         return Err(Status::method_not_allowed());
     }
+    may_create(x)?;
     let pod = pod(x, call).await?;
     let what = x.info.subresource;
     let (namespace, name) = (&call.namespace, &call.name);
@@ -73,7 +76,6 @@ pub async fn stream(x: &mut Exchange<'_>, call: &Call) -> Result<Response<Body>>
 
 /// `/api/v1/nodes/<name>/proxy/...`
 pub async fn proxy(x: &mut Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
-    // `node:port` names another port of the node.
     let rest = if x.info.rest.is_empty() { "/" } else { x.info.rest };
     let query = x.parts.uri.query().map(|q| format!("?{q}")).unwrap_or_default();
     let path = format!("{rest}{query}");
@@ -82,6 +84,22 @@ pub async fn proxy(x: &mut Exchange<'_>, call: &Call, body: RequestBody) -> Resu
     let request = request(x.parts.method.clone(), &path, headers, body.into_stream())?;
     let response = send(x, &call.name, request).await?;
     Ok(switch(x, response))
+}
+
+/// A WebSocket begins with GET, and who may read must not run commands: the stream needs `create` as the POST of SPDY
+/// does. Source: upstream's AuthorizePodWebsocketUpgradeCreatePermission.
+fn may_create(x: &mut Exchange<'_>) -> Result<()> {
+    if x.info.verb == "create" {
+        return Ok(());
+    }
+    let attributes = Attributes { verb: "create", ..x.attributes() };
+    let decision = x.server.authorizer.authorize(&attributes);
+    let refused = match &decision {
+        Decision::Allow(_) => Ok(()),
+        Decision::NoOpinion(why) => Err(forbidden(&attributes, why)),
+    };
+    x.decision = Some(decision);
+    refused
 }
 
 async fn pod(x: &Exchange<'_>, call: &Call) -> Result<Value> {
@@ -190,11 +208,42 @@ async fn send(x: &Exchange<'_>, node: &str, mut request: Request<Body>) -> Resul
     let host = host.ok_or_else(|| Status::internal(format!("no preferred addresses found for node {node}")))?;
     let port = object.at(&["status", "daemonEndpoints", "kubeletEndpoint", "Port"]).as_i64();
     let port = port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0).unwrap_or(KUBELET_PORT);
+    let server = &x.server.config;
+    check_address(host, port, server.advertise)?;
+    // On its own host a node has no certificate for an address that is the API server's.
+    let shared = !server.advertise.ip().is_loopback() && host.parse() == Ok(server.advertise.ip());
+    let name = if shared { node } else { host };
     let host_header = HeaderValue::from_str(&format!("{host}:{port}")).map_err(Status::internal)?;
     request.headers_mut().insert(header::HOST, host_header);
     let url = format!("https://{host}:{port}{}", request.uri());
-    let sent = x.server.kubelets.request(host, port, request).await;
+    let sent = x.server.kubelets.request_to(name, host, port, request).await;
     sent.map_err(|e| Status::new(Reason::InternalError, format!("Get {url:?}: {e}")))
+}
+
+/// Refuses what no node is reached by: a node writes its addresses and port itself, and the server goes there with a
+/// credential and from a place in the network that the node does not have. Where the server itself is on the loopback,
+/// so may nodes be; never on its own port. Names are left to the resolver of the operator.
+fn check_address(host: &str, port: u16, own: SocketAddr) -> Result<()> {
+    let Ok(address) = host.parse::<IpAddr>().map(|a| a.to_canonical()) else {
+        return match host == "localhost" || host.ends_with(".localhost") {
+            true => Err(not_allowed()),
+            false => Ok(()),
+        };
+    };
+    let link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    let loopback = address.is_loopback() && !own.ip().is_loopback();
+    let own = address == own.ip() && port == own.port();
+    match loopback || link_local || own || address.is_unspecified() || address.is_multicast() {
+        true => Err(not_allowed()),
+        false => Ok(()),
+    }
+}
+
+fn not_allowed() -> Status {
+    Status::bad_request("address not allowed")
 }
 
 /// Passes a body on; what the kubelet refuses becomes a Status.
@@ -227,4 +276,35 @@ fn switch(x: &mut Exchange<'_>, mut response: Response<hyper::body::Incoming>) -
     });
     let (parts, _) = response.into_parts();
     Response::from_parts(parts, Body::Empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_no_node_is() {
+        let (far, near): (SocketAddr, SocketAddr) =
+            ("192.0.2.1:6443".parse().unwrap(), "127.0.0.1:6443".parse().unwrap());
+        for (host, port, own, want) in [
+            ("192.0.2.7", 10250, far, true),
+            ("2001:db8::7", 10250, far, true),
+            ("node-1", 10250, far, true),
+            ("192.0.2.1", 10250, far, true),
+            ("192.0.2.1", 6443, far, false),
+            ("::ffff:192.0.2.1", 6443, far, false),
+            ("127.0.0.1", 2379, far, false),
+            ("::1", 10250, far, false),
+            ("::ffff:127.0.0.1", 10250, far, false),
+            ("localhost", 10250, far, false),
+            ("169.254.169.254", 80, far, false),
+            ("fe80::1", 10250, far, false),
+            ("0.0.0.0", 10250, far, false),
+            ("224.0.0.1", 10250, far, false),
+            ("127.0.0.1", 10250, near, true),
+            ("127.0.0.1", 6443, near, false),
+        ] {
+            assert_eq!(check_address(host, port, own).is_ok(), want, "{host}:{port} of {own}");
+        }
+    }
 }
