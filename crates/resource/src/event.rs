@@ -52,9 +52,10 @@ impl Event {
     pub fn protobuf_frame(&self, make: impl FnOnce(EventKind, &Object) -> Bytes) -> Bytes {
         self.protobuf.get_or_init(|| make(self.kind, &self.object)).clone()
     }
-    /// What the event costs the ring, in bytes: the object, its frame (made on first need) and what it replaced.
+    /// What the event costs the ring at most, in bytes: the object and its frame in both encodings (made on first need;
+    /// protobuf is about three quarters of the JSON), and what it replaced.
     pub fn weight(&self) -> usize {
-        512 + 2 * self.object.json().len() + self.previous.as_ref().map_or(0, |o| o.json().len())
+        512 + self.object.json().len() * 7 / 2 + self.previous.as_ref().map_or(0, |o| o.json().len())
     }
 }
 
