@@ -23,7 +23,7 @@ async fn document(x: &Exchange<'_>) -> Result<Response<Body>> {
         "/metrics" => respond::bytes(200, "text/plain; version=0.0.4; charset=utf-8", server.registry.print()),
         "/openid/v1/jwks" => respond::bytes(200, "application/jwk-set+json", server.tokens.jwks()),
         "/.well-known/openid-configuration" => documents::open_id(server),
-        _ => match health::answer(&server.health, path, &x.query) {
+        _ => match health::answer(&server.health, &server.engine, path, &x.query).await {
             Some(response) => response,
             None => documents::answer(x, path)?,
         },

@@ -3,17 +3,30 @@
 use crate::{query::Query, respond};
 use http::Response;
 use net::Body;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use parking_lot::Mutex;
+use resource::Engine;
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
 
 /// What the checks look at.
 #[derive(Default)]
 pub struct Health {
     bootstrapped: AtomicBool,
     stopping: AtomicBool,
+    /// What the store last said, and when.
+    store: Mutex<Option<(Instant, bool)>>,
 }
 
-const LIVE: &[&str] = &["ping", "log", "etcd", "poststarthook/start-apiserver-admission-initializer"];
-const READY: &[&str] = &["ping", "log", "etcd", "informer-sync", "poststarthook/rbac/bootstrap-roles", "shutdown"];
+/// `etcd` is the store, under the name by which everybody looks for it. `ping` says that requests are answered.
+const LIVE: &[&str] = &["ping", "etcd"];
+const READY: &[&str] = &["ping", "etcd", "poststarthook/rbac/bootstrap-roles", "shutdown"];
+
+/// Probes come from many; the store is asked once in this time.
+const FRESH: Duration = Duration::from_secs(1);
+/// A store that takes longer does not pass. Source: upstream's `--etcd-healthcheck-timeout`.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Health {
     /// What every cluster has exists.
@@ -24,22 +37,51 @@ impl Health {
     pub fn stopping(&self) {
         self.stopping.store(true, Relaxed);
     }
+    /// Asks the store, unless it has just been asked.
+    async fn ask_store(&self, engine: &Engine) {
+        let known = *self.store.lock();
+        if known.is_some_and(|(at, _)| at.elapsed() < FRESH) {
+            return;
+        }
+        let passed = match tokio::time::timeout(PATIENCE, engine.check_store()).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the store does not take writes");
+                false
+            }
+            Err(_) => {
+                tracing::error!("the store does not answer");
+                false
+            }
+        };
+        *self.store.lock() = Some((Instant::now(), passed));
+    }
     fn passes(&self, check: &str) -> bool {
         match check {
-            "poststarthook/rbac/bootstrap-roles" | "informer-sync" => self.bootstrapped.load(Relaxed),
+            "etcd" => self.store.lock().is_some_and(|(_, passed)| passed),
+            "poststarthook/rbac/bootstrap-roles" => self.bootstrapped.load(Relaxed),
             "shutdown" => !self.stopping.load(Relaxed),
-            // The engine was opened from the store before the server could answer.
             _ => true,
         }
     }
 }
 
 /// `None` where the path is no health check.
-pub fn answer(health: &Health, path: &str, query: &Query<'_>) -> Option<Response<Body>> {
-    let (name, rest) = ["livez", "readyz", "healthz"].into_iter().find_map(|name| {
+pub async fn answer(health: &Health, engine: &Engine, path: &str, query: &Query<'_>) -> Option<Response<Body>> {
+    let (name, rest) = named(path)?;
+    health.ask_store(engine).await;
+    report(health, name, rest, query)
+}
+
+/// `livez` and `etcd`, of `/livez/etcd`.
+fn named(path: &str) -> Option<(&'static str, &str)> {
+    ["livez", "readyz", "healthz"].into_iter().find_map(|name| {
         let rest = path.strip_prefix('/')?.strip_prefix(name)?;
         (rest.is_empty() || rest.starts_with('/')).then_some((name, rest.trim_start_matches('/')))
-    })?;
+    })
+}
+
+fn report(health: &Health, name: &str, rest: &str, query: &Query<'_>) -> Option<Response<Body>> {
     let checks = if name == "livez" { LIVE } else { READY };
     if !rest.is_empty() {
         let check = checks.iter().find(|check| **check == rest)?;
@@ -79,12 +121,21 @@ mod tests {
     #[test]
     fn readiness_follows_bootstrap() {
         let health = Health::default();
-        let code = |path: &str| answer(&health, path, &Query::default()).map(|r| r.status().as_u16());
+        let store = |passed| *health.store.lock() = Some((Instant::now(), passed));
+        let code = |path: &str| {
+            let (name, rest) = named(path)?;
+            report(&health, name, rest, &Query::default()).map(|r| r.status().as_u16())
+        };
+        store(true);
         assert_eq!((code("/livez"), code("/readyz"), code("/readyz/ping")), (Some(200), Some(500), Some(200)));
         assert_eq!(code("/readyz/poststarthook/rbac/bootstrap-roles"), Some(500));
         health.bootstrapped();
         assert_eq!(code("/readyz"), Some(200));
         assert_eq!((code("/readyz/none"), code("/livezz"), code("/api")), (None, None, None));
+        store(false);
+        assert_eq!((code("/livez"), code("/readyz"), code("/livez/etcd")), (Some(500), Some(500), Some(500)));
+        assert_eq!(code("/livez/ping"), Some(200));
+        store(true);
         health.stopping();
         assert_eq!((code("/livez"), code("/readyz")), (Some(200), Some(500)));
     }

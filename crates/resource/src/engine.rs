@@ -92,6 +92,10 @@ impl Engine {
     pub fn revision(&self) -> Revision {
         *self.published.applied.borrow()
     }
+    /// Whether the store takes writes: an empty transaction waits for those before it, and fails where they did.
+    pub async fn check_store(&self) -> std::result::Result<(), CommitError> {
+        self.store.commit(Txn::default()).await.map(drop)
+    }
     /// Read access to all objects, for authorizers, admission and hooks.
     pub fn view(&self) -> &dyn View {
         &self.reader
