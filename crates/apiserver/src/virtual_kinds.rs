@@ -10,7 +10,7 @@ use base::{Result, Status};
 use http::{Response, header};
 use net::Body;
 use resource::{Call, FieldValidation};
-use schema::{Kind, Verb};
+use schema::{Kind, Schema, Verb};
 use value::Value;
 use wire::{Accepted, Include, Offers};
 
@@ -44,19 +44,30 @@ pub async fn answer(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<
 
 /// Checks a body against the kind's schema as the engine would; returns it with its warnings.
 fn typed(call: &Call, body: resource::Body, validation: FieldValidation) -> Result<(Value, Vec<String>)> {
-    let (mut value, version) = (body.value, &call.kind.versions[call.version]);
-    let unknown = schema::decode(&version.schema, &mut value).map_err(|e| e.status(&call.kind.kind, &version.name))?;
+    let version = &call.kind.versions[call.version];
+    let (mut value, problems) = checked(&version.schema, (&call.kind.kind, &version.name), body, validation)?;
+    value.set(&["apiVersion"], call.api_version());
+    value.set(&["kind"], call.kind.kind.as_str());
+    Ok((value, problems))
+}
+
+fn checked(
+    schema: &Schema,
+    (kind, version): (&str, &str),
+    body: resource::Body,
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>)> {
+    let mut value = body.value;
+    let unknown = schema::decode(schema, &mut value).map_err(|e| e.status(kind, version))?;
     let mut problems = unknown;
     problems.extend(body.duplicates.into_iter().map(|f| format!("duplicate field \"{f}\"")));
     match validation {
         FieldValidation::Strict if !problems.is_empty() => {
-            return Err(schema::strict_status(&call.kind.kind, &version.name, &problems));
+            return Err(schema::strict_status(kind, version, &problems));
         }
         FieldValidation::Ignore => problems.clear(),
         _ => {}
     }
-    value.set(&["apiVersion"], call.api_version());
-    value.set(&["kind"], call.kind.kind.as_str());
     Ok((value, problems))
 }
 
@@ -66,18 +77,45 @@ pub async fn token(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<R
         return Err(Status::method_not_allowed());
     }
     let accepted = plain(x)?;
-    let bytes = body.read().await?;
-    let mut request = match bytes.is_empty() {
-        true => Value::object(),
-        false => wire::decode_as("TokenRequest", false, content_type(x), &bytes)?.value,
-    };
-    request.set(&["apiVersion"], "authentication.k8s.io/v1");
-    request.set(&["kind"], "TokenRequest");
+    // A dry run issues a token as well, as upstream's does: nothing is stored either way.
+    let options = params::write(&x.query, &x.parts.headers, "CreateOptions")?;
+    let (request, warnings) = token_request(x, body, options.field_validation).await?;
     let (namespace, name) = (call.namespace.as_str(), call.name.as_str());
     let view = x.server.engine.view();
     admission::node_restriction::check_token(&x.user, namespace, name, &request, view, &x.server.authorizer)?;
     let issued = auth::token_request::issue(&x.server.tokens, view, namespace, name, &request)?;
-    Ok(respond::made(201, &accepted, &issued))
+    let mut response = respond::made(201, &accepted, &issued);
+    respond::warn(&mut response, &warnings);
+    Ok(response)
+}
+
+/// The body of a token request, which may be empty; 400 for another kind.
+async fn token_request(
+    x: &Exchange<'_>,
+    body: RequestBody,
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>)> {
+    const KIND: &str = "TokenRequest";
+    const API_VERSION: &str = "authentication.k8s.io/v1";
+    let bytes = body.read().await?;
+    let mut body = match bytes.is_empty() {
+        true => Value::object().into(),
+        false => {
+            let read = wire::decode_as(KIND, false, content_type(x), &bytes)?;
+            resource::Body { value: read.value, duplicates: read.duplicates }
+        }
+    };
+    for (key, want) in [("apiVersion", API_VERSION), ("kind", KIND)] {
+        let given = body.value.str_at(&[key]);
+        if !given.is_empty() && given != want {
+            let text = format!("the object provided is unrecognized (must be of type {KIND}): {key} is {given:?}");
+            return Err(Status::bad_request(text));
+        }
+        body.value.set(&[key], want);
+    }
+    let schema = schema::builtin::of("authentication.k8s.io", "v1", KIND);
+    let schema = schema.ok_or_else(|| Status::internal("no schema of TokenRequest"))?;
+    checked(&schema, (KIND, "v1"), body, validation)
 }
 
 /// `POST .../bindings`: the same as `pods/<name>/binding`.
