@@ -52,7 +52,6 @@ async fn a_node_does_not_read_what_it_names_itself() {
     let all_env = json!([{"name": "c", "image": "i", "envFrom": [{"secretRef": {"name": "crown"}}]}]);
     let init = json!([{"name": "init", "image": "i", "envFrom": [{"secretRef": {"name": "crown"}}]}]);
     let projected = json!([{"name": "v", "projected": {"sources": [{"secret": {"name": "crown"}}]}}]);
-    let token = json!([{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]);
     for spec in [
         json!({"containers": from_env}),
         json!({"containers": all_env}),
@@ -60,7 +59,6 @@ async fn a_node_does_not_read_what_it_names_itself() {
         json!({"imagePullSecrets": [{"name": "crown"}]}),
         json!({"volumes": projected}),
         json!({"volumes": [{"name": "v", "secret": {"secretName": "crown"}}]}),
-        json!({"volumes": token}),
     ] {
         let what = spec.to_string();
         let answer = n1.post(pods, &mirror("thief", spec)).await;
@@ -108,6 +106,14 @@ async fn a_node_gets_tokens_for_its_pods_audiences_only() {
     });
     admin.create(&format!("{RBAC}/clusterrolebindings"), &binding).await;
     n1.post(path, &ask(json!(["bank"]))).await.expect(201);
+    // A request is a TokenRequest, and is checked as any other body.
+    let mut pod = ask(json!([]));
+    pod["kind"] = "Pod".into();
+    admin.post(path, &pod).await.refused(400, "BadRequest");
+    let strange = json!({"spec": {"audience": "vault"}});
+    admin.post(&format!("{path}?fieldValidation=Strict"), &strange).await.refused(400, "BadRequest");
+    assert_eq!(admin.post(path, &strange).await.warnings(), [r#"unknown field "spec.audience""#]);
+    admin.post(&format!("{path}?dryRun=some"), &json!({})).await.refused(422, "Invalid");
 }
 
 #[tokio::test]
