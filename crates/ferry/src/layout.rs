@@ -6,6 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Where the cgroups of a node's pods are, below the root that the agent sees.
+pub const POD_CGROUP: &str = "/pods";
+
 #[derive(Debug, Clone)]
 pub struct Layout(PathBuf);
 
@@ -65,6 +68,9 @@ impl Layout {
             self.context(),
             self.pid(),
         ];
+        // An agent's, where the directory is one's.
+        let of_node = ["runtime", "network", "pods", "logs", "seccomp"].map(|name| self.0.join(name));
+        let own = own.into_iter().chain(of_node);
         for path in own {
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             match removed {

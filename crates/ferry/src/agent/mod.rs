@@ -3,12 +3,12 @@
 mod identity;
 mod network;
 mod pulls;
+mod serve;
 
 use crate::{Outcome, cli::Agent};
 use base::clock::System;
-use client::{Client, Remote};
+use client::Remote;
 use cloud_local::Entered;
-use control::Caches;
 use cri::{ImageService, RuntimeService};
 use kubelet::{Capacity, Dirs, Ending, Endpoint, KubeletConfig, Machine, NodeDns};
 use netlink::Cidr;
@@ -36,6 +36,9 @@ pub fn main(options: Agent) -> Outcome {
     crate::block_on(run(options, entered))
 }
 
+/// The cluster's domain.
+const DOMAIN: &str = "cluster.local";
+
 /// What the node is called and where it is.
 struct Place {
     name: String,
@@ -58,12 +61,8 @@ async fn run(options: Agent, entered: Option<Entered>) -> Outcome {
         names: vec![place.name.clone(), place.address.to_string()],
     };
     let (server, authority) = (options.server.clone(), ca.clone());
-    let remote = move |credentials| Remote {
-        server: server.clone(),
-        ca: authority.clone(),
-        server_name: None,
-        credentials,
-    };
+    let remote =
+        move |credentials| Remote { server: server.clone(), ca: authority.clone(), server_name: None, credentials };
     let files = place.storage.join("pki");
     let (client, serving) = identity::obtain(&files, subject, options.token.as_deref(), remote).await?;
 
@@ -71,7 +70,7 @@ async fn run(options: Agent, entered: Option<Entered>) -> Outcome {
     let store = images::Store::open(&image_dir).map_err(|e| e.to_string())?;
     let network = network::later();
     let mut config = runtime::Config::new(place.storage.join("runtime"), store.clone(), network.clone());
-    config.cgroup_root = "/pods".into();
+    config.cgroup_root = crate::layout::POD_CGROUP.into();
     let runtime = Arc::new(runtime::Runtime::open(config).await.map_err(|e| format!("container runtime: {e}"))?);
     let images: Arc<dyn ImageService> = match entered {
         Some(entered) => Arc::new(pulls::FromHost::new(Arc::new(store), entered.host_network)?),
@@ -94,7 +93,7 @@ async fn run(options: Agent, entered: Option<Entered>) -> Outcome {
         addresses: vec![place.address],
         dns: NodeDns {
             cluster: vec![network::DNS.to_string()],
-            domain: "cluster.local".into(),
+            domain: DOMAIN.into(),
             host: kubelet::dns::parse(&host),
         },
         capacity: Capacity::read(&place.storage),
@@ -103,7 +102,7 @@ async fn run(options: Agent, entered: Option<Entered>) -> Outcome {
         endpoint: Some(Endpoint { listener: Arc::new(listener), certificate: serving, client_ca: ca }),
         machine: Machine::read(&place.name),
     };
-    let services = tokio::spawn(serve_network(client, runtime, network, place));
+    let services = tokio::spawn(serve::run(client, runtime, network, place));
     let kubelet = kubelet::run(config, ends);
     tokio::pin!(kubelet);
     let ended = tokio::select! {
@@ -116,52 +115,6 @@ async fn run(options: Agent, entered: Option<Entered>) -> Outcome {
     };
     services.abort();
     ended.map_err(|e| e.to_string())
-}
-
-/// Opens the network once the node has its range, then keeps service tables and DNS.
-async fn serve_network(client: Client, runtime: Arc<runtime::Runtime>, later: Arc<network::Later>, place: Place) {
-    let range = network::pod_range(&client, &place.name).await;
-    let pods = place.pods;
-    let (state, node_network) = (place.storage.join("network"), place.node_network);
-    let opened = tokio::task::spawn_blocking(move || network::open(state, range, vec![pods, node_network])).await;
-    match opened {
-        Ok(Ok(network)) => {
-            later.set(network);
-            runtime.collect_networks().await;
-        }
-        Ok(Err(error)) => return tracing::error!(%error, "the node's network cannot be opened"),
-        Err(error) => return tracing::error!(%error, "the node's network cannot be opened"),
-    }
-    let caches = Caches::new(client);
-    let tables = async {
-        match proxy::Proxy::open(Some(range)) {
-            Ok(tables) => {
-                let addresses = match place.address {
-                    IpAddr::V4(address) => vec![address],
-                    IpAddr::V6(_) => Vec::new(),
-                };
-                let node = proxy::Node { name: place.name.clone(), addresses, pod_cidr: Some(range) };
-                proxy::run(proxy::Watched::new(&caches), node, tables, |_| {}).await;
-            }
-            Err(error) => tracing::error!(%error, "service tables cannot be kept"),
-        }
-    };
-    let names = async {
-        match dns::Server::bind(SocketAddr::from((network::DNS, 53))).await {
-            Ok(server) => {
-                let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-                let servers = kubelet::dns::parse(&text).servers;
-                let upstreams =
-                    servers.iter().filter_map(|s| s.parse::<IpAddr>().ok()).map(|ip| SocketAddr::new(ip, 53));
-                match server.with_upstreams(&dns::Upstreams::new(upstreams)) {
-                    Ok(server) => dns::run(dns::Watched::new(&caches), "cluster.local", server).await,
-                    Err(error) => tracing::error!(%error, "cluster DNS cannot forward"),
-                }
-            }
-            Err(error) => tracing::error!(%error, "cluster DNS cannot be served"),
-        }
-    };
-    tokio::join!(tables, names);
 }
 
 fn place(options: &Agent, entered: Option<&Entered>) -> Result<Place, String> {

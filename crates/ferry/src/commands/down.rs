@@ -1,5 +1,7 @@
 //! `ferry down`: stops what an earlier run left, and removes everything it made on this machine.
 
+mod node;
+
 use crate::{Outcome, cli::Down, layout::Layout};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -16,6 +18,7 @@ pub fn run(options: &Down) -> Outcome {
         return Ok(());
     }
     stop_server(&layout)?;
+    node::down(layout.root())?;
     cloud_local::down(&cloud_local::Config::new(layout.machines()), options.purge).map_err(|e| e.to_string())?;
     forget_context(&layout)?;
     println!(

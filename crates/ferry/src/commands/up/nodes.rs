@@ -22,6 +22,8 @@ pub struct Nodes {
     machines: Arc<Machines>,
     layout: Layout,
     pods: Cidr,
+    /// What the nodes join with; taken back once they have.
+    token: Option<String>,
     running: Vec<(Machine, Child)>,
     routes: Option<tokio::task::JoinHandle<()>>,
 }
@@ -31,7 +33,14 @@ impl Nodes {
     pub fn open(layout: &Layout) -> Result<Self, String> {
         let machines = Machines::open(Config::new(layout.machines())).map_err(|e| e.to_string())?;
         let pods = pod_network(layout)?;
-        Ok(Nodes { machines: Arc::new(machines), layout: layout.clone(), pods, running: Vec::new(), routes: None })
+        Ok(Nodes {
+            machines: Arc::new(machines),
+            layout: layout.clone(),
+            pods,
+            token: None,
+            running: Vec::new(),
+            routes: None,
+        })
     }
     /// The host's address in it.
     pub fn gateway(&self) -> Ipv4Addr {
@@ -52,7 +61,7 @@ impl Nodes {
     /// Makes the machines and starts an agent in each. Agents of an earlier run are ended first; their pods are not.
     pub async fn start(&mut self, plane: &ControlPlane, count: u16) -> Result<(), String> {
         let now = base::clock::Clock::now(&base::clock::System);
-        let token = join::make_token(&plane.admin(), now).await.map_err(|e| e.to_string())?.to_string();
+        let token = join::make_token(&plane.admin(), now).await.map_err(|e| e.to_string())?;
         let server = format!("https://{}:{}", self.gateway(), plane.local.port());
         let program = std::env::current_exe().map_err(|e| format!("this program: {e}"))?;
         for n in 1..=count {
@@ -63,6 +72,7 @@ impl Nodes {
                 machine.start(&program, &arguments, [("FERRY_TOKEN", token.as_str())]).map_err(|e| e.to_string())?;
             self.running.push((machine, child));
         }
+        self.token = Some(token);
         self.routes = Some(tokio::spawn(keep_routes(self.machines.clone(), Caches::new(plane.admin()))));
         Ok(())
     }
@@ -95,6 +105,11 @@ impl Nodes {
             let ready =
                 cache.list().iter().filter(|n| names.iter().any(|name| name == n.name()) && is_ready(n)).count();
             if ready == names.len() {
+                if let Some(token) = self.token.take()
+                    && let Err(error) = join::drop_token(client, &token).await
+                {
+                    tracing::warn!(%error, "the nodes' bootstrap token could not be taken back; it expires by itself");
+                }
                 return Ok(());
             }
             tokio::select! {
