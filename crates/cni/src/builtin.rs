@@ -16,7 +16,10 @@ use netlink::{Cidr, LinkChange, Mac, Namespace, Route, RouteEntry, Veth, sysctl}
 
 use crate::error::kernel;
 use crate::ipam::{Record, Records};
-use crate::{AddRequest, AddResult, Attachment, Error, IpConfig, Network, Result, RouteConfig, tables};
+use crate::{AddRequest, AddResult, Attachment, Error, IpConfig, Network, Result, RouteConfig, remove, tables};
+
+/// The usual name of a node's bridge.
+pub const BRIDGE: &str = "ferry-pods";
 
 /// How the node's network is laid out.
 #[derive(Debug, Clone)]
@@ -36,7 +39,7 @@ pub struct Config {
 impl Config {
     /// The usual layout.
     pub fn new(state_dir: impl Into<PathBuf>, pod_cidr: Cidr, unmasqueraded: Vec<Cidr>) -> Config {
-        Config { state_dir: state_dir.into(), bridge: "ferry-pods".into(), pod_cidr, unmasqueraded, mtu: 1500 }
+        Config { state_dir: state_dir.into(), bridge: BRIDGE.into(), pod_cidr, unmasqueraded, mtu: 1500 }
     }
 }
 
@@ -62,6 +65,7 @@ impl Builtin {
         let records = Records::open(&config.state_dir.join("attachments"), config.pod_cidr)?;
         let mut links = Route::open().map_err(kernel(&config.bridge))?;
         bridge(&mut links, &config, gateway).map_err(kernel(format!("bridge {}", config.bridge)))?;
+        remove::set(&config.state_dir)?;
         let mut nft = Nft::open().map_err(kernel("nftables"))?;
         nft.commit(tables::replace(config.pod_cidr, &config.unmasqueraded, records.all()))
             .map_err(kernel("pod rules"))?;
@@ -234,9 +238,6 @@ fn bridge(links: &mut Route, config: &Config, gateway: Ipv4Addr) -> netlink::Res
         allow_missing(links.delete_address(name, stale.cidr))?;
     }
     links.add_address(name, own)?;
-    sysctl::write("net/ipv4/ip_forward", "1")?;
-    // A packet to a neighbour goes out where it came in; pods need not be told of a shorter way, there is none.
-    sysctl::write("net/ipv4/conf/all/send_redirects", "0")?;
     sysctl::write(&format!("net/ipv4/conf/{name}/send_redirects"), "0")
 }
 

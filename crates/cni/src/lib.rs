@@ -12,10 +12,12 @@ mod builtin;
 pub mod contract;
 mod error;
 mod ipam;
+mod remove;
 mod tables;
 
-pub use builtin::{Builtin, Config};
+pub use builtin::{BRIDGE, Builtin, Config};
 pub use error::{Error, Result};
+pub use remove::remove;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
