@@ -52,7 +52,9 @@ fn logs(parts: &Parts, name: &str) -> String {
 
 #[test]
 fn a_node_joins_and_its_pods_outlive_everybody() {
-    let mut parts = Parts::up();
+    let mut parts = Parts::new();
+    let before = parts.host.settings();
+    parts.begin();
     let requests = parts.with(async |client| {
         let api: Api<CertificateSigningRequest> = Api::all(client);
         let all = api.list(&Default::default()).await.expect("a list").items;
@@ -118,4 +120,14 @@ fn a_node_joins_and_its_pods_outlive_everybody() {
         pods.list(&Default::default()).await.ok()?.items.is_empty().then_some(())
     });
     parts.nothing_left();
+
+    // `down` ends agent and pods, and the host is as it was.
+    run(&parts, "five");
+    let out = parts.host.ferry(&["down", "--purge", "--data-dir"]).arg(parts.data()).output().expect("it runs");
+    let said = [out.stdout, out.stderr].concat();
+    assert_eq!((out.status.code(), String::from_utf8_lossy(&said).as_ref()), (Some(0), "down, and its data removed\n"));
+    parts.nothing_left();
+    assert_eq!(parts.host.cgroups("pods"), Vec::<String>::new());
+    assert_eq!(parts.host.settings(), before);
+    assert!(!parts.data().exists());
 }

@@ -98,6 +98,24 @@ impl Host {
         let of_pods = links.into_iter().filter(|l| !own(l) && l.kind.as_deref() != Some("bridge"));
         of_pods.map(|l| l.name).collect()
     }
+    /// What `down` has to put back: links that are not the host's own, tables, and settings.
+    pub fn settings(&self) -> Vec<String> {
+        let read = || {
+            let links = netlink::Route::open().and_then(|mut r| r.links()).expect("links");
+            let mut all: Vec<String> = links.into_iter().map(|l| l.name).collect();
+            for name in ["net/ipv4/ip_forward", "net/ipv4/conf/all/send_redirects"] {
+                all.push(format!("{name} = {:?}", netlink::sysctl::read(name).expect("readable")));
+            }
+            for name in ["ferry-cni", "ferry"] {
+                let table = netlink::nft::Table::new(netlink::nft::Family::Ip, name);
+                if netlink::nft::Nft::open().and_then(|mut n| n.has_table(&table)).expect("nftables") {
+                    all.push(format!("table {name}"));
+                }
+            }
+            all
+        };
+        self.network.run(read).expect("entered")
+    }
     /// Mount points below a directory, as the host sees them.
     pub fn mounts(&self, below: &Path) -> Vec<String> {
         let text = fs::read_to_string(format!("/proc/{}/mountinfo", self.holder())).expect("mounts");

@@ -33,11 +33,15 @@ impl Parts {
     /// Both run, the demo image is there, and the node is Ready.
     pub fn up() -> Self {
         let mut parts = Parts::new();
-        parts.start_server();
-        parts.import();
-        parts.start_agent(parts.join.clone());
-        parts.wait_ready();
+        parts.begin();
         parts
+    }
+    /// The same on a host that is there.
+    pub fn begin(&mut self) {
+        self.start_server();
+        self.import();
+        self.start_agent(self.join.clone());
+        self.wait_ready();
     }
     pub fn data(&self) -> PathBuf {
         self.host.path("agent")
