@@ -18,7 +18,10 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use tokio::sync::watch;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
 
 /// Where the API server finds a node's HTTPS endpoint.
 const KUBELET_PORT: u16 = 10250;
@@ -51,6 +54,7 @@ struct Place {
 }
 
 async fn run(options: Agent, entered: Option<Entered>) -> Outcome {
+    let mut stop = Stop::listen()?;
     let place = place(&options, entered.as_ref())?;
     let ca = read(&options.ca_file)?;
     let listener = TcpListener::bind(SocketAddr::new(place.address, KUBELET_PORT))
@@ -107,8 +111,7 @@ async fn run(options: Agent, entered: Option<Entered>) -> Outcome {
     tokio::pin!(kubelet);
     let ended = tokio::select! {
         ended = &mut kubelet => ended,
-        stop = stop_signal() => {
-            stop?;
+        () = stop.asked() => {
             ending.send_replace(if options.end_pods { Ending::StopPods } else { Ending::LeavePods });
             kubelet.await
         }
@@ -160,13 +163,22 @@ fn read(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))
 }
 
-async fn stop_signal() -> Outcome {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that end the agent. Made first of all: one that comes while the node is still starting must end it in good
+/// order too.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self, String> {
+        let listen = |kind| signal(kind).map_err(|e| e.to_string());
+        Ok(Stop { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
-    Ok(())
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -1,9 +1,10 @@
 //! The nodes of `up`: a machine each, and in it an agent that is this same binary.
 
 use crate::{control_plane::ControlPlane, join, layout::Layout};
+use base::time::{self, Timestamp};
 use client::{Client, kinds};
 use cloud_local::{Config, Machine, Machines, NodeRoute, Spec};
-use control::Caches;
+use control::{Caches, Selection};
 use netlink::{Cidr, Route};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -13,7 +14,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use value::Object;
+use value::{Object, ObjectKey};
 
 /// How long pods get to end when `up` is stopped, beyond their own grace period.
 const PATIENCE: Duration = Duration::from_secs(35);
@@ -25,6 +26,8 @@ pub struct Nodes {
     /// What the nodes join with; taken back once they have.
     token: Option<String>,
     running: Vec<(Machine, Child)>,
+    /// When the agents of this run were started.
+    started: Timestamp,
     routes: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -39,6 +42,7 @@ impl Nodes {
             pods,
             token: None,
             running: Vec::new(),
+            started: Timestamp::MAX,
             routes: None,
         })
     }
@@ -61,6 +65,7 @@ impl Nodes {
     /// Makes the machines and starts an agent in each. Agents of an earlier run are ended first; their pods are not.
     pub async fn start(&mut self, plane: &ControlPlane, count: u16) -> Result<(), String> {
         let now = base::clock::Clock::now(&base::clock::System);
+        self.started = now;
         let token = join::make_token(&plane.admin(), now).await.map_err(|e| e.to_string())?;
         let server = format!("https://{}:{}", self.gateway(), plane.local.port());
         let program = std::env::current_exe().map_err(|e| format!("this program: {e}"))?;
@@ -92,19 +97,28 @@ impl Nodes {
         ["agent".to_string()].into_iter().chain(flags).chain(["--end-pods".to_string()]).collect()
     }
 
-    /// Waits until every node is Ready.
+    /// Waits until every node is Ready, and says so in this run: what an earlier one wrote is still there.
     pub async fn wait_ready(&mut self, client: &Client, count: u16) -> Result<(), String> {
         let caches = Caches::new(client.clone());
-        let cache = caches.kind(&kinds::NODES);
+        let nodes = caches.kind(&kinds::NODES);
+        let leases = caches.select(&kinds::LEASES, Selection::namespace("kube-node-lease"));
         let (sender, mut changed) = tokio::sync::mpsc::unbounded_channel();
-        cache.on_event(move |_| {
-            let _ = sender.send(());
-        });
+        for cache in [&nodes, &leases] {
+            let sender = sender.clone();
+            cache.on_event(move |_| {
+                let _ = sender.send(());
+            });
+        }
         let names: Vec<String> = (1..=count).map(|n| format!("node-{n}")).collect();
         loop {
-            let ready =
-                cache.list().iter().filter(|n| names.iter().any(|name| name == n.name()) && is_ready(n)).count();
-            if ready == names.len() {
+            let lives = |name: &str| {
+                let renewed = leases.get(&ObjectKey::new("kube-node-lease", name))?;
+                time::parse(renewed.value().str_at(&["spec", "renewTime"])).filter(|at| *at >= self.started)
+            };
+            let ready = |name: &&String| {
+                nodes.get(&ObjectKey::cluster(name.as_str())).is_some_and(|n| is_ready(&n)) && lives(name).is_some()
+            };
+            if names.iter().filter(ready).count() == names.len() {
                 if let Some(token) = self.token.take()
                     && let Err(error) = join::drop_token(client, &token).await
                 {
