@@ -18,6 +18,7 @@ use net::Body;
 use select::FieldSelector;
 use std::{
     panic::AssertUnwindSafe,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -93,10 +94,8 @@ pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body:
         authenticate(x, caller)?;
         impersonate(x)?;
         authorize(x)?;
-        if x.info.is_long_running() {
-            return dispatch::answer(x, body).await;
-        }
-        within(DEADLINE, seated(x, body)).await
+        let deadline = (!x.info.is_long_running()).then_some(DEADLINE);
+        within(deadline, pin!(seated(x, body))).await
     })
     .await;
 
@@ -139,20 +138,23 @@ fn impersonate(x: &mut Exchange<'_>) -> Result<()> {
 }
 
 /// Who sends its body slowly waits in its own share; a seat of all is taken once the body is there.
-async fn seated(x: &mut Exchange<'_>, body: RequestBody) -> Result<Response<Body>> {
-    let (server, mutating) = (x.server, x.info.is_mutating());
-    if x.user.in_group("system:masters") {
-        return dispatch::answer(x, body).await;
+async fn seated(x: &mut Exchange<'_>, mut body: RequestBody) -> Result<Response<Body>> {
+    let (server, mutating, user) = (x.server, x.info.is_mutating(), x.user.clone());
+    let (_turn, _seat);
+    if !x.info.is_long_running() && !user.in_group("system:masters") {
+        _turn = server.inflight.turn(&user, mutating).await?;
+        // Paths without a resource are read only.
+        if mutating && x.info.is_resource {
+            body = RequestBody::Whole(body.read().await?);
+        }
+        _seat = server.inflight.seat(&user, mutating).await?;
     }
-    let user = x.user.clone();
-    let _turn = server.inflight.turn(&user, mutating).await?;
-    // Paths without a resource are read only.
-    let body = if mutating && x.info.is_resource { RequestBody::Whole(body.read().await?) } else { body };
-    let _seat = server.inflight.seat(&user, mutating).await?;
     dispatch::answer(x, body).await
 }
 
-async fn within<T>(deadline: Duration, answer: impl Future<Output = Result<T>>) -> Result<T> {
+/// 504 where the deadline passes first.
+async fn within<T>(deadline: Option<Duration>, answer: Pin<&mut impl Future<Output = Result<T>>>) -> Result<T> {
+    let Some(deadline) = deadline else { return answer.await };
     let late = "Timeout: request did not complete within the allotted timeout";
     tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| Err(Status::new(Reason::Timeout, late)))
 }
@@ -261,8 +263,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_takes_too_long_ends() {
-        let never = std::future::pending::<Result<()>>();
-        let late = within(Duration::ZERO, never).await.unwrap_err();
+        let never = pin!(std::future::pending::<Result<()>>());
+        let late = within(Some(Duration::ZERO), never).await.unwrap_err();
         assert_eq!((late.code(), late.reason()), (504, "Timeout"));
     }
 }
