@@ -231,7 +231,7 @@ impl Nodes {
 }
 
 fn says_ready(pod: &Object) -> bool {
-    let pod = pod.value();
+    let pod = pod.tree();
     let conditions = pod.items_at(&["status", "conditions"]);
     conditions.iter().any(|c| c.str_at(&["type"]) == "Ready" && c.str_at(&["status"]) == "True")
 }
@@ -277,7 +277,7 @@ impl Reconciler for Evictions {
 
     fn plan(&self, key: &ObjectKey, now: Timestamp) -> Option<Self::Plan> {
         let pod = self.pods.get(key).filter(|p| !p.meta.deleting)?;
-        let value = pod.value();
+        let value = pod.tree();
         let node = self.nodes.get(&ObjectKey::cluster(value.str_at(&["spec", "nodeName"])))?.value();
         let at = leaves_at(&value, node.items_at(&["spec", "taints"]), now)?;
         Some((pod.meta.uid.to_string(), at, now))

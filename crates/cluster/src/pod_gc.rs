@@ -40,7 +40,7 @@ pub async fn run(caches: Caches, clock: Arc<dyn Clock>) {
 
 /// True for a pod that has no kubelet to end it.
 fn forsaken(pod: &Object, node_exists: impl Fn(&str) -> bool) -> bool {
-    let value = pod.value();
+    let value = pod.tree();
     match value.str_at(&["spec", "nodeName"]) {
         "" => pod.meta.deleting,
         node => !node_exists(node),

@@ -18,6 +18,9 @@ use value::{Object, ObjectKey};
 const RING_BYTES: usize = 48 << 20;
 const RING_EVENTS: usize = 100_000;
 
+/// So many of the newest objects share their trees among the readers in this process.
+const NEWS: usize = 128;
+
 /// Objects and recent events of one kind.
 pub struct KindCache {
     state: RwLock<State>,
@@ -167,7 +170,7 @@ impl KindCache {
                 state.objects.insert(object);
             }
             state.first += state.ring.len() as u64 + 1;
-            state.ring.clear();
+            state.ring.drain(..).for_each(|event| event.object.forget_tree());
             state.ring_bytes = 0;
             state.floor = state.last;
         }
@@ -180,7 +183,7 @@ impl KindCache {
             let mut state = self.state.write();
             state.objects = SnapMap::default();
             state.first += state.ring.len() as u64 + 1;
-            state.ring.clear();
+            state.ring.drain(..).for_each(|event| event.object.forget_tree());
             state.ring_bytes = 0;
             state.floor = state.last.next();
         }
@@ -192,10 +195,15 @@ impl State {
     fn push(&mut self, event: Arc<Event>) {
         self.last = event.revision;
         self.ring_bytes += event.weight();
+        event.object.keep_tree();
         self.ring.push_back(event);
+        if let Some(old) = self.ring.len().checked_sub(NEWS + 1).and_then(|i| self.ring.get(i)) {
+            old.object.forget_tree();
+        }
         while self.ring.len() > 1 && (self.ring_bytes > RING_BYTES || self.ring.len() > RING_EVENTS) {
             let Some(oldest) = self.ring.pop_front() else { break };
             self.ring_bytes = self.ring_bytes.saturating_sub(oldest.weight());
+            oldest.object.forget_tree();
             self.first += 1;
             self.floor = oldest.revision;
         }

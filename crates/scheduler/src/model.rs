@@ -98,7 +98,7 @@ pub struct Node {
 
 impl Pod {
     pub fn read(object: &Arc<Object>) -> Pod {
-        let v = object.value();
+        let v = object.tree();
         let spec = v.at(&["spec"]);
         let phase = v.str_at(&["status", "phase"]);
         let affinity = spec.at(&["affinity", "nodeAffinity"]);
@@ -151,7 +151,7 @@ impl Pod {
 
 impl Node {
     pub fn read(object: &Arc<Object>) -> Node {
-        let v = object.value();
+        let v = object.tree();
         let images = v.items_at(&["status", "images"]).iter().flat_map(|image| {
             let size = image.at(&["sizeBytes"]).as_i64().unwrap_or(0);
             image.items_at(&["names"]).iter().filter_map(move |n| Some((n.as_str()?.into(), size)))

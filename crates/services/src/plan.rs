@@ -54,7 +54,7 @@ pub struct Pod {
 
 impl control::Projection for Pod {
     fn project(object: &Object) -> Option<Self> {
-        let v = object.value();
+        let v = object.tree();
         let phase = v.str_at(&["status", "phase"]);
         let ready = v
             .items_at(&["status", "conditions"])

@@ -4,7 +4,7 @@ use crate::{Str, SyntaxError, Value, parse_lenient};
 use base::Revision;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Namespace and name; the namespace of a cluster-scoped object is empty.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,12 +78,23 @@ pub struct Object {
     json: Bytes,
     /// The protobuf encoding, made on first use.
     protobuf: OnceLock<Bytes>,
+    tree: Mutex<Kept>,
+}
+
+/// Whether the tree is kept for the next reader.
+#[derive(Debug, Default)]
+enum Kept {
+    #[default]
+    No,
+    /// Once somebody has made it.
+    Wanted,
+    Tree(Arc<Value>),
 }
 
 impl Object {
     /// `json` must be the complete object of that key and revision.
     pub fn new(key: ObjectKey, revision: Revision, meta: Meta, json: Bytes) -> Arc<Self> {
-        Arc::new(Object { key, revision, meta, json, protobuf: OnceLock::new() })
+        Arc::new(Object { key, revision, meta, json, protobuf: OnceLock::new(), tree: Mutex::default() })
     }
     /// An object as a client received it: everything is read from its own metadata.
     pub fn from_json(json: Bytes) -> Result<Arc<Self>, SyntaxError> {
@@ -100,7 +111,30 @@ impl Object {
     pub fn protobuf(&self, make: impl FnOnce(&Object) -> Bytes) -> &Bytes {
         self.protobuf.get_or_init(|| make(self))
     }
-    /// Parses the tree anew (trees are not kept: they are three times the bytes).
+    /// The tree, shared by all who read the object while it is news: a change is looked at by half a dozen controllers at
+    /// about the same time. Trees are three times the bytes, so nobody keeps them for long.
+    pub fn tree(&self) -> Arc<Value> {
+        let mut kept = self.tree.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Kept::Tree(tree) = &*kept {
+            return tree.clone();
+        }
+        let tree = Arc::new(self.value());
+        if matches!(*kept, Kept::Wanted) {
+            *kept = Kept::Tree(tree.clone());
+        }
+        tree
+    }
+    /// The object is news: its tree is kept once made, until [`Object::forget_tree`].
+    pub fn keep_tree(&self) {
+        let mut kept = self.tree.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*kept, Kept::No) {
+            *kept = Kept::Wanted;
+        }
+    }
+    pub fn forget_tree(&self) {
+        *self.tree.lock().unwrap_or_else(PoisonError::into_inner) = Kept::No;
+    }
+    /// Parses the tree anew, for one who wants to change it.
     pub fn value(&self) -> Value {
         // The bytes were written from a tree by this code, or parsed once already.
         parse_lenient(&self.json).unwrap_or_default()
@@ -116,5 +150,22 @@ impl Object {
     /// `metadata.name`
     pub fn name(&self) -> &str {
         &self.key.name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_shared_while_the_object_is_news() {
+        let object = Object::new(ObjectKey::cluster("a"), Revision(1), Meta::default(), r#"{"kind":"K"}"#.into());
+        let shared = || Arc::ptr_eq(&object.tree(), &object.tree());
+        assert_eq!(object.tree().str_at(&["kind"]), "K");
+        assert!(!shared());
+        object.keep_tree();
+        assert!(shared());
+        object.forget_tree();
+        assert!(!shared());
     }
 }

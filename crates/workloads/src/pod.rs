@@ -25,7 +25,7 @@ pub struct Pod {
 
 impl control::Projection for Pod {
     fn project(object: &Object) -> Option<Self> {
-        let v = object.value();
+        let v = object.tree();
         let ready = v
             .items_at(&["status", "conditions"])
             .iter()
