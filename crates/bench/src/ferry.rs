@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::File,
     net::TcpListener,
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -117,7 +118,8 @@ impl Server {
         }
         loop {
             match self.child.try_wait().map_err(|e| e.to_string())? {
-                Some(status) if status.success() => return Ok(()),
+                // It may have been told before it listens to signals.
+                Some(status) if status.success() || status.signal() == Some(Signal::TERM.as_raw()) => return Ok(()),
                 Some(status) => return Err(format!("ferry ended with {status}:\n{}", self.output())),
                 None if Instant::now() > until => return Err("ferry did not end on SIGTERM within a minute".into()),
                 None => std::thread::sleep(Duration::from_millis(5)),
