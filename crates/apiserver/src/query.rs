@@ -1,5 +1,6 @@
-//! Query strings and percent-encoding, without a copy where nothing is encoded.
+//! Query strings, without a copy where nothing is encoded.
 
+pub use base::escape::{decode, encode};
 use std::borrow::Cow;
 
 /// The pairs of a query string, in order.
@@ -31,43 +32,6 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Decodes `%2F` (and `+`, in a query). What is no valid encoding stays as it stands.
-pub fn decode(text: &str, plus: bool) -> Cow<'_, str> {
-    if !text.bytes().any(|b| b == b'%' || (plus && b == b'+')) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let hex = tail.get(..2).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
-        rest = tail;
-        match (first, hex) {
-            (b'%', Some(byte)) => {
-                out.push(byte);
-                rest = &tail[2..];
-            }
-            (b'+', _) if plus => out.push(b' '),
-            _ => out.push(*first),
-        }
-    }
-    match String::from_utf8(out) {
-        Ok(decoded) => Cow::Owned(decoded),
-        Err(_) => Cow::Borrowed(text),
-    }
-}
-
-/// Encodes a value for a query string.
-pub fn encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for b in text.bytes() {
-        match b {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(b as char),
-            _ => out.push_str(&format!("%{b:02X}")),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,7 +42,5 @@ mod tests {
         assert_eq!(query.get("b"), Some("x,y z"));
         assert_eq!(query.all("a").collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!((query.flag("c"), query.flag("watch"), query.flag("none")), (Some(true), Some(false), None));
-        assert_eq!(decode("system%3Anode%zz%", false), "system:node%zz%");
-        assert_eq!(decode(&encode("a b/ü&="), true), "a b/ü&=");
     }
 }

@@ -9,8 +9,8 @@ use crate::{
     respond,
     server::{Caller, Inner},
 };
-use auth::{Attributes, Decision, authenticate::bearer_token, forbidden, impersonate};
-use base::{Reason, Result, Status, User, time::Timestamp};
+use auth::{Attributes, Decision, forbidden, impersonate};
+use base::{Reason, Result, Status, User, escape::bearer_token, time::Timestamp};
 use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Response, header, request::Parts};
 use hyper::upgrade::OnUpgrade;

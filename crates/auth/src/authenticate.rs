@@ -60,28 +60,3 @@ impl Authenticator {
         }
     }
 }
-
-/// The token of an `Authorization` header; `None` where it holds none.
-pub fn bearer_token(header: &str) -> Option<&str> {
-    let (scheme, token) = header.trim().split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers() {
-        for (header, want) in [
-            ("Bearer abc", Some("abc")),
-            ("bearer  abc ", Some("abc")),
-            ("Basic abc", None),
-            ("Bearer", None),
-            ("Bearer ", None),
-        ] {
-            assert_eq!(bearer_token(header), want, "{header:?}");
-        }
-    }
-}

@@ -73,29 +73,10 @@ fn extra(headers: &HeaderMap) -> Vec<(String, Vec<String>)> {
     for name in headers.keys() {
         let Some(key) = name.as_str().strip_prefix(EXTRA) else { continue };
         let values = headers.get_all(name).iter().map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
-        out.push((unescape(key), values.collect()));
+        // A key may hold what a header's name must not, such as `/`.
+        out.push((base::escape::decode(key, false).into_owned(), values.collect()));
     }
     out
-}
-
-/// `%2f` in a header's name; what does not decode stays as it is.
-fn unescape(key: &str) -> String {
-    let mut out = Vec::with_capacity(key.len());
-    let mut rest = key.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let hex = tail.get(..2).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
-        match (first, hex) {
-            (b'%', Some(byte)) => {
-                out.push(byte);
-                rest = &tail[2..];
-            }
-            _ => {
-                out.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8(out).unwrap_or_else(|_| key.to_string())
 }
 
 #[cfg(test)]
@@ -140,6 +121,8 @@ mod tests {
             403
         );
         assert_eq!(ask(&[("impersonate-group", "x")]).unwrap_err().code(), 400);
-        assert_eq!(unescape("example.org%2fscopes%"), "example.org/scopes%");
+        let slash =
+            HeaderMap::from_iter([("impersonate-extra-example.org%2fscopes".parse().unwrap(), "x".parse().unwrap())]);
+        assert_eq!(extra(&slash), [("example.org/scopes".to_string(), vec!["x".to_string()])]);
     }
 }

@@ -4,6 +4,7 @@
 //! except [`clock::System`].
 
 pub mod clock;
+pub mod escape;
 pub mod ids;
 pub mod names;
 pub mod quantity;
