@@ -1,8 +1,8 @@
 //! The node's HTTPS endpoint: logs, exec, attach, port-forward, and what there is to know about its pods.
 //!
 //! Paths and parameters are upstream's kubelet's. The API server calls as `kube-apiserver-kubelet-client`, having checked
-//! its own caller; anybody else is authenticated by certificate or token and needs the right to the node's subresource,
-//! which the API server is asked for (SubjectAccessReview).
+//! its own caller; it as anybody else is authenticated by certificate or token and needs the right to the node's
+//! subresource, which the API server is asked for (SubjectAccessReview).
 
 mod access;
 mod forward;
@@ -12,7 +12,7 @@ mod spdy;
 mod streams;
 
 use crate::{config::Endpoint, convert::POD_UID, node::Node};
-use base::{Result, Status};
+use base::{Result, Status, escape::decode};
 use bytes::Bytes;
 use control::Cache;
 use cri::{PodSandboxFilter, PodSandboxState};
@@ -29,6 +29,8 @@ use value::{Object, ObjectKey};
 pub(crate) struct NodeEndpoint {
     pub(crate) node: Arc<Node>,
     pub(crate) pods: Cache,
+    /// Who may do what, as the API server said just now.
+    rights: Arc<access::Rights>,
 }
 
 /// Serves until `stop` turns true.
@@ -42,7 +44,14 @@ pub(crate) async fn serve(endpoint: Endpoint, node: Arc<Node>, pods: Cache, stop
         .and_then(tokio::net::TcpListener::from_std);
     match (tls, listener) {
         (Ok(tls), Ok(listener)) => {
-            net::serve(listener, tls, NodeEndpoint { node, pods }, stop, Duration::from_secs(1)).await;
+            net::serve(
+                listener,
+                tls,
+                NodeEndpoint { node, pods, rights: Arc::default() },
+                stop,
+                Duration::from_secs(1),
+            )
+            .await;
         }
         (Err(error), _) => tracing::error!(%error, "the node's endpoint cannot be served"),
         (_, Err(error)) => tracing::error!(%error, "the node's endpoint cannot be served"),
@@ -147,26 +156,9 @@ pub(crate) fn query<B>(request: &Request<B>) -> Query {
     let text = request.uri().query().unwrap_or_default();
     let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (unescape(key), unescape(value))
+        (decode(key, true).into_owned(), decode(value, true).into_owned())
     });
     Query(pairs.collect())
-}
-
-fn unescape(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'+' => out.push(b' '),
-            b'%' => {
-                let digits = [bytes.next().unwrap_or(b'0'), bytes.next().unwrap_or(b'0')];
-                let code = std::str::from_utf8(&digits).ok().and_then(|d| u8::from_str_radix(d, 16).ok());
-                out.push(code.unwrap_or(b'?'));
-            }
-            other => out.push(other),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 fn refuse(status: &Status) -> Response<Body> {

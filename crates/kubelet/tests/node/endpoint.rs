@@ -74,6 +74,15 @@ async fn only_those_who_may_come_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_name_opens_the_door_by_itself() {
+    let (node, access) = served();
+    node.api.close();
+    let (code, body) = access.get(&access.server(), "/pods").await;
+    assert_eq!(code, 403);
+    assert!(body.contains("Forbidden (user=kube-apiserver-kubelet-client, verb=get"), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn logs_are_read_and_followed() {
     let (node, access) = served();
     node.create("web", json!({"containers": [{"name": "a", "image": "run", "imagePullPolicy": "Never"}]}));

@@ -27,6 +27,8 @@ struct State {
     watchers: Vec<Watcher>,
     /// Every status that was ever stored for a pod, in order.
     statuses: Vec<(String, Value)>,
+    /// The API server's client lost its rights.
+    closed: bool,
 }
 
 struct Watcher {
@@ -63,6 +65,10 @@ impl FakeApi {
         let key = (plural.to_string(), object.namespace().to_string(), object.name().to_string());
         self.0.lock().unwrap().set(key, Some(object));
     }
+    /// Takes the rights of the API server's client.
+    pub fn close(&self) {
+        self.0.lock().unwrap().closed = true;
+    }
     /// Deletes as a client would: a pod gets its grace period.
     pub fn delete_pod(&self, namespace: &str, name: &str, grace: i64) {
         let mut pod = self.get("pods", namespace, name).unwrap();
@@ -93,6 +99,14 @@ impl FakeApi {
             (Method::GET, [plural]) if query.contains("watch=true") => state.watch(plural, namespace, selector),
             (Method::GET, [plural]) => state.list(plural, namespace, &selector),
             (Method::GET, [plural, name]) => state.get(plural, namespace, name),
+            // The API server's own client may; of others nothing is said.
+            (Method::POST, ["subjectaccessreviews"]) => {
+                let mut review = body;
+                if review.str_at(&["spec", "user"]) == "kube-apiserver-kubelet-client" {
+                    review.set(&["status", "allowed"], !state.closed);
+                }
+                json(201, &review)
+            }
             (Method::POST, [plural]) => {
                 let mut object = body;
                 if !namespace.is_empty() {
