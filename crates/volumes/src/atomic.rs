@@ -12,10 +12,12 @@ use std::{
 };
 
 /// One file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct File {
     pub bytes: Vec<u8>,
     pub mode: u32,
+    /// It belongs to the user that the pod's containers run as: tokens only. Everything else stays root's.
+    pub owned: bool,
 }
 
 /// Files by path inside the volume.
@@ -80,6 +82,7 @@ fn write_file(dir: &Path, path: &str, file: &File, user: Option<u32>, group: Opt
         fs::create_dir_all(parent)?;
     }
     fs::write(&target, &file.bytes)?;
+    let user = user.filter(|_| file.owned);
     if user.is_some() || group.is_some() {
         rustix::fs::chownat(CWD, &target, user.map(Uid::from_raw), group.map(Gid::from_raw), AtFlags::empty())?;
     }
@@ -128,7 +131,7 @@ fn collect(dir: &Path, prefix: &str, files: &mut Files) -> io::Result<()> {
         if meta.is_dir() {
             collect(&entry.path(), &format!("{path}/"), files)?;
         } else {
-            let file = File { bytes: fs::read(entry.path())?, mode: meta.permissions().mode() & 0o7777 };
+            let file = File { bytes: fs::read(entry.path())?, mode: meta.permissions().mode() & 0o7777, owned: false };
             files.insert(path, file);
         }
     }
@@ -141,7 +144,7 @@ mod tests {
 
     fn files(list: &[(&str, &str, u32)]) -> Files {
         list.iter()
-            .map(|(path, text, mode)| (path.to_string(), File { bytes: text.as_bytes().to_vec(), mode: *mode }))
+            .map(|(path, text, mode)| (path.to_string(), File { bytes: text.as_bytes().to_vec(), mode: *mode, owned: false }))
             .collect()
     }
 

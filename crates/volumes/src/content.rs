@@ -83,7 +83,7 @@ pub fn content(
                 let seconds = s.expiration_seconds.unwrap_or(TOKEN_SECONDS);
                 let token = objects.token(s.audience.as_deref().unwrap_or_default(), seconds).ok_or(Error::NoToken)?;
                 let mode = if private { 0o600 } else { mode };
-                insert(&mut files, &s.path, token.into_bytes(), mode)?;
+                insert(&mut files, &s.path, token.into_bytes(), mode)?.owned = true;
             }
             if source.cluster_trust_bundle.is_some() || source.pod_certificate.is_some() {
                 return Err(Error::Unsupported("this node projects neither trust bundles nor pod certificates".into()));
@@ -118,7 +118,9 @@ fn add(
     };
     for item in items {
         match data.get(&item.key) {
-            Some(bytes) => insert(files, &item.path, bytes.clone(), item.mode.map_or(default_mode, |m| mode(Some(m))))?,
+            Some(bytes) => {
+                insert(files, &item.path, bytes.clone(), item.mode.map_or(default_mode, |m| mode(Some(m))))?;
+            }
             None if optional => {}
             None => return Err(Error::NoKey { resource, key: item.key.clone() }),
         }
@@ -151,14 +153,15 @@ fn add_downward(
     Ok(())
 }
 
-fn insert(files: &mut Files, path: &str, bytes: Vec<u8>, mode: u32) -> Result<(), Error> {
+fn insert<'a>(files: &'a mut Files, path: &str, bytes: Vec<u8>, mode: u32) -> Result<&'a mut File, Error> {
     let inside = |part: &str| !part.is_empty() && part != "." && part != "..";
     let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
     if parts.is_empty() || path.starts_with('/') || !parts.iter().all(|p| inside(p)) || parts[0].starts_with("..") {
         return Err(Error::Unsupported(format!("invalid path {path:?} in a volume")));
     }
-    files.insert(parts.join("/"), File { bytes, mode });
-    Ok(())
+    let file = files.entry(parts.join("/")).or_default();
+    *file = File { bytes, mode, owned: false };
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -223,7 +223,7 @@ mod tests {
         let (mounter, dir) = mounter();
         let secret = planned("s", Kind::Files { secret: true });
         let memory = planned("m", Kind::EmptyDir { memory: true, size: Some(1 << 20) });
-        let files: Files = [("k".to_string(), File { bytes: b"v".to_vec(), mode: 0o400 })].into();
+        let files: Files = [("k".to_string(), File { bytes: b"v".to_vec(), mode: 0o400, owned: false })].into();
         assert!(mounter.set_up(&secret, Some(&files)).unwrap());
         assert!(!mounter.set_up(&secret, Some(&files)).unwrap());
         assert!(mounter.set_up(&memory, None).unwrap());

@@ -163,7 +163,8 @@ impl Start {
             mounts.push(Mount {
                 container_path: absolute(&mount.mount_path),
                 host_path: host.display().to_string(),
-                readonly: mount.read_only.unwrap_or(false),
+                // What the kubelet writes, and switches under the container's feet, is not the container's to write.
+                readonly: mount.read_only.unwrap_or(false) || matches!(volume.kind, volumes::Kind::Files { .. }),
                 propagation: match mount.mount_propagation.as_deref() {
                     Some("Bidirectional") => MountPropagation::Bidirectional,
                     Some("HostToContainer") => MountPropagation::HostToContainer,
