@@ -52,10 +52,10 @@ impl Splitter {
         }
     }
 
-    /// What is left at the end of the stream, as a line.
+    /// What is left at the end of the stream: a part, because no line end came (as containerd has it).
     pub fn finish(&mut self, stream: Stream, time: &str, out: &mut Vec<u8>) {
         if !self.pending.is_empty() {
-            entry(stream, b'F', &[&self.pending], time, out);
+            entry(stream, b'P', &[&self.pending], time, out);
             self.pending = Vec::new();
         }
     }
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn lines() {
         assert_eq!(split(&[b"a\nb\n"]), "T stdout F a\nT stdout F b\n");
-        assert_eq!(split(&[b"he", b"llo", b"\n\nx"]), "T stdout F hello\nT stdout F \nT stdout F x\n");
+        assert_eq!(split(&[b"he", b"llo", b"\n\nx"]), "T stdout F hello\nT stdout F \nT stdout P x\n");
         assert_eq!(split(&[]), "");
     }
 
@@ -242,6 +242,6 @@ mod tests {
         let last = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_dir_all(&dir).unwrap();
         assert_eq!(rotated, 2);
-        assert!(last.ends_with(" stdout F end\n"), "{last:?}");
+        assert!(last.ends_with(" stdout P end\n"), "{last:?}");
     }
 }
