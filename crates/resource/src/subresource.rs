@@ -5,7 +5,6 @@ use crate::{
     call::given_revision,
     decode::stored_value,
     engine::{Change, Committed, Half, RETRIES},
-    meta,
 };
 use base::{FieldErrors, Result, Status};
 use schema::{ActOutcome, Operation, SubresourceAction};
@@ -37,12 +36,12 @@ impl Engine {
                     self.delete(&whole, Some(asked), options).await?;
                     return Ok(Reply { answer: success(), created: true, warnings });
                 }
+                // A binding or an approval is no change of what is wanted: the generation stays.
                 ActOutcome::Commit(answer) => answer,
             };
             if options.dry_run {
                 return Ok(Reply { answer: Answer::Made(answer.unwrap_or(new)), created: true, warnings });
             }
-            meta::count_generation(&call.kind, &mut new, &old);
             let key = call.key();
             if let Committed::Done(revision) = self.commit(call, &key, Some((&current, &old)), Some(&new)).await? {
                 let answer = match answer {
