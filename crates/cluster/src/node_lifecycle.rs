@@ -82,8 +82,9 @@ struct NodePlan {
     taints: Option<Vec<Value>>,
     /// It became unready just now.
     fell_silent: bool,
-    /// It is not ready: its pods must not be either. Derived from the state, so that a write that failed is made up for.
-    unready: bool,
+    /// Nobody hears from it: its pods are not ready any more. Derived from the state, so that a write that failed is made
+    /// up for. A node that says itself that it is not ready (an agent that starts) speaks for its pods, too.
+    silent: bool,
     look_again: Option<Duration>,
 }
 
@@ -106,8 +107,8 @@ fn plan_node(node: &Value, renewed: Option<Timestamp>, now: Timestamp) -> NodePl
     } else {
         plan.look_again = Duration::try_from(GRACE - silent_for).ok();
     }
-    let is_ready = |c: &&Value| c.str_at(&["type"]) == "Ready" && c.str_at(&["status"]) == "True";
-    plan.unready = !effective.is_empty() && !effective.iter().any(|c| is_ready(&c));
+    let silent = |c: &Value| c.str_at(&["type"]) == "Ready" && c.str_at(&["status"]) == "Unknown";
+    plan.silent = effective.iter().any(silent);
     let present = node.items_at(&["spec", "taints"]);
     let unschedulable = node.at(&["spec", "unschedulable"]).as_bool() == Some(true);
     let wanted = taints(present, &effective, unschedulable, now);
@@ -205,7 +206,7 @@ impl Reconciler for Nodes {
                 Reference { kind: "Node".into(), name: key.name.clone(), uid: uid.into(), ..Reference::default() };
             self.recorder.normal(&about, "NodeNotReady", format!("Node {} status is now: NodeNotReady", key.name));
         }
-        if plan.unready {
+        if plan.silent {
             self.mark_pods(key, now).await?;
         }
         Ok(plan.look_again.map_or(Outcome::Done, Outcome::After))
@@ -213,7 +214,7 @@ impl Reconciler for Nodes {
 }
 
 impl Nodes {
-    /// Pods of a node that is not ready are not ready either: Services stop sending to them.
+    /// Pods of a silent node are not ready any more: Services stop sending to them.
     async fn mark_pods(&self, node: &ObjectKey, now: Timestamp) -> Result<(), client::Error> {
         let now = time::seconds(now);
         for pod in self.pods.by_index(control::index::NODE, &node.name).iter().filter(|p| says_ready(p)) {
