@@ -83,6 +83,8 @@ async fn pull(
     }
     let reference = result.map_err(|e| {
         let (reason, why) = match e {
+            // A registry that does not answer shows as the failed pull that it is.
+            cri::Error::Image(ImageReason::RegistryUnavailable, why) => (ImageReason::ErrImagePull, why),
             cri::Error::Image(reason, why) => (reason, why),
             cri::Error::InvalidArgument(why) => (ImageReason::InvalidImageName, why),
             other => (ImageReason::ErrImagePull, other.to_string()),

@@ -15,7 +15,10 @@ use cri::{ContainerEvent, ContainerFilter, ContainerState, PodSandboxFilter};
 use k8s_openapi::api::core::v1::Pod;
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -43,6 +46,8 @@ enum Change {
 struct Handle {
     inbox: Inbox,
     pod: Arc<Pod>,
+    /// Nothing of it runs or will run again: its share of the node is free.
+    ended: Arc<AtomicBool>,
 }
 
 /// Runs the node's pods until told to end.
@@ -157,7 +162,8 @@ impl Manager {
         }
         let over = matches!(status.str_at(&["phase"]), "Succeeded" | "Failed");
         if fresh && !over && status.at(&["containerStatuses"]).is_null() && !object.meta.deleting {
-            let others: Vec<&Pod> = self.workers.values().map(|handle| &*handle.pod).collect();
+            let active = self.workers.values().filter(|handle| !handle.ended.load(Relaxed));
+            let others: Vec<&Pod> = active.map(|handle| &*handle.pod).collect();
             if let Some(verdict) = admit(&pod, &others, &self.node.allocatable) {
                 let about = control::Reference::to("v1", "Pod", object);
                 self.node.recorder.warning(&about, &verdict.reason, &verdict.message);
@@ -167,7 +173,7 @@ impl Manager {
         }
         let (inbox, messages) = mpsc::unbounded_channel();
         let worker = Worker::new(self.node.clone(), object, pod.clone(), state, inbox.clone(), messages);
-        self.workers.insert(uid.clone(), Handle { inbox, pod: Arc::new(pod) });
+        self.workers.insert(uid.clone(), Handle { inbox, pod: Arc::new(pod), ended: worker.ended.clone() });
         let task = self.running.spawn(worker.run());
         self.tasks.insert(task.id(), uid);
     }

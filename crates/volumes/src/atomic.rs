@@ -144,7 +144,9 @@ mod tests {
 
     fn files(list: &[(&str, &str, u32)]) -> Files {
         list.iter()
-            .map(|(path, text, mode)| (path.to_string(), File { bytes: text.as_bytes().to_vec(), mode: *mode, owned: false }))
+            .map(|(path, text, mode)| {
+                (path.to_string(), File { bytes: text.as_bytes().to_vec(), mode: *mode, owned: false })
+            })
             .collect()
     }
 

@@ -2,7 +2,9 @@
 
 use crate::pod::{
     backoff::pull_delay,
-    decide, ops, probes,
+    decide,
+    decide::containers,
+    ops, probes,
     start::{Outcome, StartProblem},
     state::{Condemned, Ended, Phase, Problem, Sandbox, Volumes},
     worker::{Message, SandboxUp, Worker},
@@ -118,11 +120,24 @@ impl Worker {
         let metadata_changed = pod.metadata.labels != self.pod.metadata.labels
             || pod.metadata.annotations != self.pod.metadata.annotations;
         self.pod = Arc::new(pod);
+        self.condemn_changed();
         if metadata_changed {
             // The downward API shows labels and annotations.
             self.refresh_volumes = Some(self.node.now());
         }
         self.note_deletion();
+    }
+
+    /// A container whose image is another one now runs anew, whatever the restart policy says of its end.
+    fn condemn_changed(&mut self) {
+        for (spec, _) in containers(&self.pod) {
+            let Some(container) = self.state.containers.get_mut(&spec.name) else { continue };
+            let changed = spec.image.as_ref().is_some_and(|image| *image != container.image);
+            if matches!(container.phase, Phase::Running { .. }) && changed && !container.image.is_empty() {
+                let message = format!("Container {} definition changed, will be restarted", spec.name);
+                container.condemned = Some(Condemned { message, grace: None });
+            }
+        }
     }
 
     pub(super) async fn take_event(&mut self, event: ContainerEvent) {
@@ -161,7 +176,9 @@ impl Worker {
         let spec = self.spec(name).map(|(spec, _)| spec);
         let ended = ops::ended(&self.node, &self.uid, spec.as_ref(), status);
         let Some(container) = self.state.containers.get_mut(name) else { return };
-        if container.id != status.id || matches!(container.phase, Phase::Ended(_)) {
+        // It may be told again while the next one is being started.
+        if container.id != status.id || matches!(container.phase, Phase::Ended(_) | Phase::Starting { ended: Some(_) })
+        {
             return;
         }
         let since = match container.phase {

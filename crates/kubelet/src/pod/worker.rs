@@ -8,7 +8,7 @@ use crate::{
     convert::CONTAINER_NAME,
     node::Node,
     pod::{
-        decide::{Stop, containers, decide},
+        decide::{Stop, containers, decide, finished},
         ops, probes,
         start::Outcome,
         state::{Phase, PodState, Sandbox, Volumes},
@@ -23,7 +23,10 @@ use cri::{ContainerEvent, ContainerStatus};
 use k8s_openapi::api::core::v1::{Container as Spec, Pod};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 use tokio::sync::{mpsc, watch};
 use value::{Object, Value};
@@ -110,6 +113,8 @@ pub struct Worker {
     pub(crate) state: PodState,
     pub(crate) live: HashMap<String, Live>,
     pub(crate) inbox: Inbox,
+    /// Nothing runs or will run again; for the admission of other pods, before the API says so.
+    pub(crate) ended: Arc<AtomicBool>,
     pub(super) about: Reference,
     pub(super) messages: mpsc::UnboundedReceiver<Message>,
     pub(super) stop: Option<Stop>,
@@ -140,7 +145,9 @@ impl Worker {
         messages: mpsc::UnboundedReceiver<Message>,
     ) -> Self {
         let status = object.value().at(&["status"]).clone();
+        let ended = matches!(status.str_at(&["phase"]), "Succeeded" | "Failed");
         let mut worker = Worker {
+            ended: Arc::new(AtomicBool::new(ended)),
             about: Reference::to("v1", "Pod", object),
             uid: object.meta.uid.to_string(),
             pod: Arc::new(pod),
@@ -228,6 +235,8 @@ impl Worker {
 
     /// Decides, begins what was decided, keeps probes and status up; returns when to look again.
     fn step(&mut self) -> Option<Timestamp> {
+        let ending = self.stop.is_some() || self.state.verdict.is_some() || finished(&self.pod, &self.state);
+        self.ended.store(ending && !self.state.containers.values().any(|c| c.active()), Relaxed);
         let mut wake = None;
         // Each round only begins things, so a few rounds reach the point where nothing more is to be begun.
         for _ in 0..8 {
