@@ -112,7 +112,11 @@ impl Worker {
             .cloned()
             .collect();
         let mut conditions = foreign;
-        let own = self.status.items_at(&["conditions"]).iter().filter(|c| ours.contains(&c.str_at(&["type"])));
+        // Somebody else wrote our readiness (the node was thought dead): what is stored is that, and we say again what is.
+        let overwritten =
+            !self.storing && readiness(tree.at(&["status"])).is_some_and(|is| readiness(&self.status) != Some(is));
+        let stored = if overwritten { tree.at(&["status"]) } else { &self.status };
+        let own = stored.items_at(&["conditions"]).iter().filter(|c| ours.contains(&c.str_at(&["type"])));
         conditions.extend(own.cloned());
         if matches!(self.status, Value::Object(_)) {
             self.status.set(&["conditions"], conditions);
@@ -401,4 +405,10 @@ impl Worker {
             }
         }
     }
+}
+
+/// The status of the Ready condition.
+fn readiness(status: &Value) -> Option<&str> {
+    let conditions = status.items_at(&["conditions"]);
+    conditions.iter().find(|c| c.str_at(&["type"]) == "Ready").map(|c| c.str_at(&["status"]))
 }
