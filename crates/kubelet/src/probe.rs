@@ -76,8 +76,8 @@ pub struct Report {
     pub kind: Kind,
     /// The new verdict; `None` for a failure that does not change it (an event is due all the same).
     pub verdict: Option<bool>,
-    /// Of a failure.
-    pub message: String,
+    /// Of a failure; empty where the command said nothing.
+    pub message: Option<String>,
 }
 
 /// Where a probe goes.
@@ -118,7 +118,7 @@ pub async fn run(
                 id: target.id.clone(),
                 kind,
                 verdict,
-                message: result.err().unwrap_or_default(),
+                message: result.err(),
             };
             if !report(report_of) {
                 return;

@@ -68,8 +68,8 @@ pub(crate) fn take(worker: &mut Worker, report: Report) {
     if !matches!(container.phase, Phase::Running { .. }) {
         return;
     }
-    if !report.message.is_empty() {
-        let text = format!("{} probe failed: {}", report.kind.word(), report.message);
+    if let Some(message) = &report.message {
+        let text = format!("{} probe failed: {message}", report.kind.word());
         worker.node.recorder.warning(&about, "Unhealthy", text);
     }
     let Some(good) = report.verdict else { return };
