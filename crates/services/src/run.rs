@@ -99,7 +99,8 @@ impl Slices {
     fn endpoints_change(&self, key: &ObjectKey, service: Option<&Value>, pods: &[Arc<Pod>]) -> Option<EndpointsChange> {
         let present = self.endpoints.get(key);
         let Some(service) = service else {
-            let own = present.is_some_and(|o: Arc<Object>| o.meta.label(endpoints::MANAGED_BY) == Some(endpoints::MANAGER));
+            let own =
+                present.is_some_and(|o: Arc<Object>| o.meta.label(endpoints::MANAGED_BY) == Some(endpoints::MANAGER));
             return own.then_some(EndpointsChange::Delete);
         };
         let mut wanted = endpoints::desired(service, pods)?;

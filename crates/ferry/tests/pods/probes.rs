@@ -105,7 +105,7 @@ async fn readiness_turns(scene: Scene) {
     scene.ready("p", always(with(sh("touch /tmp/ready; sleep 1000"), probe))).await;
     assert_eq!(scene.exec("p", "c", "rm /tmp/ready").await.code, 0);
     let pod = scene.until("p", "not Ready", |pod| (!ready(pod)).then(|| pod.clone())).await;
-    assert_eq!(container(&pod, "c")["state"]["running"].is_object(), true);
+    assert!(container(&pod, "c")["state"]["running"].is_object());
     assert_eq!(scene.exec("p", "c", "touch /tmp/ready").await.code, 0);
     let pod = scene.until("p", "Ready again", |pod| ready(pod).then(|| pod.clone())).await;
     assert_eq!(container(&pod, "c")["restartCount"], 0);
