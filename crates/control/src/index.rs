@@ -39,7 +39,13 @@ pub fn owners(object: &Object) -> Vec<OwnerReference> {
         #[serde(default)]
         owner_references: Vec<OwnerReference>,
     }
-    object.decode::<Outer>().map(|o| o.metadata.owner_references).unwrap_or_default()
+    // Most objects have none, and looking for the word costs a tenth of reading the object.
+    match std::str::from_utf8(object.json()) {
+        Ok(text) if text.contains("\"ownerReferences\"") => {
+            object.decode::<Outer>().map(|o| o.metadata.owner_references).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The owner that controls the object.

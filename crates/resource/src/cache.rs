@@ -19,7 +19,7 @@ const RING_BYTES: usize = 48 << 20;
 const RING_EVENTS: usize = 100_000;
 
 /// So many of the newest objects share their trees among the readers in this process.
-const NEWS: usize = 128;
+const NEWS: usize = 256;
 
 /// Objects and recent events of one kind.
 pub struct KindCache {
