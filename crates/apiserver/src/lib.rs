@@ -5,7 +5,7 @@
 //! Streams to containers are passed through to the node's HTTPS endpoint byte by byte.
 //!
 //! Invariants: there is one door, for callers in the process as for those on the network (they differ in where the
-//! identity comes from); nothing behind authorization asks who the caller is; no kind is named outside [`bootstrap`],
+//! identity comes from); behind authorization only admission and reviews look at the caller; no kind is named outside [`bootstrap`],
 //! [`nodes`] and [`virtual_kinds`]; a response body never copies an object to send it.
 
 mod audit;

@@ -83,6 +83,7 @@ fn stable(text: &str) -> String {
         let replaced = match bare {
             _ if is_age => "AGE".to_string(),
             _ if is_address => "ADDRESS".to_string(),
+            _ if bare.contains("X509SHA256=") => "DIGEST".to_string(),
             _ => hashes(bare),
         };
         w.replacen(bare, &replaced, 1)
@@ -113,6 +114,7 @@ fn what_people_type() {
     nodes_and_resources(&k);
     apply_and_look(&k);
     logs_and_exec(&k);
+    a_pod_with_everything(&k);
     scale_and_roll(&k);
     change_and_delete(&k);
     a_kind_of_ones_own(&k);
@@ -378,6 +380,22 @@ fn logs_and_exec(k: &Kubectl) {
     assert!(text(&out).contains("a terminal"), "{}", text(&out));
 }
 
+fn a_pod_with_everything(k: &Kubectl) {
+    k.check(
+        &["apply", "-f", "examples/probes.yaml"],
+        expect![[r#"
+        secret/probes created
+        pod/probes created
+    "#]],
+    );
+    k.run(&["wait", "--for=condition=Ready", "pod/probes", "--timeout=90s"]);
+    assert!(k.run(&["logs", "probes"]).starts_with("prepared\n"));
+    let files = k.run(&["exec", "probes", "-c", "main", "--", "cat", "/work/ready", "/etc/secret/password"]);
+    assert_eq!(files, "prepared\nnot a real one\n");
+    assert!(k.run(&["exec", "probes", "--", "id"]).contains("uid=1000"));
+    k.run(&["delete", "-f", "examples/probes.yaml", "--timeout=90s"]);
+}
+
 fn scale_and_roll(k: &Kubectl) {
     k.check(
         &["scale", "deployment/web", "--replicas=3"],
@@ -614,6 +632,7 @@ fn who_may(k: &Kubectl) {
         ATTRIBUTE VALUE
         Username ferry-admin
         Groups [system:masters system:authenticated]
+        Extra: authentication.kubernetes.io/credential-id DIGEST
     "#]],
     );
     k.check(

@@ -4,7 +4,7 @@
 //! log; controllers where a test wants them. Nothing is switched off for tests. A [`Caller`] is one identity: kube-rs
 //! for what a library would do, raw requests for what only a broken client would.
 //!
-//! Waiting is always for an event of a watch, with a deadline that only a failure reaches; nothing sleeps.
+//! Waiting is always for an event of a watch, with a deadline that only a failure reaches; only the audit log, a file, is looked at again and again.
 
 mod caller;
 mod clock;
