@@ -406,7 +406,8 @@ async fn damage_in_the_middle_is_never_passed_over() {
     let log = log_file(&server);
     let whole = fs::read(&log).expect("readable");
     let mut bytes = whole.clone();
-    let middle = written(&bytes) / 2;
+    // Among the last writes, which are small frames; the first ones may be one large group.
+    let middle = written(&bytes) - (8 << 10);
     bytes[middle] ^= 0x10;
     fs::write(&log, &bytes).expect("writable");
     let before = files(&server.data().join("store"));
