@@ -217,6 +217,11 @@ fn apply_and_look(k: &Kubectl) {
         No resources found in default namespace.
     "#]],
     );
+    describe(k);
+}
+
+/// What `describe` and an empty namespace look like, while the web site runs.
+fn describe(k: &Kubectl) {
     k.check(
         &["describe", "deployment", "web"],
         expect![[r#"
