@@ -4,6 +4,7 @@
 //! except [`clock::System`].
 
 pub mod clock;
+pub mod cron;
 pub mod escape;
 pub mod ids;
 pub mod names;
@@ -15,3 +16,6 @@ pub mod user;
 pub use ids::Revision;
 pub use status::{FieldError, FieldErrors, Reason, Result, Status};
 pub use user::User;
+
+/// What asynchronous methods of traits return, so that the trait can be used as `dyn`.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,16 +1,15 @@
 //! The one seam below every call, and the handle on it.
 
 use crate::{Api, Error, Gvr, Result, remote::Remote};
+pub use base::BoxFuture;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
 use value::Str;
 
 /// Any error that a foreign body or service gives.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-/// A future that borrows the transport.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// The body of an answer, whole or streamed.
 pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
 

@@ -9,11 +9,13 @@
 pub mod body;
 pub mod dial;
 mod gather;
+pub mod outgoing;
 pub mod serve;
 pub mod tls;
 pub mod websocket;
 
 pub use body::{Body, BoxError};
 pub use dial::Dialer;
+pub use outgoing::Outgoing;
 pub use serve::{Handler, Peer, serve};
-pub use tls::CertificateSlot;
+pub use tls::{CertificateSlot, Trust};

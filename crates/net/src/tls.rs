@@ -1,12 +1,17 @@
 //! TLS settings: one place for protocol versions, ALPN, client certificates and resumption.
 
 use base::time::Timestamp;
+use bytes::Bytes;
 use parking_lot::RwLock;
 use pki::{Error, Leaf, Result};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
-    client::Resumption,
+    ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, ServerName, UnixTime},
     server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier},
     sign::CertifiedKey,
 };
@@ -71,11 +76,49 @@ pub fn server(certificate: Arc<CertificateSlot>, clients: RootCertStore) -> Resu
 
 /// A client that trusts `roots` and shows `leaf` where it has one. `http1` alone is offered for upgrades.
 pub fn client(roots: RootCertStore, leaf: Option<&Leaf>, http1: bool) -> Result<Arc<ClientConfig>> {
+    make_client(Some(roots), leaf, http1)
+}
+
+/// Whose certificates a call takes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Trust {
+    /// The authorities of the machine, read anew.
+    System,
+    /// The authorities of a PEM text (a `caBundle`).
+    Bundle(Bytes),
+    /// Any certificate: probes, `insecureSkipTLSVerify`.
+    Anyone,
+}
+
+/// A client for calls out that offers HTTP/2 and HTTP/1.1.
+pub fn trusting(trust: &Trust, leaf: Option<&Leaf>) -> Result<Arc<ClientConfig>> {
+    let roots = match trust {
+        Trust::Anyone => None,
+        Trust::Bundle(pem) => {
+            let roots = roots(&String::from_utf8_lossy(pem))?;
+            if roots.is_empty() {
+                return Err(Error::Malformed { what: "root certificates", why: "the text holds none".into() });
+            }
+            Some(roots)
+        }
+        Trust::System => {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            Some(roots)
+        }
+    };
+    make_client(roots, leaf, false)
+}
+
+/// `None` takes any certificate.
+fn make_client(roots: Option<RootCertStore>, leaf: Option<&Leaf>, http1: bool) -> Result<Arc<ClientConfig>> {
     let bad = |why: &dyn std::fmt::Display| Error::Malformed { what: "TLS set-up", why: why.to_string() };
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|e| bad(&e))?
-        .with_root_certificates(roots);
+    let builder =
+        ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(|e| bad(&e))?;
+    let builder = match roots {
+        Some(roots) => builder.with_root_certificates(roots),
+        None => builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider()))),
+    };
     let mut config = match leaf {
         Some(leaf) => builder.with_client_auth_cert(leaf.chain()?, leaf.key()?).map_err(|e| bad(&e))?,
         None => builder.with_no_client_auth(),
@@ -83,6 +126,42 @@ pub fn client(roots: RootCertStore, leaf: Option<&Leaf>, http1: bool) -> Result<
     config.alpn_protocols = ALPN[usize::from(http1)..].iter().map(|p| p.to_vec()).collect();
     config.resumption = Resumption::in_memory_sessions(64);
     Ok(Arc::new(config))
+}
+
+/// For [`Trust::Anyone`]: encrypted, to whoever answers.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// The roots of a PEM text.

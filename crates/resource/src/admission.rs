@@ -1,12 +1,9 @@
 //! The seam to the admission chain.
 
 use crate::{Call, WriteOptions};
-use base::{Result, time::Timestamp};
+use base::{BoxFuture, Result, time::Timestamp};
 use schema::{Operation, View};
-use std::{future::Future, pin::Pin};
 use value::Value;
-
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What an admission plugin sees of a request. Objects are in the kind's storage version.
 pub struct Attributes<'a> {

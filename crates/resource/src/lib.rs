@@ -6,6 +6,7 @@
 //! kind; reads never touch the store; a reply means durable and visible to the next read.
 
 mod admission;
+mod budget;
 mod cache;
 mod call;
 mod claims;
@@ -21,10 +22,13 @@ mod publish;
 mod seal;
 mod snap_map;
 mod subresource;
+mod topics;
 mod update;
 mod watch;
+mod wheel;
 
-pub use admission::{Admission, AdmitAll, Attributes, BoxFuture};
+pub use admission::{Admission, AdmitAll, Attributes};
+pub use base::BoxFuture;
 pub use call::{Answer, Body, Call, FieldValidation, ListQuery, ListReply, Reply, VersionMatch, WriteOptions};
 pub use engine::{Engine, OpenError, Options};
 pub use event::{Event, EventKind, json_frame};

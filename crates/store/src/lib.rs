@@ -17,15 +17,12 @@ mod memory;
 
 pub mod contract;
 
-pub use base::{Revision, time::Timestamp};
+pub use base::{BoxFuture, Revision, time::Timestamp};
 pub use bytes::Bytes;
 pub use error::{CommitError, OpenError, ReadError};
 pub use memory::Memory;
 
-use std::{future::Future, pin::Pin, sync::Arc};
-
-/// What asynchronous trait methods return, so that stores can be used as `dyn Store`.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+use std::sync::Arc;
 
 /// A key, the revision that wrote it last, and its value.
 pub type Item = (Arc<str>, Revision, Bytes);
