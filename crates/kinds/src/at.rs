@@ -80,7 +80,7 @@ impl<'a> At<'a> {
         }
         !self.is_empty()
     }
-    pub fn required(&self, errors: &mut FieldErrors, detail: &str) {
+    pub fn required(&self, errors: &mut FieldErrors, detail: impl Into<String>) {
         errors.required(self.path, detail);
     }
     pub fn forbidden(&self, errors: &mut FieldErrors, detail: impl Into<String>) {
@@ -111,6 +111,12 @@ impl<'a> At<'a> {
     pub fn too_many(&self, errors: &mut FieldErrors, max: usize) {
         let detail = format!("must have at most {max} items");
         errors.add(Problem::TooMany, self.path, Some(self.len().to_string()), detail);
+    }
+    /// `Too many` of a list that is longer than this.
+    pub fn at_most(&self, errors: &mut FieldErrors, max: usize) {
+        if self.len() > max {
+            self.too_many(errors, max);
+        }
     }
     /// `Invalid value` where a check from [`base::names`] failed.
     pub fn shape(&self, errors: &mut FieldErrors, check: Check) {

@@ -5,22 +5,32 @@
 //! (columns), [`template`] (pod templates). Invariants: no hook does I/O or waits; no hook repeats what the engine does
 //! (metadata, generation, status separation, finalizers, preconditions); a message has upstream's wording and path.
 
+mod admissionregistration;
 mod apiextensions;
+mod apiregistration;
 mod apps;
 mod at;
 mod authentication;
 mod authorization;
+mod batch;
+mod cel;
 mod cells;
 mod certificates;
 mod coordination;
 mod core;
 mod declare;
 mod discovery;
+mod flowcontrol;
+mod forms;
+mod ip;
+mod networking;
 mod node;
 mod rbac;
+mod resource;
 mod rules;
 mod scheduling;
 mod template;
+mod webhook;
 #[cfg(test)]
 mod testing;
 
@@ -28,9 +38,10 @@ use schema::{Catalog, Kind};
 
 /// Every built-in kind. Clusters of one process share the result.
 pub fn builtin() -> Catalog {
-    let groups: [fn() -> Vec<Kind>; 11] = [
+    let groups: [fn() -> Vec<Kind>; 17] = [
         core::kinds,
         apps::kinds,
+        batch::kinds,
         rbac::kinds,
         certificates::kinds,
         apiextensions::kinds,
@@ -40,6 +51,11 @@ pub fn builtin() -> Catalog {
         authorization::kinds,
         scheduling::kinds,
         node::kinds,
+        networking::kinds,
+        admissionregistration::kinds,
+        apiregistration::kinds,
+        flowcontrol::kinds,
+        resource::kinds,
     ];
     Catalog::new(groups.into_iter().flat_map(|group| group()))
 }

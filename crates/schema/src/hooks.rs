@@ -64,6 +64,28 @@ pub trait Pool: Send + Sync {
     fn taken(&self, claim: &Claim) -> bool;
 }
 
+/// The annotation by which the server keeps up an object that it suggested, or no longer (KEP-1040).
+pub const AUTO_UPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
+
+/// An object that every cluster has from its first second. The server writes it when it starts, and fills in
+/// `apiVersion` and `kind`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Initial {
+    pub object: Value,
+    pub keep: Keep,
+}
+
+/// What becomes of an initial object that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Whatever it says, it stays.
+    Once,
+    /// Its spec follows this server's while [`AUTO_UPDATE`] says so, or was never said and nobody changed the spec.
+    Suggested,
+    /// Its spec is as the server says.
+    Mandatory,
+}
+
 /// The result of [`Hooks::act`].
 #[derive(Debug)]
 pub enum ActOutcome {
@@ -119,6 +141,10 @@ pub trait Hooks: Send + Sync + Debug {
     /// served.
     fn defines(&self, _obj: &Value) -> Option<crate::Kind> {
         None
+    }
+    /// Objects of this kind that every cluster has.
+    fn initial(&self, _cluster: &ClusterConfig) -> Vec<Initial> {
+        Vec::new()
     }
     /// Converts between two versions of the kind, in place; `apiVersion` is set by the caller.
     fn convert(&self, _obj: &mut Value, _from: &str, _to: &str) -> Result<()> {

@@ -24,7 +24,9 @@ pub use catalog::{Catalog, Lookup};
 pub use columns::{Column, ColumnSource, ColumnType};
 pub use decode::{Mistyped, check_types, decode, normalize, prune, strict_status, unknown_fields};
 pub use defaults::apply_defaults;
-pub use hooks::{ActOutcome, Claim, ClusterConfig, Context, Hooks, NoHooks, Operation, Pool, View};
+pub use hooks::{
+    AUTO_UPDATE, ActOutcome, Claim, ClusterConfig, Context, Hooks, Initial, Keep, NoHooks, Operation, Pool, View,
+};
 pub use kind::{
     Generation, Kind, NameRule, Policy, Scope, SelectableField, Subresource, SubresourceAction, Verb, Version,
 };

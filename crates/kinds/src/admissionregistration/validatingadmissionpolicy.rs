@@ -1,0 +1,163 @@
+//! ValidatingAdmissionPolicy: expressions that what is written must satisfy.
+
+use super::{
+    matching::count,
+    policy, registration, reserved_name,
+};
+use crate::{at::At, cel::Names};
+use base::{FieldErrors, names};
+use schema::{Column, Context, Hooks, Kind};
+use std::collections::BTreeSet;
+use value::Value;
+
+const MAX_ANNOTATIONS: usize = 20;
+const MAX_ANNOTATION: usize = 5 * 1024;
+const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
+
+pub fn kind() -> Kind {
+    let validations = Column::number("Validations", |obj, _| count(obj, &["spec", "validations"]));
+    registration("ValidatingAdmissionPolicy")
+        .plural("validatingadmissionpolicies")
+        .version("v1", "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicy", policy::columns(validations))
+        .status()
+        .hooks(ValidatingAdmissionPolicy)
+        .build()
+}
+
+#[derive(Debug)]
+struct ValidatingAdmissionPolicy;
+
+impl Hooks for ValidatingAdmissionPolicy {
+    fn validate(&self, cx: &Context, obj: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+        let root = At::root(obj);
+        if cx.subresource == Some("status") {
+            return status(root.get("status"), errors);
+        }
+        let spec = root.get("spec");
+        let may = policy::head(spec, old, false, errors);
+        let (validations, annotations) = (spec.get("validations"), spec.get("auditAnnotations"));
+        if validations.is_empty() && annotations.is_empty() {
+            let detail = "validations or auditAnnotations must contain at least one item";
+            validations.required(errors, detail);
+            annotations.required(errors, detail);
+        }
+        validations.items().for_each(|v| validation(v, may, errors));
+        if annotations.len() > MAX_ANNOTATIONS {
+            annotations.invalid(errors, format!("must not have more than {MAX_ANNOTATIONS} auditAnnotations"));
+        }
+        let mut keys = BTreeSet::new();
+        for annotation in annotations.items() {
+            audit_annotation(annotation, obj.name(), may, errors);
+            let key = annotation.get("key");
+            if !keys.insert(annotation.value.str_at(&["key"])) {
+                key.duplicate(errors);
+            }
+        }
+    }
+    fn warnings(&self, _cx: &Context, obj: &Value, _old: Option<&Value>) -> Vec<String> {
+        reserved_name(obj)
+    }
+}
+
+fn validation(validation: At, may: Names, errors: &mut FieldErrors) {
+    const EMPTY: &str = "must be non-empty if specified";
+    validation.get("expression").expression(errors, "expression is not specified", may);
+    let (by_expression, message) = (validation.get("messageExpression"), validation.get("message"));
+    if !by_expression.is_empty() {
+        if by_expression.str().trim().is_empty() {
+            by_expression.invalid(errors, EMPTY);
+        } else {
+            by_expression.expression(errors, "", Names { authorizer: false, ..may });
+        }
+    }
+    if !message.is_empty() && message.str().trim().is_empty() {
+        message.invalid(errors, EMPTY);
+    } else if message.str().trim().contains(['\n', '\r']) {
+        message.invalid(errors, "must not contain line breaks");
+    }
+    validation.get("reason").one_of_if_set(errors, &REASONS);
+}
+
+fn audit_annotation(annotation: At, policy: &str, may: Names, errors: &mut FieldErrors) {
+    let (key, expression) = (annotation.get("key"), annotation.get("valueExpression"));
+    if policy.is_empty() {
+        key.invalid(errors, "requires metadata.name be non-empty");
+    } else {
+        let full = format!("{policy}/{}", key.str());
+        key.shape_as(errors, &full, names::qualified_name(&full));
+    }
+    if expression.str().trim().len() > MAX_ANNOTATION {
+        expression.required(errors, &format!("must not exceed {MAX_ANNOTATION} bytes in length"));
+    } else {
+        expression.expression(errors, "valueExpression is not specified", may);
+    }
+}
+
+fn status(status: At, errors: &mut FieldErrors) {
+    for warning in status.get("typeChecking").get("expressionWarnings").items() {
+        warning.get("warning").need(errors);
+        let field = warning.get("fieldRef");
+        if field.str().trim().is_empty() {
+            field.required(errors, "");
+        }
+    }
+    status.get("conditions").conditions(errors);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{cells, create, update, update_of};
+    use expect_test::expect;
+    use value::value;
+
+    fn policy() -> Value {
+        value!({
+            "matchConstraints": {"resourceRules": [{"operations": ["CREATE"], "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"]}]},
+            "validations": [{"expression": "object.spec.replicas <= 5"}],
+        })
+    }
+
+    #[test]
+    fn validation() {
+        create(&kind(), value!({"spec": (policy())}), expect![""]);
+        create(&kind(), value!({"spec": {}}), expect![[r#""#]]);
+        let mut bad = policy();
+        bad.set(&["failurePolicy"], "Maybe");
+        bad.set(&["paramKind"], value!({"apiVersion": "A.b/V1", "kind": "my kind"}));
+        bad.set(&["matchConditions"], value!([{"name": "a b"}]));
+        bad.set(&["variables"], value!([{"name": "for", "expression": "1"}, {"name": "ok"}]));
+        bad.set(&["validations"], value!([{"message": "a\nb", "messageExpression": " ", "reason": "Why"}]));
+        bad.set(&["auditAnnotations"], value!([{"key": "a", "valueExpression": "x"}, {"key": "a"}, {"key": "b c", "valueExpression": "x"}]));
+        create(&kind(), value!({"spec": bad}), expect![[r#""#]]);
+    }
+
+    #[test]
+    fn unchanged_conditions_are_not_looked_at() {
+        let mut spec = policy();
+        spec.set(&["matchConditions"], value!([{"name": "a", "expression": ""}]));
+        let mut new = spec.clone();
+        new.set(&["failurePolicy"], "Ignore");
+        update(&kind(), value!({"spec": spec}), value!({"spec": new}), expect![""]);
+    }
+
+    #[test]
+    fn status_has_conditions() {
+        let of = |status: Value| value!({"spec": (policy()), "status": status});
+        update_of(
+            &kind(),
+            Some("status"),
+            of(value!({})),
+            of(value!({"typeChecking": {"expressionWarnings": [{}]}, "conditions": [{"type": "A", "status": "Yes", "reason": "a b"}, {"type": "A"}]})),
+            expect![[r#""#]],
+        );
+    }
+
+    #[test]
+    fn columns() {
+        let mut spec = policy();
+        cells(&kind(), value!({"spec": (spec.clone())}), expect!["obj | 1 | <unset> | 5m"]);
+        spec.set(&["paramKind"], value!({"apiVersion": "v1", "kind": "ConfigMap"}));
+        cells(&kind(), value!({"spec": spec}), expect!["obj | 1 | v1/ConfigMap | 5m"]);
+    }
+}
