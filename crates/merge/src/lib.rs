@@ -6,6 +6,7 @@
 //! Invariant: the patch is never changed, and only the current object is copied as a whole.
 
 mod json;
+pub mod managed;
 mod merge;
 mod strategic;
 
