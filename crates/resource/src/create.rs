@@ -67,9 +67,8 @@ impl Engine {
                 let made = decode::convert(kind, object, kind.storage, call.version)?;
                 return Ok(Reply { answer: Answer::Made(made), created: true, warnings });
             }
-            match self.commit(call, &key, None, Some(&object)).await? {
-                Committed::Done(revision) => {
-                    let stored = self.committed(kind, &key, revision, &object);
+            match self.commit(call, &key, None, object).await? {
+                Committed::Done(stored) => {
                     let answer = Answer::Stored(decode::in_version(kind, call.version, &stored)?);
                     return Ok(Reply { answer, created: true, warnings });
                 }

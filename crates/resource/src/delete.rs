@@ -45,15 +45,15 @@ impl Engine {
                 };
                 return Ok(Reply { warnings, ..Reply::ok(answer) });
             }
-            let written = if goes { None } else { Some(&next) };
-            let key = call.key();
-            if let Committed::Done(revision) = self.commit(call, &key, Some((&current, &old)), written).await? {
-                let answer = match goes {
-                    true => gone(call, &current),
-                    false => {
-                        let stored = self.committed(&call.kind, &key, revision, &next);
-                        Answer::Stored(decode::in_version(&call.kind, call.version, &stored)?)
-                    }
+            let (key, old) = (call.key(), Some((&*current, &old)));
+            let committed = match goes {
+                true => self.commit_removal(call, &key, old).await?.map(|_| None),
+                false => self.commit(call, &key, old, next).await?.map(Some),
+            };
+            if let Committed::Done(stored) = committed {
+                let answer = match stored {
+                    None => gone(call, &current),
+                    Some(stored) => Answer::Stored(decode::in_version(&call.kind, call.version, &stored)?),
                 };
                 return Ok(Reply { warnings, ..Reply::ok(answer) });
             }

@@ -177,50 +177,73 @@ impl Engine {
         Ok(attributes.object)
     }
 
-    /// Commits one object: `new` replaces `old` (`None`: there must be none; `new` of `None`: delete).
+    /// Commits the new state of one object, which replaces `old` (`None`: there must be none). The tree moves into the
+    /// published object: whoever looks at the news first need not parse it.
     pub(crate) async fn commit(
         &self,
         call: &Call,
         key: &ObjectKey,
         old: Option<(&Object, &Value)>,
-        new: Option<&Value>,
-    ) -> Result<Committed> {
+        new: Value,
+    ) -> Result<Committed<Arc<Object>>> {
         let kind = &call.kind;
-        let store_key: Arc<str> = kind.store_key(key).into();
-        let (mut conditions, mut writes) = claims::transfer(kind, old.map(|o| o.1), new, &store_key);
+        let mut txn = self.transaction(kind, key, old, Some(&new));
+        let store_key = &txn.key;
+        let plain = encode::stored(&new);
+        let stored = if kind.policy.sealed { self.options.sealer.seal(store_key, &plain) } else { plain.clone() };
+        let expires = kind.policy.ttl.and_then(|ttl| self.clock().checked_add(ttl).ok());
+        txn.writes.push(Write { key: store_key.clone(), value: Some(stored.clone()), expires });
+        let prepared = Prepared { meta: meta_of(kind, &new), plain: plain.clone(), tree: Some(new) };
+        self.published.prepared.lock().insert(stored.as_ptr() as usize, prepared);
+        let _waiting = Waiting { map: &self.published.prepared, bytes: stored };
+        Ok(self.submit(txn).await?.map(|revision| match self.published.cache(kind).and_then(|c| c.get(key)) {
+            Some(object) if object.revision == revision => object,
+            // Already changed again, or gone: what this call wrote.
+            _ => {
+                let meta = value::parse_lenient(&plain).map(|value| meta_of(kind, &value)).unwrap_or_default();
+                Object::new(key.clone(), revision, meta, encode::with_revision(&plain, revision))
+            }
+        }))
+    }
+
+    /// Commits that there is no such object any more; the revision of its removal.
+    pub(crate) async fn commit_removal(
+        &self,
+        call: &Call,
+        key: &ObjectKey,
+        old: Option<(&Object, &Value)>,
+    ) -> Result<Committed<Revision>> {
+        let mut txn = self.transaction(&call.kind, key, old, None);
+        txn.writes.push(Write { key: txn.key.clone(), value: None, expires: None });
+        self.submit(txn).await
+    }
+
+    /// All of a transaction but the write of the object itself.
+    fn transaction(
+        &self,
+        kind: &Kind,
+        key: &ObjectKey,
+        old: Option<(&Object, &Value)>,
+        new: Option<&Value>,
+    ) -> Transaction {
+        let key: Arc<str> = kind.store_key(key).into();
+        let (mut conditions, writes) = claims::transfer(kind, old.map(|o| o.1), new, &key);
         conditions.push(match old {
-            Some((object, _)) => Condition::At { key: store_key.clone(), revision: object.revision },
-            None => Condition::Absent { key: store_key.clone() },
+            Some((object, _)) => Condition::At { key: key.clone(), revision: object.revision },
+            None => Condition::Absent { key: key.clone() },
         });
-        let mut waiting = None;
-        let value = new.map(|new| {
-            let plain = encode::stored(new);
-            let stored = if kind.policy.sealed { self.options.sealer.seal(&store_key, &plain) } else { plain.clone() };
-            let meta = meta_of(kind, new);
-            self.published.prepared.lock().insert(stored.as_ptr() as usize, Prepared { meta, plain });
-            waiting = Some(Waiting { map: &self.published.prepared, bytes: stored.clone() });
-            stored
-        });
-        let ttl = kind.policy.ttl.filter(|_| value.is_some());
-        let expires = ttl.and_then(|ttl| self.clock().checked_add(ttl).ok());
-        writes.push(Write { key: store_key.clone(), value: value.clone(), expires });
+        Transaction { key, conditions, writes }
+    }
+
+    async fn submit(&self, Transaction { key, conditions, writes }: Transaction) -> Result<Committed<Revision>> {
         match self.store.commit(Txn { conditions, writes }).await {
             Ok(revision) => Ok(Committed::Done(revision)),
-            Err(CommitError::Conflict { key, .. }) if *key == *store_key => Ok(Committed::Raced),
+            Err(CommitError::Conflict { key: lost, .. }) if lost == key => Ok(Committed::Raced),
             Err(CommitError::Conflict { .. }) => Ok(Committed::ClaimTaken),
             Err(CommitError::TooLarge { .. }) => {
                 Err(Status::new(base::Reason::RequestEntityTooLarge, "Request entity too large: limit is 3145728"))
             }
             Err(error) => Err(Status::internal(error)),
-        }
-    }
-
-    /// The committed object, as readers see it.
-    pub(crate) fn committed(&self, kind: &Kind, key: &ObjectKey, revision: Revision, value: &Value) -> Arc<Object> {
-        match self.published.cache(kind).and_then(|cache| cache.get(key)) {
-            Some(object) if object.revision == revision => object,
-            // Already changed again, or gone: answer with what this call wrote.
-            _ => Object::new(key.clone(), revision, meta_of(kind, value), encode::complete(value, revision)),
         }
     }
 
@@ -243,13 +266,35 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// A transaction under way, for the object of one store key.
+struct Transaction {
+    key: Arc<str>,
+    conditions: Vec<Condition>,
+    writes: Vec<Write>,
+}
+
 /// What became of a commit.
-pub(crate) enum Committed {
-    Done(Revision),
+pub(crate) enum Committed<T> {
+    Done(T),
     /// The object is not what it was.
     Raced,
     /// Something that the object wants to hold was taken in the meantime.
     ClaimTaken,
+}
+
+impl<T> Committed<T> {
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Committed<U> {
+        match self {
+            Committed::Done(done) => Committed::Done(make(done)),
+            Committed::Raced => Committed::Raced,
+            Committed::ClaimTaken => Committed::ClaimTaken,
+        }
+    }
+}
+
+/// The state in which an object went.
+pub(crate) fn last_state(kind: &Kind, key: &ObjectKey, revision: Revision, value: &Value) -> Arc<Object> {
+    Object::new(key.clone(), revision, meta_of(kind, value), encode::complete(value, revision))
 }
 
 #[derive(Clone, Copy)]

@@ -7,6 +7,7 @@ use crate::{
     cache::{KindCache, TooOld},
     decode,
     snap_map::SnapMap,
+    topics::Topic,
 };
 use base::{Result, Revision, Status};
 use schema::SubresourceAction;
@@ -110,6 +111,7 @@ pub(crate) struct Filter {
     fields: CompiledFieldSelector,
     no_labels: bool,
     no_fields: bool,
+    topic: Option<Topic>,
 }
 
 impl Filter {
@@ -120,9 +122,13 @@ impl Filter {
             "" => fields.name().map(value::Str::from),
             name => Some(name.into()),
         };
+        let one = name.clone().filter(|_| !call.kind.namespaced() || !call.namespace.is_empty());
+        let field = || (0..known.len()).find_map(|i| Some(Topic::Field(i, fields.field(i)?.into())));
+        let topic = one.map(|name| Topic::Object(ObjectKey::new(call.namespace.clone(), name))).or_else(field);
         Ok(Filter {
             namespace: call.namespace.clone(),
             name,
+            topic,
             no_labels: query.labels.is_everything(),
             no_fields: fields.is_everything(),
             labels: query.labels.clone(),
@@ -134,6 +140,10 @@ impl Filter {
             && self.name.as_ref().is_none_or(|name| object.key.name == *name)
             && (self.no_labels || self.labels.matches(&object.meta))
             && (self.no_fields || self.fields.matches(object))
+    }
+    /// What everything that matches has in common, where selectors say so.
+    pub fn topic(&self) -> Option<Topic> {
+        self.topic.clone()
     }
     fn has_no_selectors(&self) -> bool {
         self.no_labels && self.no_fields && self.name.is_none()

@@ -2,9 +2,15 @@
 //!
 //! Called by the store in revision order, after durability and before the writer's reply. What the writer already knew
 //! about its object (selection metadata, unsealed bytes) waits here under the address of the stored bytes, so that a
-//! live write is parsed once in its life; replayed history is parsed here.
+//! live write is parsed once in its life, and its tree goes on to the readers; replayed history is parsed here.
 
-use crate::{cache::KindCache, claims, encode, seal::Sealer};
+use crate::{
+    budget::{self, Budget},
+    cache::KindCache,
+    claims, encode,
+    seal::Sealer,
+    wheel::Wheel,
+};
 use base::Revision;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -23,6 +29,8 @@ pub(crate) struct Prepared {
     pub meta: Meta,
     /// The unsealed bytes.
     pub plain: Bytes,
+    /// What they were made of; `None` for what is no news.
+    pub tree: Option<Value>,
 }
 
 /// Everything that readers see.
@@ -38,6 +46,9 @@ pub(crate) struct Published {
     pub applied: watch::Sender<Revision>,
     pub prepared: Mutex<HashMap<usize, Prepared>>,
     sealer: Arc<dyn Sealer>,
+    budget: Arc<Budget>,
+    /// The timers of watchers.
+    pub wheel: Arc<Wheel>,
     /// The first object that could not be read; opening fails with it.
     pub damage: Mutex<Option<String>>,
 }
@@ -50,10 +61,9 @@ struct Entry {
 
 impl Published {
     pub fn new(catalog: Catalog, sealer: Arc<dyn Sealer>) -> Self {
-        let caches = catalog
-            .iter()
-            .map(|kind| (kind.prefix(), Entry { kind: kind.clone(), cache: Arc::new(KindCache::new()) }))
-            .collect();
+        let budget = Arc::new(Budget::new(budget::RINGS));
+        let entry = |kind: &Arc<Kind>| Entry { kind: kind.clone(), cache: Arc::new(KindCache::new(budget.clone())) };
+        let caches = catalog.iter().map(|kind| (kind.prefix(), entry(kind))).collect();
         Published {
             catalog: RwLock::new(Arc::new(catalog)),
             generation: watch::Sender::new(1),
@@ -63,6 +73,8 @@ impl Published {
             applied: watch::Sender::new(Revision::ZERO),
             prepared: Mutex::default(),
             sealer,
+            budget,
+            wheel: Arc::default(),
             damage: Mutex::default(),
         }
     }
@@ -95,7 +107,7 @@ impl Published {
         stored: &Bytes,
     ) -> Option<Arc<Object>> {
         let prepared = self.prepared.lock().remove(&(stored.as_ptr() as usize));
-        let Prepared { meta, plain } = match prepared {
+        let Prepared { meta, plain, tree } = match prepared {
             Some(prepared) => prepared,
             None => match self.read(kind, store_key, stored) {
                 Ok(prepared) => prepared,
@@ -106,14 +118,21 @@ impl Published {
                 }
             },
         };
-        Some(Object::new(key, revision, meta, encode::with_revision(&plain, revision)))
+        let json = encode::with_revision(&plain, revision);
+        Some(match tree {
+            Some(mut tree) => {
+                tree.set(&["metadata", "resourceVersion"], revision.to_string());
+                Object::with_tree(key, revision, meta, json, tree)
+            }
+            None => Object::new(key, revision, meta, json),
+        })
     }
 
     fn read(&self, kind: &Kind, store_key: &str, stored: &Bytes) -> Result<Prepared, String> {
         let plain = if kind.policy.sealed { self.sealer.open(store_key, stored)? } else { stored.clone() };
         let mut value = value::parse_lenient(&plain).map_err(|e| format!("{store_key}: not JSON: {e}"))?;
         let plain = if default_stored(kind, &mut value) { encode::stored(&value) } else { plain };
-        Ok(Prepared { meta: meta_of(kind, &value), plain })
+        Ok(Prepared { meta: meta_of(kind, &value), plain, tree: None })
     }
 
     /// One change; the cache that it touched.
@@ -180,7 +199,7 @@ impl Published {
                 reread(cache, old, &kind);
             }
             let cache = known.unwrap_or_else(|| {
-                let cache = Arc::new(KindCache::new());
+                let cache = Arc::new(KindCache::new(self.budget.clone()));
                 cache.load(revision, []);
                 cache
             });
@@ -189,6 +208,16 @@ impl Published {
         }
         *self.catalog.write() = Arc::new(next);
         self.generation.send_modify(|g| *g += 1);
+    }
+
+    /// Keeps the rings within their budget.
+    fn trim(&self) {
+        while self.budget.is_exceeded() {
+            let heaviest = self.caches.read().values().map(|entry| entry.cache.clone()).max_by_key(|c| c.weight());
+            if !heaviest.is_some_and(|cache| cache.give_way(self.budget.part())) {
+                break;
+            }
+        }
     }
 
     /// Gives orphans to the kinds that have come.
@@ -287,6 +316,7 @@ impl Sink for Published {
             {
                 touched.push(cache);
             }
+            self.trim();
         }
         if let Some(last) = batch.last() {
             self.applied.send_replace(last.revision);

@@ -43,10 +43,10 @@ impl Engine {
                 return Ok(Reply { answer: Answer::Made(answer.unwrap_or(new)), created: true, warnings });
             }
             let key = call.key();
-            if let Committed::Done(revision) = self.commit(call, &key, Some((&current, &old)), Some(&new)).await? {
+            if let Committed::Done(stored) = self.commit(call, &key, Some((&current, &old)), new).await? {
                 let answer = match answer {
                     Some(value) => Answer::Made(value),
-                    None => Answer::Stored(self.committed(&call.kind, &key, revision, &new)),
+                    None => Answer::Stored(stored),
                 };
                 return Ok(Reply { answer, created: true, warnings });
             }

@@ -6,7 +6,7 @@ use crate::{
     call::given_revision,
     decode::{self, Refused, decode, stored_value},
     encode,
-    engine::{Change, Committed, Half, RETRIES},
+    engine::{Change, Committed, Half, RETRIES, last_state},
     meta,
 };
 use base::{FieldErrors, Result, Revision, Status};
@@ -175,10 +175,13 @@ impl Engine {
         // The last finalizer went: the object goes with it.
         let goes = may_go(kind, &new);
         let key = call.key();
-        let written = if goes { None } else { Some(&new) };
-        match self.commit(call, &key, Some((current, old)), written).await? {
-            Committed::Done(revision) => {
-                let stored = self.committed(kind, &key, revision, &new);
+        let old = Some((&**current, old));
+        let committed = match goes {
+            true => self.commit_removal(call, &key, old).await?.map(|revision| last_state(kind, &key, revision, &new)),
+            false => self.commit(call, &key, old, new).await?,
+        };
+        match committed {
+            Committed::Done(stored) => {
                 let answer = Answer::Stored(decode::in_version(kind, call.version, &stored)?);
                 Ok(Round::Done(Reply { warnings, ..Reply::ok(answer) }))
             }

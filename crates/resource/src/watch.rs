@@ -1,20 +1,22 @@
 //! `watch`: a position in the ring, a filter, and a sleep until the next batch.
 //!
 //! Nothing is buffered per watcher: one that does not keep up falls off the ring and is told 410. Events are shared;
-//! only one whose object enters or leaves the selection is made for the watcher.
+//! only one whose object enters or leaves the selection is made for the watcher. One that can match a single object, or
+//! a single value of a selectable field, sleeps through all other events ([`crate::topics`]).
 
 use crate::{
     Call, Engine, ListQuery,
-    cache::KindCache,
+    cache::Follower,
     decode, encode,
     event::{Event, EventKind, json_frame},
     list::{Filter, parse_revision, too_old},
+    wheel::Alarm,
 };
 use base::{Reason, Result, Revision, Status};
 use bytes::Bytes;
 use schema::Kind;
 use std::{collections::VecDeque, ops::ControlFlow, sync::Arc, time::Duration};
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 use value::{Meta, Object, ObjectKey, value};
 
 /// How many events a watcher takes from the ring at once.
@@ -59,16 +61,17 @@ pub struct Watcher {
     kind: Arc<Kind>,
     version: usize,
     filter: Filter,
-    cache: Arc<KindCache>,
+    follower: Follower,
     published: Arc<crate::publish::Published>,
     position: u64,
     /// Events up to here are not the watcher's: it may name a revision that is still to come.
     after: Revision,
-    wakes: watch::Receiver<u64>,
     /// The initial list, ahead of the ring.
     initial: VecDeque<Delivery>,
     bookmark_at: Option<Instant>,
     ends_at: Option<Instant>,
+    /// At the nearer of both.
+    alarm: Option<Alarm>,
     batch: Vec<Arc<Event>>,
     /// Why there is nothing to watch.
     failed: Option<Status>,
@@ -118,22 +121,24 @@ impl Engine {
         };
         convert(&call.kind, call.version, initial.make_contiguous())?;
         let now = Instant::now();
-        Ok(Watcher {
+        let mut watcher = Watcher {
             kind: call.kind.clone(),
             version: call.version,
+            follower: cache.follow(filter.topic()),
             filter,
-            wakes: cache.wakes(),
-            cache,
             published: self.published.clone(),
             position,
             after: if list_first { Revision::ZERO } else { asked.unwrap_or(Revision::ZERO) },
             initial,
             bookmark_at: query.allow_bookmarks.then_some(now + BOOKMARK_EVERY),
             ends_at: query.timeout.map(|timeout| now + timeout),
+            alarm: None,
             batch: Vec::new(),
             failed,
             ended: false,
-        })
+        };
+        watcher.set_alarm();
+        Ok(watcher)
     }
 }
 
@@ -154,32 +159,31 @@ impl Watcher {
             if out.len() > before {
                 break;
             }
-            self.wakes.mark_unchanged();
+            self.follower.wakes.mark_unchanged();
             if self.take_ready(out)? {
                 continue;
             }
-            let sleep = [self.bookmark_at, self.ends_at].into_iter().flatten().min();
             tokio::select! {
-                woken = self.wakes.changed() => if woken.is_err() { self.ended = true },
-                () = sleep_until(sleep) => self.on_time(out),
+                woken = self.follower.wakes.changed() => if woken.is_err() { self.ended = true },
+                () = rings(self.alarm.as_ref()) => self.on_time(out),
             }
         }
         Ok(true)
     }
 
-    /// One batch from the ring; true if there was any, selected or not.
+    /// One batch from the ring; true if there was any, selected or not, and there may be more.
     fn take_ready(&mut self, out: &mut Vec<Delivery>) -> Result<bool> {
         self.batch.clear();
         let mut batch = std::mem::take(&mut self.batch);
-        self.cache.read(self.position, BATCH, &mut batch).map_err(|oldest| too_old(Revision::ZERO, oldest.0))?;
-        self.position += batch.len() as u64;
+        let read = self.follower.read(self.position, BATCH, &mut batch);
+        let position = read.map_err(|oldest| too_old(Revision::ZERO, oldest.0))?;
+        let moved = std::mem::replace(&mut self.position, position) != position;
         let start = out.len();
         let later = batch.iter().filter(|event| event.revision > self.after);
         out.extend(later.filter_map(|event| self.select(event)));
-        let any = !batch.is_empty();
         self.batch = batch;
         convert(&self.kind, self.version, &mut out[start..])?;
-        Ok(any)
+        Ok(moved)
     }
 
     /// An event as this watcher sees it.
@@ -216,11 +220,16 @@ impl Watcher {
             self.bookmark_at = Some(now + BOOKMARK_EVERY);
             // Everything up to `applied` is in the ring; only a watcher at its end has seen all of it.
             let applied = *self.published.applied.borrow();
-            let (_, last, end) = self.cache.start();
-            if end == self.position {
+            if let Some(last) = self.follower.caught_up(self.position) {
                 out.push(bookmark(&self.kind, self.version, applied.max(last), false));
             }
         }
+        self.set_alarm();
+    }
+
+    fn set_alarm(&mut self) {
+        let at = [self.bookmark_at, self.ends_at].into_iter().flatten().min();
+        self.alarm = at.map(|at| self.published.wheel.alarm(at));
     }
 }
 
@@ -265,9 +274,9 @@ fn check_query(query: &ListQuery) -> Result<()> {
     Ok(())
 }
 
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
+async fn rings(alarm: Option<&Alarm>) {
+    match alarm {
+        Some(alarm) => alarm.rings().await,
         None => std::future::pending().await,
     }
 }

@@ -96,6 +96,11 @@ impl Object {
     pub fn new(key: ObjectKey, revision: Revision, meta: Meta, json: Bytes) -> Arc<Self> {
         Arc::new(Object { key, revision, meta, json, protobuf: OnceLock::new(), tree: Mutex::default() })
     }
+    /// The same of an object that is news, with its tree at hand ([`Object::keep_tree`]); `tree` must be what `json` says.
+    pub fn with_tree(key: ObjectKey, revision: Revision, meta: Meta, json: Bytes, tree: Value) -> Arc<Self> {
+        let tree = Mutex::new(Kept::Tree(Arc::new(tree)));
+        Arc::new(Object { key, revision, meta, json, protobuf: OnceLock::new(), tree })
+    }
     /// An object as a client received it: everything is read from its own metadata.
     pub fn from_json(json: Bytes) -> Result<Arc<Self>, SyntaxError> {
         let value = parse_lenient(&json)?;
@@ -118,7 +123,7 @@ impl Object {
         if let Kept::Tree(tree) = &*kept {
             return tree.clone();
         }
-        let tree = Arc::new(self.value());
+        let tree = Arc::new(self.parsed());
         if matches!(*kept, Kept::Wanted) {
             *kept = Kept::Tree(tree.clone());
         }
@@ -134,8 +139,18 @@ impl Object {
     pub fn forget_tree(&self) {
         *self.tree.lock().unwrap_or_else(PoisonError::into_inner) = Kept::No;
     }
-    /// Parses the tree anew, for one who wants to change it.
+    /// A tree of one's own, for one who wants to change it.
     pub fn value(&self) -> Value {
+        let kept = match &*self.tree.lock().unwrap_or_else(PoisonError::into_inner) {
+            Kept::Tree(tree) => Some(tree.clone()),
+            _ => None,
+        };
+        if let Some(tree) = kept {
+            return (*tree).clone();
+        }
+        self.parsed()
+    }
+    fn parsed(&self) -> Value {
         // The bytes were written from a tree by this code, or parsed once already.
         parse_lenient(&self.json).unwrap_or_default()
     }
