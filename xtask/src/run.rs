@@ -2,9 +2,15 @@
 
 use std::process::{Command, Stdio};
 
-/// The cargo that runs this task.
+/// The cargo that runs this task. What the outer cargo told this program about its package is not passed on: build scripts
+/// (ring's) would see other values than in a build without xtask, and half the workspace would be built again each time.
 pub fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let told = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(told)) {
+        cargo.env_remove(name);
+    }
+    cargo
 }
 
 /// Runs a command to its end; its failure is ours.
