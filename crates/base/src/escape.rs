@@ -47,6 +47,26 @@ pub fn bearer_token(header: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
+/// A field of `/proc/*/mountinfo` (proc(5)): blank, tab, line break, backslash and `#` stand as three octal digits.
+pub fn mountinfo(field: &str) -> Cow<'_, str> {
+    if !field.contains('\\') {
+        return Cow::Borrowed(field);
+    }
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        match (first, tail) {
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {
+                out.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = after;
+            }
+            _ => out.push(*first),
+        }
+    }
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+}
+
 /// The value of a hexadecimal digit.
 fn digit(digit: u8) -> u8 {
     match digit {
@@ -58,6 +78,21 @@ fn digit(digit: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mountinfo_fields() {
+        for (field, want) in [
+            ("/a/b", "/a/b"),
+            ("/a\\040b\\011c\\012d\\134e", "/a b\tc\nd\\e"),
+            // An escaped backslash in front of digits is no escape of its own.
+            ("/a\\134040", "/a\\040"),
+            ("/a\\04", "/a\\04"),
+            ("/a\\999", "/a\\999"),
+            ("/\\303\\274", "/ü"),
+        ] {
+            assert_eq!(mountinfo(field), want, "{field}");
+        }
+    }
 
     #[test]
     fn percent() {

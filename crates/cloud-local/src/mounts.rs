@@ -52,17 +52,10 @@ fn parse(text: &str) -> Vec<Mount> {
         let mut right = right.split(' ');
         let kind = right.next()?.to_string();
         let options = right.nth(1).unwrap_or_default().split(',').map(str::to_string).collect();
-        Some(Mount { target: unescape(left.split(' ').nth(4)?).into(), kind, options })
+        let target = base::escape::mountinfo(left.split(' ').nth(4)?).into_owned().into();
+        Some(Mount { target, kind, options })
     };
     text.lines().filter_map(line).collect()
-}
-
-/// Blanks and backslashes stand as three octal digits.
-fn unescape(text: &str) -> String {
-    ["\\040", "\\011", "\\012", "\\134"]
-        .iter()
-        .zip([" ", "\t", "\n", "\\"])
-        .fold(text.to_string(), |t, (a, b)| t.replace(a, b))
 }
 
 #[cfg(test)]

@@ -24,32 +24,11 @@ pub fn read() -> std::io::Result<Vec<MountInfo>> {
 fn line(text: &str) -> Option<MountInfo> {
     // 36 35 98:0 /root /mountpoint rw,noatime master:1 - ext3 /dev/root rw,errors=continue
     let (left, right) = text.split_once(" - ")?;
-    let mountpoint = unescape(left.split(' ').nth(4)?);
+    let mountpoint = base::escape::mountinfo(left.split(' ').nth(4)?).into_owned();
     let mut right = right.split(' ');
     let fstype = right.next()?.to_string();
     let super_options = right.nth(1).unwrap_or("").split(',').map(str::to_string).collect();
     Some(MountInfo { mountpoint: mountpoint.into(), fstype, super_options })
-}
-
-/// Space, tab, newline and backslash stand as three octal digits.
-fn unescape(s: &str) -> String {
-    let bytes = s.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let octal = bytes.get(i + 1..i + 4).filter(|d| bytes[i] == b'\\' && d.iter().all(|c| (b'0'..b'8').contains(c)));
-        match octal {
-            Some(d) => {
-                out.push(d.iter().fold(0u8, |n, c| n.wrapping_mul(8).wrapping_add(c - b'0')));
-                i += 4;
-            }
-            None => {
-                out.push(bytes[i]);
-                i += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]
