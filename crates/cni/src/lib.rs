@@ -17,6 +17,7 @@ mod tables;
 
 pub use builtin::{BRIDGE, Builtin, Config};
 pub use error::{Error, Result};
+pub use netlink::Protocol;
 pub use remove::remove;
 
 use std::net::IpAddr;
@@ -67,26 +68,6 @@ pub struct Pod {
     pub namespace: String,
     pub name: String,
     pub uid: String,
-}
-
-/// A transport protocol that ports belong to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Protocol {
-    Tcp,
-    Udp,
-    Sctp,
-}
-
-impl Protocol {
-    /// The number in the IP header.
-    pub fn number(self) -> u8 {
-        match self {
-            Protocol::Tcp => 6,
-            Protocol::Udp => 17,
-            Protocol::Sctp => 132,
-        }
-    }
 }
 
 /// A port of the node that leads to a port of the pod.
