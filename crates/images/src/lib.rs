@@ -28,3 +28,4 @@ pub use error::{Error, Result};
 pub use reference::Reference;
 pub use store::{Collected, Image, ImageConfig, Store};
 pub use transport::Options as RegistryOptions;
+pub use unpack::Limits;

@@ -91,6 +91,7 @@ pub(crate) struct Shared {
     /// One pull per reference at a time; the others find the image there when their turn comes.
     pub pulls: std::sync::Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     pub registries: std::sync::RwLock<Arc<crate::transport::Options>>,
+    pub limits: std::sync::RwLock<unpack::Limits>,
 }
 
 impl Store {
@@ -105,6 +106,15 @@ impl Store {
     /// Certificates and time-outs for registries; applies to pulls that start from now on.
     pub fn set_registry_options(&self, options: crate::transport::Options) {
         *self.shared.registries.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(options);
+    }
+
+    /// How much a layer may hold that is unpacked from now on.
+    pub fn set_limits(&self, limits: unpack::Limits) {
+        *self.shared.limits.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = limits;
+    }
+
+    fn limits(&self) -> unpack::Limits {
+        *self.shared.limits.read().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// The image by reference (`nginx`, `name:tag`, `name@digest`) or id (`sha256:…` or its hexadecimal part).
@@ -222,7 +232,7 @@ impl Store {
         open: impl FnOnce() -> Result<Box<dyn Read + 'a>>,
     ) -> Result<()> {
         self.build_layer(diff_id, |dir| {
-            let actual = unpack::unpack(open()?, dir, object)?;
+            let actual = unpack::unpack(open()?, dir, object, self.limits())?;
             diff_id.expect(object, &actual)?;
             // One call for all files; without it a power cut leaves a layer with the right name and empty files.
             rustix::fs::syncfs(File::open(dir).at(dir)?).at(dir)

@@ -10,6 +10,7 @@ use crate::digest::{Digest, HashingReader};
 use crate::error::{Error, Result};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -23,17 +24,67 @@ const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 const AUFS: &[u8] = b".wh..wh.";
 
+/// How much one layer may hold. A few kilobytes can unpack to a full disk, and a million empty files to no inode left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Of the archive once it is decompressed, and of what its files hold (a sparse file is small in the one and large in
+    /// the other).
+    pub bytes: u64,
+    /// Files, directories, links and whiteouts.
+    pub entries: u64,
+}
+
+impl Default for Limits {
+    /// Above what images in use have: the largest bring some 20 GiB and some 300,000 files in a layer.
+    fn default() -> Self {
+        Limits { bytes: 64 << 30, entries: 4_000_000 }
+    }
+}
+
 /// Unpacks a plain tar stream into `dest` (an empty directory) and returns the digest of the stream, the diff id.
 /// `object` names the layer in errors.
-pub(crate) fn unpack(reader: impl Read, dest: &Path, object: &str) -> Result<Digest> {
-    let mut layer = Unpacker::open(dest, object)?;
-    let mut archive = tar::Archive::new(HashingReader::new(reader));
-    let damaged = |error: io::Error| Error::content(object, format!("damaged layer: {error}"));
+pub(crate) fn unpack(reader: impl Read, dest: &Path, object: &str, limits: Limits) -> Result<Digest> {
+    let spent = Cell::new(false);
+    let mut layer = Unpacker::open(dest, object, limits)?;
+    let bounded = Bounded { inner: reader, left: limits.bytes, spent: &spent };
+    let mut archive = tar::Archive::new(HashingReader::new(bounded));
+    let damaged = |error: io::Error| match spent.get() {
+        true => too_long(object, limits),
+        false => Error::content(object, format!("damaged layer: {error}")),
+    };
     for entry in archive.entries().map_err(damaged)? {
-        layer.entry(entry.map_err(damaged)?)?;
+        // What breaks off in the middle of a file is the stream's fault as much as what breaks off between files.
+        layer
+            .entry(entry.map_err(damaged)?)
+            .map_err(|error| if spent.get() { too_long(object, limits) } else { error })?;
     }
     layer.finish()?;
     archive.into_inner().finish().map_err(damaged)
+}
+
+fn too_long(object: &str, limits: Limits) -> Error {
+    Error::content(object, format!("layer is larger than this node's limit of {} bytes", limits.bytes))
+}
+
+/// Fails where more than `left` bytes would come, and notes that it did.
+struct Bounded<'a, R> {
+    inner: R,
+    left: u64,
+    spent: &'a Cell<bool>,
+}
+
+impl<R: Read> Read for Bounded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        match self.left.checked_sub(n as u64) {
+            Some(left) => self.left = left,
+            None => {
+                self.spent.set(true);
+                return Err(io::Error::other("the layer is too large"));
+            }
+        }
+        Ok(n)
+    }
 }
 
 struct Unpacker<'a> {
@@ -44,6 +95,10 @@ struct Unpacker<'a> {
     /// Times of directories, set at the end because every entry inside changes them.
     directories: BTreeMap<PathBuf, Timestamps>,
     buffer: Vec<u8>,
+    limits: Limits,
+    /// Entries so far, and bytes of their files.
+    entries: u64,
+    written: u64,
 }
 
 /// What a header says besides type and content.
@@ -56,17 +111,30 @@ struct Meta {
 }
 
 impl<'a> Unpacker<'a> {
-    fn open(dest: &Path, object: &'a str) -> Result<Self> {
+    fn open(dest: &Path, object: &'a str, limits: Limits) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(dest, flags, Mode::empty())
             .map_err(|error| Error::Io { path: dest.to_path_buf(), source: error.into() })?;
-        Ok(Unpacker { root, object, last_parent: None, directories: BTreeMap::new(), buffer: vec![0; 128 * 1024] })
+        Ok(Unpacker {
+            root,
+            object,
+            last_parent: None,
+            directories: BTreeMap::new(),
+            buffer: vec![0; 128 * 1024],
+            limits,
+            entries: 0,
+            written: 0,
+        })
     }
 
     fn entry<R: Read>(&mut self, mut entry: Entry<'_, R>) -> Result<()> {
         let kind = entry.header().entry_type();
         if matches!(kind, EntryType::XGlobalHeader) {
             return Ok(());
+        }
+        self.entries += 1;
+        if self.entries > self.limits.entries {
+            return Err(self.bad(format!("layer has more entries than this node's limit of {}", self.limits.entries)));
         }
         let raw = PathBuf::from(OsStr::from_bytes(&entry.path_bytes()));
         let path = self.inside(&raw)?;
@@ -233,6 +301,10 @@ impl<'a> Unpacker<'a> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(self.bad(format!("{}: damaged layer: {error}", path.display()))),
             };
+            self.written += n as u64;
+            if self.written > self.limits.bytes {
+                return Err(too_long(self.object, self.limits));
+            }
             file.write_all(&self.buffer[..n]).map_err(|error| self.io(path, error))?;
             written += n as u64;
         }

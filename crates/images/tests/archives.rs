@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Layer, TempDir, config, descriptor, gzip, host_architecture, manifest};
-use images::{Digest, Error, Image, Store};
+use images::{Digest, Error, Image, Limits, Store};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -283,6 +283,40 @@ fn paths_that_escape() {
     let left: Vec<_> = fs::read_dir(&outside).expect("outside").map(|e| e.expect("entry").file_name()).collect();
     assert_eq!(left, ["secret"]);
     assert_eq!(fs::read(outside.join("secret")).expect("secret"), b"kept");
+}
+
+/// A small file can be a large layer, and an empty one a million entries.
+#[test]
+fn a_layer_that_is_too_large_is_refused() {
+    let many = (0..20).fold(Layer::new(), |layer, n| layer.file(&format!("f{n}"), b"")).build();
+    let large = Layer::new().file("a", &[0; 30_000]).build();
+    for (layer, limits, want) in [
+        (&many, Limits { entries: 20, ..Limits::default() }, None),
+        (
+            &many,
+            Limits { entries: 19, ..Limits::default() },
+            Some("layer has more entries than this node's limit of 19"),
+        ),
+        (&large, Limits { bytes: large.len() as u64, ..Limits::default() }, None),
+        (
+            &large,
+            Limits { bytes: 20_000, ..Limits::default() },
+            Some("layer is larger than this node's limit of 20000 bytes"),
+        ),
+    ] {
+        let dir = TempDir::new("limits");
+        let store = Store::open(&dir.path().join("store")).expect("open");
+        store.set_limits(limits);
+        let file = dir.path().join("image.tar");
+        fs::write(&file, docker_archive(std::slice::from_ref(layer), "x")).expect("archive");
+        match (store.import(&file), want) {
+            (Ok(_), None) => {}
+            (Err(error), Some(want)) => assert!(error.to_string().ends_with(want), "{error}"),
+            (other, want) => panic!("{other:?}, wanted {want:?}"),
+        }
+        // Nothing half-made stays.
+        assert_eq!(fs::read_dir(dir.path().join("store/ingest")).expect("ingest").count(), 0);
+    }
 }
 
 #[test]
