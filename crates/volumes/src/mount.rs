@@ -60,6 +60,8 @@ impl Mounter {
             Kind::Files { secret } => self.files(&path, *secret, files.unwrap_or(&Files::new())),
             Kind::EmptyDir { memory, size } => self.empty_dir(&path, *memory, size.unwrap_or(0)),
             Kind::HostPath { kind, .. } => host_path(&path, *kind).map(|()| false),
+            // Nothing on the node: the runtime mounts the image into the container.
+            Kind::Image { .. } => Ok(false),
             Kind::Unsupported(why) => Err(io::Error::other(why.clone())),
         };
         result.map_err(|e| MountError(format!("MountVolume.SetUp failed for volume {:?} : {e}", volume.name)))
@@ -99,7 +101,7 @@ impl Mounter {
     fn files(&self, path: &Path, secret: bool, files: &Files) -> io::Result<bool> {
         fs::create_dir_all(path)?;
         if secret && !is_mounted(path)? {
-            subpath::tmpfs(path, 0o1777, 0)?;
+            subpath::tmpfs(path, 0o1777, None, 0)?;
         }
         let mut mode = 0o1777;
         if let Some(group) = self.owner.group {
@@ -111,21 +113,45 @@ impl Mounter {
     }
 
     fn empty_dir(&self, path: &Path, memory: bool, size: u64) -> io::Result<bool> {
-        let fresh = !path.exists() || memory && !is_mounted(path)?;
-        if !fresh {
+        if memory {
+            return self.memory_dir(path, size);
+        }
+        if path.exists() {
             return Ok(false);
         }
-        fs::create_dir_all(path)?;
-        if memory {
-            subpath::tmpfs(path, 0o777, size)?;
+        // Made beside its place and moved there when it is as it should be: whoever dies in between leaves nothing that the
+        // next one takes for done, and what containers have changed since stays theirs.
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(parent)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let fresh = parent.join(format!(".{name}.new"));
+        match fs::create_dir(&fresh) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => self.dress(&fresh)?,
         }
+        fs::rename(&fresh, path)?;
+        Ok(true)
+    }
+
+    /// On tmpfs mode and group are options of the mount, so that there is no time in which they are wrong.
+    fn memory_dir(&self, path: &Path, size: u64) -> io::Result<bool> {
+        fs::create_dir_all(path)?;
+        if is_mounted(path)? {
+            return Ok(false);
+        }
+        let mode = if self.owner.group.is_some() { 0o2777 } else { 0o777 };
+        subpath::tmpfs(path, mode, self.owner.group, size)?;
+        Ok(true)
+    }
+
+    /// Mode and group of a directory that everybody may write into.
+    fn dress(&self, path: &Path) -> io::Result<()> {
         let mut mode = 0o777;
         if let Some(group) = self.owner.group {
             rustix::fs::chownat(CWD, path, None, Some(Gid::from_raw(group)), AtFlags::empty())?;
             mode |= 0o2000;
         }
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-        Ok(true)
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
     }
 }
 
@@ -192,15 +218,9 @@ fn mounts_below(dir: &Path) -> io::Result<Vec<PathBuf>> {
     // The kernel shows resolved paths; a directory that is not there has no mounts.
     let Ok(dir) = fs::canonicalize(dir) else { return Ok(Vec::new()) };
     let table = fs::read_to_string("/proc/self/mountinfo")?;
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(|p| PathBuf::from(unescape(p)));
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+    let points = points.map(|p| PathBuf::from(base::escape::mountinfo(p).as_ref()));
     Ok(points.filter(|point| point.starts_with(&dir)).collect())
-}
-
-/// mountinfo writes blanks and backslashes as octal escapes.
-fn unescape(text: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(text.to_string(), |text, (from, to)| text.replace(from, to))
 }
 
 #[cfg(test)]
@@ -240,6 +260,28 @@ mod tests {
         assert_eq!(fs::read_to_string(&sub).unwrap(), "v");
         mounter.tear_down().unwrap();
         mounter.tear_down().unwrap();
+        assert!(!dir.exists());
+    }
+
+    /// An agent that died after the `mkdir` of an emptyDir left a directory with the mode of its umask.
+    #[test]
+    fn an_interrupted_empty_dir_is_finished() {
+        let (mounter, dir) = mounter();
+        for memory in [false, true] {
+            let volume = planned("e", Kind::EmptyDir { memory, size: None });
+            let path = mounter.path(&volume);
+            // Whatever stands half-made where the work begins.
+            fs::create_dir_all(if memory { path.clone() } else { path.with_file_name(".e.new") }).unwrap();
+            assert!(mounter.set_up(&volume, None).unwrap());
+            use std::os::unix::fs::MetadataExt;
+            let meta = fs::metadata(&path).unwrap();
+            assert_eq!((meta.mode() & 0o7777, meta.gid()), (0o2777, 77), "memory: {memory}");
+            // What a container made of it is left alone.
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+            assert!(!mounter.set_up(&volume, None).unwrap());
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o700);
+            mounter.tear_down().unwrap();
+        }
         assert!(!dir.exists());
     }
 

@@ -28,6 +28,11 @@ pub enum Kind {
         path: String,
         kind: HostPathKind,
     },
+    /// The files of an image, read-only. The runtime mounts them; `policy` is the `pullPolicy`, where one is given.
+    Image {
+        reference: String,
+        policy: Option<String>,
+    },
     /// Nothing that this node can provide; the pod waits.
     Unsupported(String),
 }
@@ -139,6 +144,10 @@ fn kind(volume: &Volume) -> Kind {
         };
         return Kind::HostPath { path: host.path.clone(), kind };
     }
+    if let Some(image) = &volume.image {
+        let (reference, policy) = (image.reference.clone().unwrap_or_default(), image.pull_policy.clone());
+        return Kind::Image { reference, policy };
+    }
     let json = serde_json::to_value(volume).unwrap_or_default();
     let source = json.as_object().and_then(|m| m.keys().find(|k| *k != "name")).cloned();
     match source {
@@ -176,6 +185,10 @@ mod tests {
         check(
             json!({"name": "v", "hostPath": {"path": "/x", "type": "File"}}),
             Kind::HostPath { path: "/x".into(), kind: HostPathKind::File },
+        );
+        check(
+            json!({"name": "v", "image": {"reference": "a/b:1", "pullPolicy": "Always"}}),
+            Kind::Image { reference: "a/b:1".into(), policy: Some("Always".into()) },
         );
         check(json!({"name": "v", "csi": {"driver": "d"}}), Kind::Unsupported("no volume plugin matched: csi".into()));
     }

@@ -83,8 +83,11 @@ fn make_directories(volume: &Path, relative: &Path) -> io::Result<()> {
 }
 
 /// A tmpfs of at most `size` bytes (0: half of the memory).
-pub(crate) fn tmpfs(target: &Path, mode: u32, size: u64) -> io::Result<()> {
+pub(crate) fn tmpfs(target: &Path, mode: u32, group: Option<u32>, size: u64) -> io::Result<()> {
     let mut options = format!("mode={mode:o}");
+    if let Some(group) = group {
+        options.push_str(&format!(",gid={group}"));
+    }
     if size > 0 {
         options.push_str(&format!(",size={size}"));
     }
