@@ -13,3 +13,4 @@ pub mod pod_gc;
 mod resources;
 pub mod root_ca;
 pub mod service_accounts;
+mod taint_eviction;

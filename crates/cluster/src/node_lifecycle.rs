@@ -1,11 +1,11 @@
-//! Nodes that fall silent: conditions become Unknown, taints follow conditions, pods are evicted when their tolerations
-//! end. Source: `pkg/controller/nodelifecycle`, `pkg/controller/tainteviction`.
+//! Nodes that fall silent: conditions become Unknown, taints follow conditions. Source: `pkg/controller/nodelifecycle`.
 
+use crate::taint_eviction::Evictions;
 use base::{
     clock::Clock,
     time::{self, SignedDuration, Timestamp},
 };
-use client::{Client, DeleteOptions, Patch, kinds};
+use client::{Client, Patch, kinds};
 use control::{Cache, Caches, Outcome, Queue, Reconciler, Recorder, Reference, Selection};
 use std::{sync::Arc, time::Duration};
 use value::{Object, ObjectKey, Value, value};
@@ -35,13 +35,6 @@ struct Nodes {
     recorder: Recorder,
 }
 
-struct Evictions {
-    client: Client,
-    nodes: Cache,
-    pods: Cache,
-    recorder: Recorder,
-}
-
 /// Runs both controllers until their caches end.
 pub async fn run(caches: Caches, recorder: Recorder, clock: Arc<dyn Clock>) {
     let (queue, evictions): (Queue<ObjectKey>, Queue<ObjectKey>) = (Queue::default(), Queue::default());
@@ -65,8 +58,7 @@ pub async fn run(caches: Caches, recorder: Recorder, clock: Arc<dyn Clock>) {
         cache.wait_synced().await;
     }
     let client = caches.client().clone();
-    let evict =
-        Evictions { client: client.clone(), nodes: nodes.clone(), pods: pods.clone(), recorder: recorder.clone() };
+    let evict = Evictions::new(client.clone(), nodes.clone(), pods.clone(), recorder.clone());
     let nodes = Nodes { client, nodes, pods, leases, recorder };
     let (a, b) =
         (control::run(Arc::new(nodes), queue, 2, clock.clone()), control::run(Arc::new(evict), evictions, 2, clock));
@@ -237,76 +229,6 @@ fn says_ready(pod: &Object) -> bool {
     conditions.iter().any(|c| c.str_at(&["type"]) == "Ready" && c.str_at(&["status"]) == "True")
 }
 
-/// When a pod has to leave a node with these taints; `None`: it may stay.
-fn leaves_at(pod: &Value, taints: &[Value], now: Timestamp) -> Option<Timestamp> {
-    let mut at: Option<Timestamp> = None;
-    for taint in taints.iter().filter(|t| t.str_at(&["effect"]) == "NoExecute") {
-        let tolerations = pod.items_at(&["spec", "tolerations"]).iter().filter(|t| tolerates(t, taint));
-        let mut seconds: Vec<Option<i64>> = tolerations.map(|t| t.at(&["tolerationSeconds"]).as_i64()).collect();
-        let added = time::parse(taint.str_at(&["timeAdded"])).unwrap_or(now);
-        let until = match seconds.is_empty() {
-            true => now,
-            // One toleration without an end is enough to stay.
-            false if seconds.iter().any(Option::is_none) => continue,
-            false => {
-                seconds.sort();
-                let shortest = seconds[0].unwrap_or(0).max(0);
-                added.checked_add(SignedDuration::from_secs(shortest)).unwrap_or(now)
-            }
-        };
-        at = Some(at.map_or(until, |a| a.min(until)));
-    }
-    at
-}
-
-fn tolerates(toleration: &Value, taint: &Value) -> bool {
-    let (key, effect) = (toleration.str_at(&["key"]), toleration.str_at(&["effect"]));
-    let exists = toleration.str_at(&["operator"]) == "Exists";
-    (effect.is_empty() || effect == taint.str_at(&["effect"]))
-        && (key == taint.str_at(&["key"]) || (key.is_empty() && exists))
-        && (exists || toleration.str_at(&["value"]) == taint.str_at(&["value"]))
-}
-
-impl Reconciler for Evictions {
-    type Key = ObjectKey;
-    /// The uid, and when it leaves.
-    type Plan = (String, Timestamp, Timestamp);
-
-    fn name(&self) -> &'static str {
-        "taint-eviction"
-    }
-
-    fn plan(&self, key: &ObjectKey, now: Timestamp) -> Option<Self::Plan> {
-        let pod = self.pods.get(key).filter(|p| !p.meta.deleting)?;
-        let value = pod.tree();
-        let node = self.nodes.get(&ObjectKey::cluster(value.str_at(&["spec", "nodeName"])))?.value();
-        let at = leaves_at(&value, node.items_at(&["spec", "taints"]), now)?;
-        Some((pod.meta.uid.to_string(), at, now))
-    }
-
-    async fn execute(&self, key: &ObjectKey, (uid, at, now): Self::Plan) -> Result<Outcome, client::Error> {
-        if let Ok(wait) = Duration::try_from(at.duration_since(now))
-            && !wait.is_zero()
-        {
-            return Ok(Outcome::After(wait));
-        }
-        let about = Reference {
-            api_version: "v1".into(),
-            kind: "Pod".into(),
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-            uid: uid.as_str().into(),
-            ..Reference::default()
-        };
-        self.recorder.normal(&about, "TaintManagerEviction", format!("Marking for deletion Pod {key}"));
-        let api = self.client.api(&kinds::PODS).namespace(key.namespace.clone());
-        match api.delete(&key.name, &DeleteOptions::uid(uid)).await {
-            Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
-            _ => Ok(Outcome::Done),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,21 +272,5 @@ mod tests {
         let want =
             ["node.kubernetes.io/not-ready:NoSchedule", "own:NoSchedule", "node.kubernetes.io/not-ready:NoExecute"];
         assert_eq!(keys(&plan.taints.unwrap()), want);
-    }
-
-    #[test]
-    fn tolerations_say_how_long() {
-        let taints = [value!({"key": UNREACHABLE, "effect": "NoExecute", "timeAdded": "2026-01-01T00:05:00Z"})];
-        let with = |tolerations: Value| {
-            let mut pod = value!({"spec": {}});
-            pod.set(&["spec", "tolerations"], tolerations);
-            leaves_at(&pod, &taints, at("06:00"))
-        };
-        assert_eq!(with(value!([])), Some(at("06:00")));
-        assert_eq!(with(value!([{"operator": "Exists"}])), None);
-        assert_eq!(
-            with(value!([{"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}])),
-            Some(at("10:00"))
-        );
     }
 }
