@@ -1,188 +1,26 @@
 //! Pulls from a small registry on loopback: authentication, redirects, broken connections, wrong content.
 
 mod common;
+#[path = "common/registry.rs"]
+mod server;
 
-use base64::Engine as _;
 use common::{Layer, TempDir, config, descriptor, gzip, host_architecture, manifest};
 use images::{Credentials, Digest, Error, RegistryOptions, Store};
 use serde_json::json;
-use std::collections::HashMap;
+use server::{Auth, Registry};
 use std::fs;
-use std::sync::{Arc, Mutex};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use std::sync::Arc;
 use tokio::net::TcpListener;
 
-#[derive(Clone, Copy, PartialEq)]
-enum Auth {
-    None,
-    Basic,
-    Bearer,
-}
-
-struct Registry {
-    auth: Auth,
-    /// Path below `/v2/app/` to media type and bytes.
-    content: HashMap<String, (String, Vec<u8>)>,
-    /// Blobs that are served by a redirect to another address.
-    redirect: Option<String>,
-    /// Path of the token server.
-    realm: &'static str,
-    /// How many times a layer's connection breaks halfway.
-    breaks: Mutex<u32>,
-    /// `path range` of every request, and whether it was authorized.
-    log: Mutex<Vec<String>>,
-    address: Mutex<String>,
-}
-
-impl Registry {
-    fn new(auth: Auth) -> Self {
-        Registry {
-            auth,
-            content: HashMap::new(),
-            redirect: None,
-            realm: "/token",
-            breaks: Mutex::new(0),
-            log: Mutex::default(),
-            address: Mutex::default(),
-        }
-    }
-
-    fn blob(&mut self, bytes: &[u8]) {
-        let path = format!("blobs/{}", Digest::of(bytes));
-        self.content.insert(path, ("application/octet-stream".into(), bytes.to_vec()));
-    }
-
-    fn manifest(&mut self, tag: &str, media_type: &str, bytes: &[u8]) {
-        for name in [tag, &Digest::of(bytes).to_string()] {
-            self.content.insert(format!("manifests/{name}"), (media_type.into(), bytes.to_vec()));
-        }
-    }
-
-    /// An image of these plain layers under `tag`; returns its packed layers and manifest.
-    fn image(&mut self, tag: &str, plain: &[Vec<u8>]) -> (Vec<Vec<u8>>, Vec<u8>) {
-        let packed: Vec<_> = plain.iter().map(|layer| gzip(layer)).collect();
-        let config = config(&host_architecture(), plain);
-        let manifest = manifest(&config, &packed);
-        self.blob(&config);
-        packed.iter().for_each(|layer| self.blob(layer));
-        self.manifest(tag, images::spec::OCI_MANIFEST, &manifest);
-        (packed, manifest)
-    }
-
-    async fn start(self) -> Arc<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-        let registry = Arc::new(self);
-        *registry.address.lock().expect("lock") = listener.local_addr().expect("address").to_string();
-        let serving = registry.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let registry = serving.clone();
-                tokio::spawn(async move { registry.serve(stream).await });
-            }
-        });
-        registry
-    }
-
-    fn address(&self) -> String {
-        self.address.lock().expect("lock").clone()
-    }
-
-    fn log(&self) -> Vec<String> {
-        std::mem::take(&mut *self.log.lock().expect("lock"))
-    }
-
-    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
-        let mut stream = BufReader::new(stream);
-        let mut lines = Vec::new();
-        loop {
-            let mut line = Vec::new();
-            if stream.read_until(b'\n', &mut line).await.unwrap_or(0) == 0 {
-                return;
-            }
-            let line = String::from_utf8_lossy(&line).trim().to_string();
-            if lines.is_empty() && !line.ends_with("HTTP/1.1") {
-                // The client tries TLS first; a real server answers that it is no HTTP, this one hangs up.
-                return;
-            }
-            if line.is_empty() {
-                break;
-            }
-            lines.push(line);
-        }
-        let header = |name: &str| {
-            lines.iter().find_map(|line| {
-                let (key, value) = line.split_once(": ")?;
-                key.eq_ignore_ascii_case(name).then(|| value.to_string())
-            })
-        };
-        let Some(path) = lines.first().and_then(|line| line.split(' ').nth(1)).map(str::to_string) else { return };
-        let authorization = header("authorization").unwrap_or_default();
-        if let Some(length) = header("content-length").and_then(|value| value.parse().ok()) {
-            let mut body = vec![0; length];
-            let _ = stream.read_exact(&mut body).await;
-            self.log.lock().expect("lock").push(String::from_utf8_lossy(&body).into_owned());
-        }
-        let range = header("range").and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
-        self.log.lock().expect("lock").push(format!("{path} {}", range.map_or(String::new(), |n| n.to_string())));
-        let answer = self.answer(&path, &authorization, range.unwrap_or(0));
-        let _ = stream.get_mut().write_all(&answer).await;
-        let _ = stream.get_mut().shutdown().await;
-    }
-
-    fn answer(&self, path: &str, authorization: &str, range: usize) -> Vec<u8> {
-        let me = base64::engine::general_purpose::STANDARD.encode("me:secret");
-        if path.starts_with("/token") {
-            let ok = authorization == format!("Basic {me}") || path == "/token/refresh";
-            return match ok {
-                true => response("200 OK", "", br#"{"token":"t0k3n"}"#),
-                false => {
-                    response("401 Unauthorized", "", br#"{"errors":[{"code":"DENIED","message":"bad password"}]}"#)
-                }
-            };
-        }
-        let (wanted, challenge) = match self.auth {
-            Auth::None => (String::new(), String::new()),
-            Auth::Basic => (format!("Basic {me}"), "Basic realm=\"r\"".to_string()),
-            Auth::Bearer => {
-                let realm = format!("http://{}{}", self.address(), self.realm);
-                (
-                    "Bearer t0k3n".to_string(),
-                    format!("Bearer realm=\"{realm}\",service=\"s\",scope=\"repository:app:pull\""),
-                )
-            }
-        };
-        if self.auth != Auth::None && authorization != wanted {
-            return response("401 Unauthorized", &format!("WWW-Authenticate: {challenge}\r\n"), b"");
-        }
-        let name = path.strip_prefix("/v2/app/").unwrap_or(path);
-        let Some((media_type, bytes)) = self.content.get(name) else {
-            let body = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
-            return response("404 Not Found", "", body);
-        };
-        if let (Some(host), true) = (&self.redirect, name.starts_with("blobs/")) {
-            return response("307 Temporary Redirect", &format!("Location: http://{host}{path}\r\n"), b"");
-        }
-        let (status, mut headers) = match range {
-            0 => ("200 OK", format!("Content-Type: {media_type}\r\n")),
-            n => ("206 Partial Content", format!("Content-Range: bytes {n}-{}/{}\r\n", bytes.len() - 1, bytes.len())),
-        };
-        if name.starts_with("blobs/") && bytes.len() > 10_000 {
-            let mut breaks = self.breaks.lock().expect("lock");
-            if *breaks > 0 {
-                *breaks -= 1;
-                headers += "Connection: close\r\n";
-                let mut all = response(status, &headers, &bytes[range..]);
-                all.truncate(all.len() - (bytes.len() - range) / 2);
-                return all;
-            }
-        }
-        response(status, &headers, &bytes[range..])
-    }
-}
-
-fn response(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-    [head.as_bytes(), body].concat()
+/// Puts an image of these plain layers under `tag`; returns its packed layers and manifest.
+fn put(registry: &mut Registry, tag: &str, plain: &[Vec<u8>]) -> (Vec<Vec<u8>>, Vec<u8>) {
+    let packed: Vec<_> = plain.iter().map(|layer| gzip(layer)).collect();
+    let config = config(&host_architecture(), plain);
+    let manifest = manifest(&config, &packed);
+    registry.blob(&config);
+    packed.iter().for_each(|layer| registry.blob(layer));
+    registry.manifest(tag, images::spec::OCI_MANIFEST, &manifest);
+    (packed, manifest)
 }
 
 /// Bytes that do not compress, so that a packed layer is large.
@@ -217,7 +55,7 @@ async fn pulls_with_every_authentication() {
     for (auth, credentials) in [(Auth::None, None), (Auth::Basic, me()), (Auth::Bearer, me())] {
         let dir = TempDir::new("pull");
         let mut registry = Registry::new(auth);
-        let (_, manifest) = registry.image("v1", std::slice::from_ref(&layer));
+        let (_, manifest) = put(&mut registry, "v1", std::slice::from_ref(&layer));
         let registry = registry.start().await;
         let store = Store::open(dir.path()).expect("open");
         let name = format!("{}/app:v1", registry.address());
@@ -244,7 +82,7 @@ async fn an_identity_token_is_exchanged() {
     let dir = TempDir::new("identity");
     let mut registry = Registry::new(Auth::Bearer);
     registry.realm = "/token/refresh";
-    registry.image("v1", &[]);
+    put(&mut registry, "v1", &[]);
     let registry = registry.start().await;
     let credentials = Credentials { identity_token: "re fresh".into(), ..Credentials::default() };
     let store = Store::open(dir.path()).expect("open");
@@ -258,7 +96,7 @@ async fn an_identity_token_is_exchanged() {
 async fn refusals_name_the_reason() {
     let image = |auth| {
         let mut registry = Registry::new(auth);
-        registry.image("v1", &[Layer::new().file("a", b"1").build()]);
+        put(&mut registry, "v1", &[Layer::new().file("a", b"1").build()]);
         registry
     };
     assert_eq!(
@@ -291,7 +129,7 @@ async fn wrong_content_is_refused() {
     let plain = vec![Layer::new().file("a", &noise(1, 5000)).build()];
     let rotten = |find: &str, change: fn(&mut Vec<u8>)| {
         let mut registry = Registry::new(Auth::None);
-        let (packed, manifest) = registry.image("v1", &plain);
+        let (packed, manifest) = put(&mut registry, "v1", &plain);
         let key = match find {
             "layer" => format!("blobs/{}", Digest::of(&packed[0])),
             "manifest" => format!("manifests/{}", Digest::of(&manifest)),
@@ -318,7 +156,7 @@ async fn wrong_content_is_refused() {
 async fn lists_choose_the_platform() {
     let plain = vec![Layer::new().file("a", b"1").build()];
     let list = |registry: &mut Registry, architecture: &str| {
-        let (_, manifest) = registry.image("inner", &plain);
+        let (_, manifest) = put(registry, "inner", &plain);
         let mut entry = descriptor(images::spec::DOCKER_MANIFEST, &manifest);
         entry["platform"] = json!({"os": "linux", "architecture": architecture});
         let list =
@@ -344,7 +182,7 @@ async fn lists_choose_the_platform() {
 async fn broken_downloads_resume() {
     let dir = TempDir::new("resume");
     let mut registry = Registry::new(Auth::Bearer);
-    let (packed, _) = registry.image("v1", &[Layer::new().file("a", &noise(2, 40_000)).build()]);
+    let (packed, _) = put(&mut registry, "v1", &[Layer::new().file("a", &noise(2, 40_000)).build()]);
     *registry.breaks.lock().expect("lock") = 5;
     let registry = registry.start().await;
     let store = Store::open(dir.path()).expect("open");
@@ -368,10 +206,10 @@ async fn redirects_lose_the_password() {
     let plain = [Layer::new().file("a", b"1").build()];
     // The storage refuses whoever authenticates with it.
     let mut storage = Registry::new(Auth::None);
-    storage.image("v1", &plain);
+    put(&mut storage, "v1", &plain);
     let storage = storage.start().await;
     let mut front = Registry::new(Auth::Basic);
-    front.image("v1", &plain);
+    put(&mut front, "v1", &plain);
     front.redirect = Some(storage.address());
     let front = front.start().await;
     let store = Store::open(dir.path()).expect("open");
@@ -379,7 +217,7 @@ async fn redirects_lose_the_password() {
     assert_eq!(storage.log().len(), 2);
 
     let mut away = Registry::new(Auth::None);
-    away.image("v1", &plain);
+    put(&mut away, "v1", &plain);
     away.redirect = Some("192.0.2.1".into());
     let text = refused(away, "v1", None).await;
     assert!(text.contains("plain http is for loopback addresses only"), "{text}");
@@ -391,7 +229,7 @@ async fn several_layers_and_several_pulls_at_once() {
     let plain: Vec<_> =
         (0..6).map(|n| Layer::new().file(&format!("f{}", n / 2), &noise(n / 2, 20_000)).build()).collect();
     let mut registry = Registry::new(Auth::None);
-    registry.image("v1", &plain);
+    put(&mut registry, "v1", &plain);
     let registry = registry.start().await;
     let name = format!("{}/app:v1", registry.address());
     // Two stores on one directory, as two processes would have.
@@ -408,7 +246,7 @@ async fn several_layers_and_several_pulls_at_once() {
 async fn tls_with_an_authority_of_ones_own() {
     let dir = TempDir::new("tls");
     let mut registry = Registry::new(Auth::None);
-    registry.image("v1", &[Layer::new().file("a", b"1").build()]);
+    put(&mut registry, "v1", &[Layer::new().file("a", b"1").build()]);
     let registry = Arc::new(registry);
     let own = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_string()]).expect("certificate");
     let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).expect("key");
