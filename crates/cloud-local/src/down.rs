@@ -10,7 +10,7 @@ use netlink::nft::{Batch, Nft};
 use netlink::{Namespace, Route};
 
 use crate::error::{Result, io_at, kernel};
-use crate::{Config, bridge_name, cgroup, machine, mounts, network, tag};
+use crate::{Config, bridge_name, cgroup, machine, mounts, network, ranges, tag};
 
 /// Ends every process in the cluster's machines, and removes their namespaces, mounts, links, cgroups and rules; puts `ip_forward`
 /// back if no other cluster is left. Images, volumes and addresses stay, unless `purge`. Success if there is nothing.
@@ -45,6 +45,7 @@ pub fn down(config: &Config, purge: bool) -> Result<()> {
         for path in [machines, dir.join("network.json")] {
             remove(&path)?;
         }
+        ranges::release(&config.host_state, &dir)?;
     }
     Ok(())
 }

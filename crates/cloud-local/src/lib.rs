@@ -18,13 +18,13 @@ mod error;
 mod machine;
 mod mounts;
 mod network;
+mod ranges;
 pub mod routes;
 
 pub use down::down;
 pub use enter::{Entered, enter};
 pub use error::{Error, Result};
 pub use machine::{Bind, Machine, Spec};
-pub use network::choose_range;
 pub use routes::NodeRoute;
 
 use std::collections::BTreeSet;
@@ -47,7 +47,8 @@ pub struct Config {
     pub node_network: Option<Cidr>,
     /// Lets machines and pods reach what the host reaches: turns `ip_forward` on, and masquerades the node network.
     pub forward: bool,
-    /// Where the former `ip_forward` is remembered; common to all clusters of a host and empty after a reboot, as that setting is.
+    /// Where the former `ip_forward` and every cluster's ranges are remembered; common to all clusters of a host and empty after a
+    /// reboot, as that setting is.
     pub host_state: PathBuf,
 }
 

@@ -10,6 +10,7 @@ use netlink::{Cidr, LinkChange, Mac, Route, sysctl};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, io_at, kernel};
+use crate::ranges::Ranges;
 use crate::{Config, bridge_name};
 
 const IP_FORWARD: &str = "net/ipv4/ip_forward";
@@ -27,15 +28,12 @@ struct Kept {
     node_network: String,
 }
 
-/// The first candidate that shares no address with what is in use. The default route is no obstacle.
-pub fn choose_range(candidates: impl IntoIterator<Item = Cidr>, used: &[Cidr]) -> Option<Cidr> {
-    candidates.into_iter().find(|range| !used.iter().any(|other| other.prefix > 0 && other.overlaps(*range)))
-}
-
 /// Makes the network or finds it.
 pub(crate) fn open(config: &Config, tag: &str) -> Result<Network> {
     let mut route = Route::open().map_err(kernel("host"))?;
-    let range = range(config, &mut route)?;
+    // Held until the bridge is there: by it others see that this cluster runs.
+    let ranges = Ranges::lock(&config.host_state, &config.dir)?;
+    let range = range(config, &ranges, &mut route)?;
     let (Some(IpAddr::V4(gateway)), true) = (range.nth(1), range.prefix <= 29) else {
         let reason = "a node network is an IPv4 prefix of at most 29 bits".into();
         return Err(Error::Invalid { object: range.to_string(), reason });
@@ -48,6 +46,7 @@ pub(crate) fn open(config: &Config, tag: &str) -> Result<Network> {
         route.add_address(&name, Cidr { address: gateway.into(), prefix: range.prefix })
     };
     bridge().map_err(kernel(format!("bridge {name}")))?;
+    drop(ranges);
     if config.forward {
         remember_and_set_forwarding(&config.host_state)?;
         let mut nft = Nft::open().map_err(kernel("nftables"))?;
@@ -107,7 +106,7 @@ fn remember_and_set_forwarding(host_state: &Path) -> Result<()> {
 }
 
 /// The range that was kept, or asked for, or the first of 172.30.0.0/24, 172.30.1.0/24, … that is free here.
-fn range(config: &Config, route: &mut Route) -> Result<Cidr> {
+fn range(config: &Config, ranges: &Ranges, route: &mut Route) -> Result<Cidr> {
     let path = config.dir.join("network.json");
     let kept = match fs::read(&path) {
         Ok(bytes) => {
@@ -118,27 +117,26 @@ fn range(config: &Config, route: &mut Route) -> Result<Cidr> {
         Err(error) => return Err(io_at(&path)(error)),
     };
     match (kept, config.node_network.map(Cidr::network)) {
-        (Some(kept), None) => return Ok(kept),
-        (Some(kept), Some(wanted)) if kept == wanted => return Ok(kept),
-        (Some(kept), Some(wanted)) => {
+        (Some(kept), wanted) if wanted.is_none_or(|wanted| wanted == kept) => {
+            ranges.claim(kept, route)?;
+            return Ok(kept);
+        }
+        (Some(kept), wanted) => {
             let reason = format!("the machines of this directory have the network {kept}; delete them to change it");
-            return Err(Error::Invalid { object: wanted.to_string(), reason });
+            return Err(Error::Invalid { object: wanted.unwrap_or(kept).to_string(), reason });
         }
         (None, _) => {}
     }
-    let routes = route.routes().map_err(kernel("host"))?;
-    let addresses = route.addresses().map_err(kernel("host"))?;
-    let used: Vec<Cidr> =
-        routes.iter().map(|r| r.destination).chain(addresses.iter().map(|a| a.cidr.network())).collect();
     let usual = (0..=255).map(|n| Cidr { address: Ipv4Addr::new(172, 30, n, 0).into(), prefix: 24 });
     let candidates: Vec<Cidr> = match config.node_network {
         Some(wanted) => vec![wanted.network()],
         None => usual.collect(),
     };
-    let chosen = choose_range(candidates, &used).ok_or_else(|| Error::Invalid {
+    let chosen = ranges.choose(&candidates, route)?.ok_or_else(|| Error::Invalid {
         object: config.node_network.map_or_else(|| "172.30.0.0/16".into(), |wanted| wanted.to_string()),
         reason: "collides with a route of this host; choose another node network".into(),
     })?;
+    ranges.claim(chosen, route)?;
     let kept = serde_json::to_vec(&Kept { node_network: chosen.to_string() });
     let kept = kept.map_err(|e| io_at(&path)(std::io::Error::from(e)))?;
     crate::machine::write_atomically(&path, &kept)?;
@@ -168,19 +166,6 @@ fn masquerade(tag: &str, range: Cidr, bridge: &str) -> Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_range_collides_with_nothing() {
-        let cidr = |s: &str| s.parse::<Cidr>().expect(s);
-        let candidates = || ["172.30.0.0/24", "172.30.1.0/24", "172.30.2.0/24"].map(cidr);
-        let chosen = |used: &[&str]| {
-            choose_range(candidates(), &used.iter().map(|s| cidr(s)).collect::<Vec<_>>()).map(|c| c.to_string())
-        };
-        assert_eq!(chosen(&["0.0.0.0/0", "192.0.2.0/24"]).as_deref(), Some("172.30.0.0/24"));
-        assert_eq!(chosen(&["172.30.0.128/25"]).as_deref(), Some("172.30.1.0/24"));
-        assert_eq!(chosen(&["172.30.0.0/23"]).as_deref(), Some("172.30.2.0/24"));
-        assert_eq!(chosen(&["172.16.0.0/12"]), None);
-    }
 
     #[test]
     fn other_bridges_are_told_by_name() {

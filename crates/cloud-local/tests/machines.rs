@@ -379,3 +379,49 @@ fn bad_requests_are_told_why() {
     let error = enter(&a.directory).expect_err("a test has threads").to_string();
     assert!(error.ends_with("can only be entered by a process with one thread"), "{error}");
 }
+
+#[test]
+fn clusters_that_start_at_the_same_moment_share_no_range() {
+    const CLUSTERS: usize = 6;
+    let host = Host::new("moment");
+    let config = |name: &str| Config { dir: host.config.dir.with_file_name(name), ..host.config.clone() };
+    let open = |config: &Config| {
+        let machines = host.open_as(config)?;
+        let pods = host.namespace.run(|| machines.pod_network(&config.dir.join("pods"))).expect("run")?;
+        Ok::<_, cloud_local::Error>((machines.node_network().to_string(), pods.to_string()))
+    };
+    let configs: Vec<Config> = (0..CLUSTERS).map(|n| config(&format!("at-once-{n}"))).collect();
+    let begin = std::sync::Barrier::new(CLUSTERS);
+    let chosen: Vec<(String, String)> = std::thread::scope(|scope| {
+        let start = |config| {
+            let (begin, open) = (&begin, &open);
+            scope.spawn(move || {
+                begin.wait();
+                open(config).expect("a network")
+            })
+        };
+        let running: Vec<_> = configs.iter().map(start).collect();
+        running.into_iter().map(|thread| thread.join().expect("a network")).collect()
+    });
+    let nodes: BTreeSet<&String> = chosen.iter().map(|(nodes, _)| nodes).collect();
+    let pods: BTreeSet<&String> = chosen.iter().map(|(_, pods)| pods).collect();
+    assert_eq!((nodes.len(), pods.len()), (CLUSTERS, CLUSTERS), "{chosen:?}");
+
+    // One that is stopped keeps what it has; one that is removed gives it back.
+    host.down(&configs[0], false);
+    host.down(&configs[1], true);
+    let late = config("late");
+    assert_eq!(open(&late).expect("a network"), chosen[1]);
+    assert_eq!(open(&configs[0]).expect("its own network"), chosen[0]);
+
+    // Who insists takes it from a stopped one, which is told when it comes back.
+    host.down(&configs[0], false);
+    let greedy = Config { node_network: Some(cidr(&chosen[0].0)), ..config("greedy") };
+    host.open_as(&greedy).expect("nobody uses it");
+    let error = open(&configs[0]).expect_err("it is in use").to_string();
+    let by = greedy.dir.canonicalize().expect("a directory");
+    assert_eq!(error, format!("{}: the cluster in {} has taken it; stop that one first", chosen[0].0, by.display()));
+    for config in configs.iter().chain([&late, &greedy]) {
+        host.down(config, true);
+    }
+}

@@ -5,7 +5,7 @@ use base::time::{self, Timestamp};
 use client::{Client, kinds};
 use cloud_local::{Config, Machine, Machines, NodeRoute, Spec};
 use control::{Caches, Selection};
-use netlink::{Cidr, Route};
+use netlink::Cidr;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     net::Ipv4Addr,
@@ -35,7 +35,7 @@ impl Nodes {
     /// Opens the network of the machines.
     pub fn open(layout: &Layout) -> Result<Self, String> {
         let machines = Machines::open(Config::new(layout.machines())).map_err(|e| e.to_string())?;
-        let pods = pod_network(layout)?;
+        let pods = machines.pod_network(&layout.pod_network()).map_err(|e| e.to_string())?;
         Ok(Nodes {
             machines: Arc::new(machines),
             layout: layout.clone(),
@@ -195,22 +195,6 @@ impl Nodes {
         }
         Ok(())
     }
-}
-
-/// The range of pods that an earlier run chose, or the first usual one that no route of this host uses: the host routes
-/// to pods, and several clusters may run on it.
-fn pod_network(layout: &Layout) -> Result<Cidr, String> {
-    let path = layout.pod_network();
-    if let Ok(kept) = std::fs::read_to_string(&path) {
-        return kept.trim().parse().map_err(|e| format!("{}: {e}", path.display()));
-    }
-    let mut route = Route::open().map_err(|e| e.to_string())?;
-    let used: Vec<Cidr> = route.routes().map_err(|e| e.to_string())?.iter().map(|r| r.destination).collect();
-    let usual = (244..=255).map(|n| Cidr { address: Ipv4Addr::new(10, n, 0, 0).into(), prefix: 16 });
-    let pods = cloud_local::choose_range(usual, &used)
-        .ok_or("no range from 10.244.0.0/16 to 10.255.0.0/16 is free for pods")?;
-    std::fs::write(&path, pods.to_string()).map_err(|e| format!("{}: {e}", path.display()))?;
-    Ok(pods)
 }
 
 /// Ends the agents of a machine and waits until they are gone. With `KILL` their pods live on.
