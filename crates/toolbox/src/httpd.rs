@@ -7,7 +7,7 @@ use crate::common::{Outcome, options};
 use signal_hook::iterator::Signals;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -18,9 +18,9 @@ const STACK: usize = 128 * 1024;
 /// The longest that TERM waits for requests in flight.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// `httpd [-p [address:]port] [-f]`; port 8080 by default, in the foreground always.
+/// `httpd [-p [address:]port] [-u port] [-f]`; port 8080 by default, in the foreground always. With `-u` it answers datagrams too.
 pub fn main(args: &[String]) -> Outcome {
-    let parsed = options(args, "p:fv")?;
+    let parsed = options(args, "p:u:fv")?;
     let port = parsed.value('p').unwrap_or("8080");
     let listener = match port.contains(':') {
         true => TcpListener::bind(port),
@@ -28,6 +28,12 @@ pub fn main(args: &[String]) -> Outcome {
         false => TcpListener::bind(format!("[::]:{port}")).or_else(|_| TcpListener::bind(format!("0.0.0.0:{port}"))),
     };
     let listener = listener.map_err(|error| format!("cannot listen on {port}: {}", crate::sh::run::reason(&error)))?;
+    if let Some(port) = parsed.value('u') {
+        let socket = UdpSocket::bind(format!("[::]:{port}")).or_else(|_| UdpSocket::bind(format!("0.0.0.0:{port}")));
+        let socket =
+            socket.map_err(|error| format!("cannot listen on {port}/udp: {}", crate::sh::run::reason(&error)))?;
+        std::thread::spawn(move || datagrams(&socket));
+    }
     println!("listening on {}", listener.local_addr()?);
     let server = Arc::new(Server { verbose: parsed.has('v'), ..Server::default() });
     let draining = server.clone();
@@ -50,6 +56,21 @@ pub fn main(args: &[String]) -> Outcome {
         }
     }
     Ok(0)
+}
+
+/// `hostname` and `clientip` are answered, anything else comes back as it is.
+fn datagrams(socket: &UdpSocket) {
+    let mut buffer = [0; 64 * 1024];
+    loop {
+        // An error here is about an earlier answer: its client is gone.
+        let Ok((n, peer)) = socket.recv_from(&mut buffer) else { continue };
+        let answer = match buffer[..n].trim_ascii() {
+            b"hostname" => format!("{}\n", hostname()).into_bytes(),
+            b"clientip" => format!("{}\n", peer.ip().to_canonical()).into_bytes(),
+            _ => buffer[..n].to_vec(),
+        };
+        let _ = socket.send_to(&answer, peer);
+    }
 }
 
 #[derive(Default)]
@@ -91,7 +112,7 @@ impl Server {
         while let Some(request) = Request::read(&mut reader)? {
             self.change(|counts| counts.1 += 1);
             let keep = request.keep_alive && !self.stopping.load(Ordering::Relaxed);
-            let response = request.answer(&peer.ip().to_string());
+            let response = request.answer(&peer.ip().to_canonical().to_string());
             if self.verbose {
                 println!("{peer} {} {} {}", request.method, request.target, response.status);
             }

@@ -172,6 +172,9 @@ fn chunks(reader: &mut impl BufRead, out: &mut impl Write) -> Result<(), Failure
 /// `nc [-u] [-z] [-w seconds] host port` or `nc -l -p port`
 pub fn nc(args: &[String]) -> Outcome {
     let parsed = options(args, "lp:uzvw:n")?;
+    if parsed.has('l') && parsed.has('u') {
+        return Err("-l does not listen for datagrams; `httpd -u port` does".into());
+    }
     let timeout = parsed.value('w').map(|_| parsed.number('w', 1.0)).transpose()?.map(Duration::from_secs_f64);
     if parsed.has('l') {
         let port = parsed.value('p').or(parsed.operands.last().map(String::as_str)).ok_or("-l needs a port")?;
