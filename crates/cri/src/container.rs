@@ -38,6 +38,12 @@ pub struct Mount {
     pub propagation: MountPropagation,
     /// With `readonly`: mounts below are read-only as well.
     pub recursive_read_only: bool,
+    /// Instead of a host path: the files of this image, always read-only and without programs that may be run.
+    #[serde(default)]
+    pub image: String,
+    /// A directory of the image instead of its root.
+    #[serde(default)]
+    pub image_sub_path: String,
 }
 
 /// A host device in the container.

@@ -197,10 +197,32 @@ pub async fn attach(s: &Subject) {
     stdin.send("hello\n".into()).await.expect("stdin is open");
     let stdout = streams.stdout.as_mut().expect("stdout was asked for");
     assert_eq!(&stdout.recv().await.expect("output")[..], b"hello\n");
-    // With stdin_once the end of the client is the end of the input, and cat's with it.
+    // With stdin_once the end of the client's input is the end of cat's, while the client goes on listening.
+    stdin.send("last\n".into()).await.expect("stdin is open");
     drop(stdin);
+    assert_eq!(&stdout.recv().await.expect("output")[..], b"last\n");
+    assert_eq!(stdout.recv().await, None);
+    assert_eq!(streams.exit.await.expect("an exit"), Ok(0));
+    assert_eq!(s.exited(&id).await.exit_code, 0);
+
+    // So is the end of the client itself.
+    config.metadata.attempt = 1;
+    let id = s.runtime.create_container(&sandbox, &config).await.expect("create");
+    s.runtime.start_container(&id).await.expect("start");
+    let streams = s.runtime.attach(&id, options).await.expect("attach");
     drop(streams);
     assert_eq!(s.exited(&id).await.exit_code, 0);
+
+    // Without stdin_once the input waits for the next client.
+    (config.metadata.attempt, config.stdin_once) = (2, false);
+    let id = s.runtime.create_container(&sandbox, &config).await.expect("create");
+    s.runtime.start_container(&id).await.expect("start");
+    for _ in 0..2 {
+        let mut streams = s.runtime.attach(&id, options).await.expect("attach");
+        streams.stdin.take().expect("stdin was asked for").send("hello\n".into()).await.expect("stdin is open");
+        let stdout = streams.stdout.as_mut().expect("stdout was asked for");
+        assert_eq!(&stdout.recv().await.expect("output")[..], b"hello\n");
+    }
     s.runtime.remove_pod_sandbox(&sandbox).await.expect("remove");
 }
 

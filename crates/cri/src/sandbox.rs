@@ -100,6 +100,9 @@ pub struct PodSandboxConfig {
     pub port_mappings: Vec<PortMapping>,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
+    /// As the pod's RuntimeClass says; empty: the runtime's own choice. The protocol has it beside the configuration.
+    #[serde(default)]
+    pub runtime_handler: String,
     pub linux: LinuxPodSandboxConfig,
 }
 

@@ -21,6 +21,12 @@ pub trait RuntimeService: Send + Sync + 'static {
     fn stop_pod_sandbox<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>>;
     /// Removes it with all of its containers, running ones included. Idempotent.
     fn remove_pod_sandbox<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>>;
+    /// Writes the limits of the pod as a whole; fields that are zero or empty stay as they are.
+    fn update_pod_sandbox_resources<'a>(
+        &'a self,
+        id: &'a str,
+        resources: &'a LinuxContainerResources,
+    ) -> BoxFuture<'a, Result<()>>;
     fn pod_sandbox_status<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<PodSandboxStatus>>;
     fn list_pod_sandbox<'a>(&'a self, filter: &'a PodSandboxFilter) -> BoxFuture<'a, Result<Vec<PodSandbox>>>;
 

@@ -5,7 +5,7 @@
 use crate::pod::state::Verdict;
 use base::quantity::Quantity;
 use k8s_openapi::api::core::v1::Pod;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 /// `None` where the pod may run beside `others`, the pods that the node has already.
 pub fn admit(pod: &Pod, others: &[&Pod], allocatable: &BTreeMap<String, String>) -> Option<Verdict> {
@@ -16,14 +16,36 @@ pub fn admit(pod: &Pod, others: &[&Pod], allocatable: &BTreeMap<String, String>)
             "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
         return verdict("NodePorts", message.into());
     }
+    if let Some(message) = forbidden_sysctl(pod) {
+        return verdict("SysctlForbidden", format!("Pod was rejected: {message}"));
+    }
+    let lack = lacking(pod, others, allocatable)?;
+    verdict(&format!("OutOf{}", lack.name), format!("Pod was rejected: {lack}"))
+}
+
+/// What the node has too little of. CPU in thousandths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lack {
+    pub name: &'static str,
+    pub asked: i128,
+    pub used: i128,
+    pub capacity: i128,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Lack { name, asked, used, capacity } = self;
+        write!(f, "Node didn't have enough resource: {name}, requested: {asked}, used: {used}, capacity: {capacity}")
+    }
+}
+
+/// The first resource of which there is not enough for a pod beside `others`.
+pub fn lacking(pod: &Pod, others: &[&Pod], allocatable: &BTreeMap<String, String>) -> Option<Lack> {
     let active: Vec<&&Pod> = others.iter().filter(|other| !ended(other)).collect();
     let capacity = |name: &str| allocatable.get(name).and_then(|text| Quantity::parse(text).ok());
-    if let Some(pods) = capacity("pods").filter(|pods| active.len() as i128 + 1 > pods.units()) {
-        let message = format!(
-            "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: {}, capacity: {pods}",
-            active.len()
-        );
-        return verdict("OutOfpods", message);
+    let count = active.len() as i128;
+    if let Some(pods) = capacity("pods").filter(|pods| count + 1 > pods.units()) {
+        return Some(Lack { name: "pods", asked: 1, used: count, capacity: pods.units() });
     }
     for name in ["cpu", "memory", "ephemeral-storage"] {
         let Some(capacity) = capacity(name) else { continue };
@@ -31,14 +53,44 @@ pub fn admit(pod: &Pod, others: &[&Pod], allocatable: &BTreeMap<String, String>)
         let used: Quantity = active.iter().map(|other| requested(other, name)).sum();
         if !asked.is_zero() && used + asked > capacity {
             let figure = |q: Quantity| if name == "cpu" { q.milli() } else { q.units() };
-            let (asked, used, capacity) = (figure(asked), figure(used), figure(capacity));
-            let message = format!(
-                "Pod was rejected: Node didn't have enough resource: {name}, requested: {asked}, used: {used}, capacity: {capacity}"
-            );
-            return verdict(&format!("OutOf{name}"), message);
+            return Some(Lack { name, asked: figure(asked), used: figure(used), capacity: figure(capacity) });
         }
     }
     None
+}
+
+/// Settings of the kernel that every pod may make in its own namespaces (`pkg/kubelet/sysctl/safe_sysctls.go`); others could
+/// reach what pods share.
+const SAFE_SYSCTLS: [&str; 12] = [
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_wmem",
+];
+
+fn forbidden_sysctl(pod: &Pod) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    let asked = spec.security_context.as_ref()?.sysctls.iter().flatten();
+    asked.map(|s| s.name.replace('/', ".")).find_map(|name| {
+        if !SAFE_SYSCTLS.contains(&name.as_str()) {
+            return Some(format!("forbidden sysctl: {name:?} not allowlisted"));
+        }
+        let shared = |host: Option<bool>, what: &str| {
+            (host == Some(true)).then(|| format!("forbidden sysctl: {name:?} not allowed with host {what} enabled"))
+        };
+        match name.starts_with("net.") {
+            true => shared(spec.host_network, "net"),
+            false => shared(spec.host_ipc, "ipc"),
+        }
+    })
 }
 
 fn ended(pod: &Pod) -> bool {
@@ -110,6 +162,28 @@ mod tests {
         let allocatable = allocatable.map(|(k, v)| (k.to_string(), v.to_string())).into();
         let (new, old) = (pod(new, "Pending"), pod(old, old_phase));
         assert_eq!(admit(&new, &[&old], &allocatable).map(|v| v.reason).as_deref(), want);
+    }
+
+    #[test]
+    fn settings_of_the_kernel() {
+        for (spec, want) in [
+            (json!({"securityContext": {"sysctls": [{"name": "kernel.shm_rmid_forced", "value": "1"}]}}), None),
+            (json!({"securityContext": {"sysctls": [{"name": "net/ipv4/tcp_syncookies", "value": "1"}]}}), None),
+            (
+                json!({"securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}),
+                Some("forbidden sysctl: \"kernel.msgmax\" not allowlisted"),
+            ),
+            (
+                json!({"hostNetwork": true,
+                    "securityContext": {"sysctls": [{"name": "net.ipv4.tcp_syncookies", "value": "0"}]}}),
+                Some("forbidden sysctl: \"net.ipv4.tcp_syncookies\" not allowed with host net enabled"),
+            ),
+        ] {
+            let mut spec = spec;
+            spec["containers"] = json!([]);
+            let pod = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).unwrap();
+            assert_eq!(forbidden_sysctl(&pod).as_deref(), want);
+        }
     }
 
     #[test]

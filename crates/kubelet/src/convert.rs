@@ -22,6 +22,8 @@ pub const POD_UID: &str = "io.kubernetes.pod.uid";
 pub const CONTAINER_NAME: &str = "io.kubernetes.container.name";
 pub const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
 pub const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
+/// The image as the spec named it when the container was made: what tells a changed spec, also after a restart of the agent.
+pub const IMAGE: &str = "io.kubernetes.container.image";
 
 /// `<logs>/<namespace>_<name>_<uid>`
 pub fn log_directory(logs: &Path, pod: &Pod) -> String {
@@ -66,6 +68,7 @@ pub fn sandbox(pod: &Pod, attempt: u32, logs: &Path, dns: &NodeDns, node_name: &
         port_mappings: if host_network { Vec::new() } else { ports(&spec) },
         labels: labels(pod),
         annotations: meta.annotations.clone().unwrap_or_default(),
+        runtime_handler: String::new(),
         linux: LinuxPodSandboxConfig {
             cgroup_parent: resources::cgroup_parent(pod),
             security_context: LinuxSandboxSecurityContext {
@@ -150,6 +153,7 @@ pub fn container(pod: &Pod, spec: &Container, parts: Parts<'_>) -> Result<Contai
     let annotations = [
         (RESTART_COUNT.to_string(), parts.attempt.to_string()),
         (GRACE.to_string(), crate::pod::decide::grace_seconds(pod).to_string()),
+        (IMAGE.to_string(), spec.image.clone().unwrap_or_default()),
     ];
     Ok(ContainerConfig {
         metadata: ContainerMetadata { name: spec.name.clone(), attempt: parts.attempt },

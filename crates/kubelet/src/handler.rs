@@ -7,12 +7,7 @@ use k8s_openapi::{
     api::core::v1::{Container, HTTPGetAction},
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use rustls::{
-    DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, ServerName, UnixTime},
-};
+use rustls::pki_types::ServerName;
 use std::sync::Arc;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -181,52 +176,14 @@ fn serving(frame: &[u8]) -> Result<(), String> {
     Err(format!("service unhealthy (responded with {word:?})"))
 }
 
+/// Probes and hooks ask whether a container answers, not who it is: its certificate is its own affair, as upstream has it.
 async fn secure(stream: TcpStream, host: &str) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-    let provider = Arc::new(ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(std::io::Error::other)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-        .with_no_client_auth();
+    let config = net::tls::trusting(&net::tls::Trust::Anyone, None).map_err(std::io::Error::other)?;
+    // What follows speaks HTTP/1.1.
+    let mut config = (*config).clone();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let name = ServerName::try_from(host.to_string()).map_err(std::io::Error::other)?;
     tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await
-}
-
-/// Probes ask whether a container answers, not who it is: its certificate is its own affair, as upstream has it.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]
@@ -279,5 +236,64 @@ mod tests {
         };
         assert_eq!(http_get(&get, &Container::default(), "127.0.0.1").await, Ok((503, "no".into())));
         assert!(tcp("127.0.0.1", 1).await.is_err());
+    }
+
+    /// A server whose certificate nobody has vouched for is as good as any.
+    #[tokio::test]
+    async fn a_get_over_tls_takes_any_certificate() {
+        let ca = pki::Authority::new("stranger").unwrap();
+        let leaf = ca.server("somebody", &["elsewhere".to_string()]).unwrap();
+        let slot = net::CertificateSlot::new(&leaf).unwrap();
+        let tls = net::tls::server(slot, ca.roots()).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = tokio_rustls::TlsAcceptor::from(tls).accept(stream).await.unwrap();
+            let mut buffer = [0; 1024];
+            let n = stream.read(&mut buffer).await.unwrap();
+            assert!(buffer[..n].starts_with(b"GET /x HTTP/1.1\r\n"));
+            stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+            stream.flush().await.unwrap();
+            let _ = stream.read(&mut buffer).await;
+        });
+        let get = HTTPGetAction {
+            path: Some("/x".into()),
+            port: IntOrString::Int(port.into()),
+            scheme: Some("HTTPS".into()),
+            ..HTTPGetAction::default()
+        };
+        assert_eq!(http_get(&get, &Container::default(), "127.0.0.1").await, Ok((200, "ok".into())));
+    }
+
+    /// The health service over HTTP/2, answering with that status byte.
+    async fn health_server(status: u8) -> u16 {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| async move {
+                assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                assert_eq!(body, health_request("web"));
+                let mut trailers = http::HeaderMap::new();
+                trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+                let frame = Bytes::from(vec![0, 0, 0, 0, 2, 8, status]);
+                let body = Full::new(frame).with_trailers(std::future::ready(Some(Ok(trailers))));
+                let mut response = http::Response::new(body);
+                response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
+                Ok::<_, std::convert::Infallible>(response)
+            });
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn grpc_health_is_asked() {
+        assert_eq!(grpc("127.0.0.1", health_server(1).await, "web").await, Ok(()));
+        let error = grpc("127.0.0.1", health_server(2).await, "web").await.unwrap_err();
+        assert_eq!(error, "service unhealthy (responded with \"NOT_SERVING\")");
     }
 }

@@ -27,6 +27,8 @@ mod probe;
 mod registration;
 pub mod resources;
 mod run;
+mod runtime_class;
+mod shares;
 
 pub use config::{Capacity, Dirs, Endpoint, KubeletConfig, Machine};
 pub use dns::NodeDns;

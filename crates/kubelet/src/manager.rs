@@ -6,22 +6,21 @@ use crate::{
     node::Node,
     pod::{
         adopt::{self, Records},
+        inbox::{Inbox, inbox},
         ops,
-        worker::{Inbox, Message, Worker, container_name},
+        worker::{Message, Worker, container_name},
     },
 };
 use control::Cache;
 use cri::{ContainerEvent, ContainerFilter, ContainerState, PodSandboxFilter};
 use k8s_openapi::api::core::v1::Pod;
+use parking_lot::Mutex;
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, watch},
     task::JoinSet,
 };
 use value::Object;
@@ -38,16 +37,49 @@ pub enum Ending {
 }
 
 /// A change in the node's pods.
+#[derive(Debug)]
 enum Change {
     Set(Arc<Object>),
-    Gone(String),
+    Gone,
+}
+
+/// Changes that wait for the manager: of each pod only the latest, so that there are never more than pods. The cache tells
+/// its news where it must not wait.
+#[derive(Debug, Default)]
+struct Changes {
+    waiting: Mutex<(VecDeque<String>, HashMap<String, Change>)>,
+    news: Notify,
+}
+
+impl Changes {
+    fn put(&self, uid: String, change: Change) {
+        {
+            let (order, latest) = &mut *self.waiting.lock();
+            if latest.insert(uid.clone(), change).is_none() {
+                order.push_back(uid);
+            }
+        }
+        self.news.notify_one();
+    }
+    fn try_next(&self) -> Option<(String, Change)> {
+        let (order, latest) = &mut *self.waiting.lock();
+        let uid = order.pop_front()?;
+        let change = latest.remove(&uid)?;
+        Some((uid, change))
+    }
+    /// Safe to drop: nothing is taken before it is returned.
+    async fn next(&self) -> (String, Change) {
+        loop {
+            if let Some(change) = self.try_next() {
+                return change;
+            }
+            self.news.notified().await;
+        }
+    }
 }
 
 struct Handle {
     inbox: Inbox,
-    pod: Arc<Pod>,
-    /// Nothing of it runs or will run again: its share of the node is free.
-    ended: Arc<AtomicBool>,
 }
 
 /// Runs the node's pods until told to end.
@@ -77,31 +109,36 @@ impl Manager {
     /// Waits for the first list of pods, takes up what runs, and follows. `ready` turns true when all pods have workers.
     pub async fn run(mut self, pods: Cache, mut ending: watch::Receiver<Ending>, ready: watch::Sender<bool>) {
         let mut events = self.node.runtime.events();
-        let (sender, mut changes) = mpsc::unbounded_channel();
+        let changes = Arc::new(Changes::default());
         tokio::select! {
-            () = async { pods.wait_synced().await; self.node.services.wait_synced().await } => {}
+            () = async {
+                pods.wait_synced().await;
+                self.node.services.wait_synced().await;
+                self.node.runtime_classes.wait_synced().await;
+            } => {}
             _ = told(&mut ending) => return,
         }
         if let Err(error) = self.read_records().await {
             tracing::error!(%error, "cannot read what the runtime has; pods will be taken for new ones");
         }
+        let told_changes = changes.clone();
         pods.on_event(move |event| {
             let replaced = event.old.filter(|old| event.new.is_none_or(|new| new.meta.uid != old.meta.uid));
             if let Some(old) = replaced {
-                let _ = sender.send(Change::Gone(old.meta.uid.to_string()));
+                told_changes.put(old.meta.uid.to_string(), Change::Gone);
             }
             if let Some(new) = event.new {
-                let _ = sender.send(Change::Set(new.clone()));
+                told_changes.put(new.meta.uid.to_string(), Change::Set(new.clone()));
             }
         });
-        while let Ok(change) = changes.try_recv() {
-            self.take(change).await;
+        while let Some((uid, change)) = changes.try_next() {
+            self.take(uid, change).await;
         }
         self.remove_orphans().await;
         ready.send_replace(true);
         let last = loop {
             tokio::select! {
-                Some(change) = changes.recv() => self.take(change).await,
+                (uid, change) = changes.next() => self.take(uid, change).await,
                 Some(event) = events.recv() => self.dispatch(event),
                 Some(ended) = self.running.join_next_with_id() => {
                     if let Some(uid) = self.ended(ended) {
@@ -128,16 +165,15 @@ impl Manager {
         }
     }
 
-    async fn take(&mut self, change: Change) {
+    async fn take(&mut self, uid: String, change: Change) {
         match change {
-            Change::Gone(uid) => {
+            Change::Gone => {
                 self.done.remove(&uid);
                 if let Some(handle) = self.workers.get(&uid) {
                     let _ = handle.inbox.send(Message::Gone);
                 }
             }
             Change::Set(object) => {
-                let uid = object.meta.uid.to_string();
                 if let Some(handle) = self.workers.get(&uid) {
                     let _ = handle.inbox.send(Message::Object(object));
                 } else if !self.done.contains(&uid) {
@@ -162,8 +198,8 @@ impl Manager {
         }
         let over = matches!(status.str_at(&["phase"]), "Succeeded" | "Failed");
         if fresh && !over && status.at(&["containerStatuses"]).is_null() && !object.meta.deleting {
-            let active = self.workers.values().filter(|handle| !handle.ended.load(Relaxed));
-            let others: Vec<&Pod> = active.map(|handle| &*handle.pod).collect();
+            let others = self.node.shares.others(&uid);
+            let others: Vec<&Pod> = others.iter().map(|pod| &**pod).collect();
             if let Some(verdict) = admit(&pod, &others, &self.node.allocatable) {
                 let about = control::Reference::to("v1", "Pod", object);
                 self.node.recorder.warning(&about, &verdict.reason, &verdict.message);
@@ -171,9 +207,9 @@ impl Manager {
                 state.volumes = crate::pod::state::Volumes::Absent;
             }
         }
-        let (inbox, messages) = mpsc::unbounded_channel();
-        let worker = Worker::new(self.node.clone(), object, pod.clone(), state, inbox.clone(), messages);
-        self.workers.insert(uid.clone(), Handle { inbox, pod: Arc::new(pod), ended: worker.ended.clone() });
+        let (inbox, messages) = inbox();
+        let worker = Worker::new(self.node.clone(), object, pod, state, inbox.clone(), messages);
+        self.workers.insert(uid.clone(), Handle { inbox });
         let task = self.running.spawn(worker.run());
         self.tasks.insert(task.id(), uid);
     }
@@ -186,6 +222,7 @@ impl Manager {
         };
         let uid = self.tasks.remove(&id)?;
         self.workers.remove(&uid);
+        self.node.shares.remove(&uid);
         if broken {
             return Some(uid);
         }
@@ -309,5 +346,22 @@ async fn remove_sandbox(node: &Node, id: &str) {
     match result {
         Ok(()) => drop(node.sandboxes.lock().remove(id)),
         Err(error) => tracing::warn!(sandbox = id, %error, "cannot remove"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn of_each_pod_the_latest_change_waits() {
+        let changes = Changes::default();
+        for _ in 0..1000 {
+            changes.put("a".into(), Change::Gone);
+            changes.put("b".into(), Change::Gone);
+        }
+        assert_eq!(changes.waiting.lock().0.len(), 2);
+        assert_eq!((changes.next().await.0, changes.next().await.0), ("a".into(), "b".into()));
+        assert!(changes.try_next().is_none());
     }
 }

@@ -5,6 +5,8 @@ use crate::{
     dns::NodeDns,
     env::Service,
     objects::ObjectStore,
+    runtime_class::{RUNTIME_CLASSES, RuntimeClass},
+    shares::Shares,
 };
 use base::{clock::Clock, time::Timestamp};
 use client::{Api, Client, kinds};
@@ -36,6 +38,9 @@ pub struct Node {
     pub services: Cache<Arc<Service>>,
     /// Whose each sandbox is, by its id.
     pub sandboxes: Mutex<HashMap<String, String>>,
+    /// What the node's pods hold of it.
+    pub shares: Shares,
+    pub runtime_classes: Cache<Arc<RuntimeClass>>,
 }
 
 impl Node {
@@ -57,6 +62,8 @@ impl Node {
             objects: ObjectStore::new(config.client.clone()),
             services: caches.projected::<Service>(&kinds::SERVICES),
             sandboxes: Mutex::default(),
+            shares: Shares::default(),
+            runtime_classes: caches.projected::<RuntimeClass>(&RUNTIME_CLASSES),
         })
     }
     pub fn now(&self) -> Timestamp {

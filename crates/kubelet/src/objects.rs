@@ -4,7 +4,7 @@
 //! it, begun with the first and ended with the last. A change wakes the pods. Tokens are bound to their pod and kept
 //! until 80 % of their life is over.
 
-use crate::pod::worker::{Inbox, Message};
+use crate::pod::{inbox::Inbox, worker::Message};
 use base::time::{SignedDuration, Timestamp};
 use client::{Client, Gvr, kinds};
 use control::{Cache, Caches, Selection};
@@ -160,7 +160,11 @@ impl ObjectStore {
                 let cache = self.caches.select(&kind.gvr(), Selection::one(namespace, name));
                 let users: Arc<Mutex<HashMap<String, Inbox>>> = Arc::default();
                 let told = users.clone();
-                cache.on_event(move |_| told.lock().values().for_each(|inbox| drop(inbox.send(Message::Changed))));
+                cache.on_event(move |_| {
+                    told.lock().values().for_each(|inbox| {
+                        let _ = inbox.send(Message::Changed);
+                    })
+                });
                 Followed { cache, users }
             });
             entry.users.lock().insert(uid.to_string(), inbox.clone());

@@ -4,7 +4,7 @@ use super::{NodeEndpoint, Query, with_type};
 use crate::{
     convert::{self, POD_UID},
     logs::{Options, Reader, Selector, attempts},
-    pod::decide::containers,
+    pod::ephemeral,
 };
 use base::{Result, Status, time::SignedDuration};
 use bytes::Bytes;
@@ -26,25 +26,26 @@ pub(super) async fn serve(
     query: &Query,
 ) -> Result<Response<Body>> {
     let (object, pod) = endpoint.pod(namespace, name)?;
-    if !containers(&pod).any(|(spec, _)| spec.name == container) {
+    if !ephemeral::all(&pod).iter().any(|(spec, _)| spec.name == container) {
         return Err(Status::bad_request(format!("container {container:?} not found in pod {name:?}")));
     }
     let options = options(query, endpoint)?;
     let uid = object.meta.uid.to_string();
     let dir = Path::new(&convert::log_directory(&endpoint.node.dirs.logs, &pod)).join(container);
-    let found = attempts(&dir);
+    let logs = dir.clone();
+    let found = blocking(move || attempts(&dir)).await?;
     let Some(attempt) = (if options.previous { found.iter().rev().nth(1) } else { found.last() }) else {
         if options.previous {
             let text = format!("previous terminated container {container:?} in pod {name:?} not found");
             return Err(Status::bad_request(text));
         }
-        let reason = waiting_reason(&object.value(), container);
-        let text = format!("container {container:?} in pod {name:?} is waiting to start: {reason}");
-        return Err(Status::bad_request(text));
+        return Err(Status::bad_request(no_log(&object.value(), name, container)));
     };
-    let path = dir.join(format!("{attempt}.log"));
+    let path = logs.join(format!("{attempt}.log"));
     let watched = Watched { endpoint: endpoint.clone(), uid, container: container.into(), attempt: *attempt };
-    let reader = Reader::open(&path, options.tail).map_err(|e| Status::internal(format!("{}: {e}", path.display())))?;
+    let (opened, tail) = (path.clone(), options.tail);
+    let reader = blocking(move || Reader::open(&opened, tail)).await?;
+    let reader = reader.map_err(|e| Status::internal(format!("{}: {e}", path.display())))?;
     let (sender, receiver) = mpsc::channel(4);
     let follow = options.follow && !options.previous;
     tokio::spawn(copy(reader, Selector::new(options), follow.then_some(watched), path, sender));
@@ -53,6 +54,11 @@ pub(super) async fn serve(
         Some((Ok::<_, std::io::Error>(hyper::body::Frame::data(bytes)), receiver))
     });
     Ok(with_type("text/plain", Body::stream(StreamBody::new(frames))))
+}
+
+/// Runs what reads files on a thread that may wait for the disk.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(Status::internal)
 }
 
 fn options(query: &Query, endpoint: &NodeEndpoint) -> Result<Options> {
@@ -81,12 +87,27 @@ fn options(query: &Query, endpoint: &NodeEndpoint) -> Result<Options> {
     })
 }
 
-fn waiting_reason(pod: &value::Value, container: &str) -> String {
-    let lists = ["containerStatuses", "initContainerStatuses"];
+/// Why a container has no log, in the words of upstream's `validateContainerLogStatus`.
+fn no_log(pod: &value::Value, name: &str, container: &str) -> String {
+    let lists = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"];
     let all = lists.iter().flat_map(|list| pod.items_at(&["status", list]));
-    let status = all.into_iter().find(|c| c.str_at(&["name"]) == container);
-    let reason = status.map(|c| c.str_at(&["state", "waiting", "reason"])).filter(|r| !r.is_empty());
-    reason.unwrap_or("ContainerCreating").to_string()
+    let place = format!("container {container:?} in pod {name:?}");
+    let Some(status) = all.into_iter().find(|c| c.str_at(&["name"]) == container) else {
+        // A pod that the node has refused has no containers; one that nobody has looked at yet will have them.
+        return match matches!(pod.str_at(&["status", "phase"]), "" | "Pending") {
+            true => format!("{place} is waiting to start: ContainerCreating"),
+            false => format!("{place} is not available"),
+        };
+    };
+    if !status.at(&["state", "terminated"]).is_null() {
+        return format!("{place} is terminated");
+    }
+    match status.str_at(&["state", "waiting", "reason"]) {
+        "" => format!("{place} is waiting to start - no logs yet"),
+        "ErrImagePull" => format!("{place} is waiting to start: image can't be pulled"),
+        "ImagePullBackOff" => format!("{place} is waiting to start: trying and failing to pull image"),
+        reason => format!("{place} is waiting to start: {reason}"),
+    }
 }
 
 /// The container whose log is followed.
@@ -125,9 +146,18 @@ async fn copy(
     let changes = follow.as_ref().and_then(|_| Changes::of(&path).ok());
     let mut last_look = false;
     loop {
-        let mut out = Vec::new();
-        let more = match reader.read(&mut selector, &mut out) {
-            Ok(more) => more,
+        // Reader and selector travel to a thread that may wait for the disk, and back with what they have found.
+        let read = blocking(move || {
+            let mut out = Vec::new();
+            let more = reader.read(&mut selector, &mut out);
+            (reader, selector, out, more)
+        });
+        let (out, more) = match read.await {
+            Ok((back, state, out, Ok(more))) => {
+                (reader, selector) = (back, state);
+                (out, more)
+            }
+            Ok((.., Err(error))) => return tracing::debug!(path = %path.display(), %error, "log"),
             Err(error) => return tracing::debug!(path = %path.display(), %error, "log"),
         };
         if !out.is_empty() && sender.send(out.into()).await.is_err() {

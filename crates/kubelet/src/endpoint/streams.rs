@@ -37,8 +37,10 @@ pub(super) async fn exec(
     }
     let options = options(&request)?;
     let id = endpoint.running(&object.meta.uid, container).await?;
-    let streams = endpoint.node.runtime.exec(&id, &command, options).await.map_err(Status::internal)?;
-    run(&mut request, streams)
+    let runtime = endpoint.node.runtime.clone();
+    run(&mut request, async move {
+        runtime.exec(&id, &command, options).await.map_err(|e| failure("error executing command in container", &e))
+    })
 }
 
 pub(super) async fn attach(
@@ -51,8 +53,15 @@ pub(super) async fn attach(
     let (object, _) = endpoint.pod(namespace, name)?;
     let options = options(&request)?;
     let id = endpoint.running(&object.meta.uid, container).await?;
-    let streams = endpoint.node.runtime.attach(&id, options).await.map_err(Status::internal)?;
-    run(&mut request, streams)
+    let runtime = endpoint.node.runtime.clone();
+    run(&mut request, async move {
+        runtime.attach(&id, options).await.map_err(|e| failure("error attaching to container", &e))
+    })
+}
+
+/// What upstream's streaming server writes when the runtime refuses.
+fn failure(what: &str, error: &cri::Error) -> Status {
+    Status::internal(format!("{what}: {error}"))
 }
 
 fn options<B>(request: &Request<B>) -> Result<StreamOptions> {
@@ -72,22 +81,44 @@ fn options<B>(request: &Request<B>) -> Result<StreamOptions> {
     }
 }
 
-/// Switches to a WebSocket and carries the streams over it.
-fn run<B>(request: &mut Request<B>, streams: ExecStreams) -> Result<Response<Body>> {
+/// Switches to a WebSocket, begins, and carries the streams over it. What goes wrong from here on is told on the status
+/// channel, where a client looks for the end of its command.
+fn run<B>(
+    request: &mut Request<B>,
+    begin: impl Future<Output = Result<ExecStreams>> + Send + 'static,
+) -> Result<Response<Body>> {
     let protocols =
         ["v5.channel.k8s.io", "v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"];
     let (response, pending) = websocket::accept(request, &protocols).map_err(|e| Status::bad_request(e.to_string()))?;
+    let chosen = response.headers().get(http::header::SEC_WEBSOCKET_PROTOCOL).and_then(|p| p.to_str().ok());
+    let told = match chosen {
+        Some("v5.channel.k8s.io" | "v4.channel.k8s.io") => Told::Status,
+        _ => Told::Failures,
+    };
     tokio::spawn(async move {
         match pending.ready().await {
-            Ok(socket) => carry(socket, streams).await,
+            Ok(socket) => carry(socket, begin, told).await,
             Err(error) => tracing::debug!(%error, "stream"),
         }
     });
     Ok(response)
 }
 
-async fn carry(socket: ServerSocket, mut streams: ExecStreams) {
+/// What a client hears on the status channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// From version 4 on: the Status, as JSON.
+    Status,
+    /// Before: the message of a failure, and of success nothing.
+    Failures,
+}
+
+async fn carry(socket: ServerSocket, begin: impl Future<Output = Result<ExecStreams>>, told: Told) {
     let (mut sink, mut source) = socket.split();
+    let mut streams = match begin.await {
+        Ok(streams) => streams,
+        Err(status) => return conclude(&mut sink, &value::Value::from(status.to_json()), told).await,
+    };
     let mut stdin = streams.stdin.take();
     let (mut stdout, mut stderr) = (streams.stdout.take(), streams.stderr.take());
     // An empty message says that the connection stands, before anything is written.
@@ -120,7 +151,18 @@ async fn carry(socket: ServerSocket, mut streams: ExecStreams) {
         Ok(Err(error)) => value::Value::from(Status::internal(error).to_json()),
         Err(_) => value::Value::from(Status::internal("the runtime gave the stream up").to_json()),
     };
-    let _ = sink.send(frame(STATUS, &status.to_json())).await;
+    conclude(&mut sink, &status, told).await;
+}
+
+/// The final Status, and the end of the connection.
+async fn conclude(sink: &mut (impl SinkExt<Message> + Unpin), status: &Value, told: Told) {
+    let words = match told {
+        Told::Status => Some(status.to_json()),
+        Told::Failures => (status.str_at(&["status"]) != "Success").then(|| status.str_at(&["message"]).into()),
+    };
+    if let Some(words) = words {
+        let _ = sink.send(frame(STATUS, &words)).await;
+    }
     let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
     let _ = sink.send(Message::Close(Some(close))).await;
     let _ = sink.close().await;

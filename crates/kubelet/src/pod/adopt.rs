@@ -5,12 +5,14 @@
 
 use crate::pod::{
     decide::containers,
+    ephemeral::{self, Place},
+    resize,
     state::{Container, Ended, Phase, PodState, Sandbox, Verdict, Volumes},
     worker::container_name,
 };
 use base::time::{Timestamp, parse};
 use cri::{ContainerState, ContainerStatus, PodSandboxState, PodSandboxStatus};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
 use value::Value;
 
 /// What the runtime remembers of one pod.
@@ -24,7 +26,8 @@ pub struct Records {
 
 /// The state, and containers that were made but never started: they must be removed.
 pub fn adopt(pod: &Pod, status: &Value, records: &Records, now: Timestamp) -> (PodState, Vec<String>) {
-    let names = containers(pod).map(|(spec, _)| spec.name.clone());
+    let all = ephemeral::all(pod);
+    let names = all.iter().map(|(spec, _)| spec.name.clone());
     let start = parse(status.str_at(&["startTime"])).unwrap_or(now);
     let mut state = PodState::new(start, names);
     let mut leftovers = Vec::new();
@@ -48,9 +51,9 @@ pub fn adopt(pod: &Pod, status: &Value, records: &Records, now: Timestamp) -> (P
     if !status.is_null() || records.sandbox.is_some() {
         state.volumes = Volumes::Failed { message: String::new(), tries: 0, retry_at: now };
     }
-    for (spec, init) in containers(pod) {
-        let list = if init { "initContainerStatuses" } else { "containerStatuses" };
-        let api = status.items_at(&[list]).iter().find(|c| c.str_at(&["name"]) == spec.name);
+    state.allocated = resize::wished(pod);
+    for (spec, place) in &all {
+        let api = status.items_at(&[place.statuses()]).iter().find(|c| c.str_at(&["name"]) == spec.name);
         let mut own: Vec<&(ContainerStatus, Option<Ended>)> =
             records.containers.iter().filter(|(c, _)| container_name(c) == spec.name).collect();
         own.sort_by_key(|(c, _)| c.metadata.attempt);
@@ -79,10 +82,16 @@ pub fn adopt(pod: &Pod, status: &Value, records: &Records, now: Timestamp) -> (P
             if container.image_id.is_empty() {
                 container.image_id = api.str_at(&["imageID"]).into();
             }
+            if let Some((allocated, applied)) = resources(api) {
+                state.allocated.insert(spec.name.clone(), allocated);
+                container.applied = Some(applied);
+            }
         }
-        container.image = spec.image.clone().unwrap_or_default();
+        if container.image.is_empty() {
+            container.image = spec.image.clone().unwrap_or_default();
+        }
         let lives = matches!(container.phase, Phase::Running { .. }) || own.last().is_some();
-        if !init && lives {
+        if *place == Place::Regular && lives {
             state.initialized = true;
         }
         state.containers.insert(spec.name.clone(), container);
@@ -96,6 +105,14 @@ pub fn adopt(pod: &Pod, status: &Value, records: &Records, now: Timestamp) -> (P
         state.initialized = true;
     }
     (state, leftovers)
+}
+
+/// What a status says was granted and what was applied; `None` where it says nothing.
+fn resources(api: &Value) -> Option<(ResourceRequirements, ResourceRequirements)> {
+    let applied: ResourceRequirements = serde_json::from_str(&api.get("resources")?.to_string()).ok()?;
+    let requests = api.get("allocatedResources").and_then(|list| serde_json::from_str(&list.to_string()).ok());
+    let allocated = ResourceRequirements { requests, ..applied.clone() };
+    Some((allocated, applied))
 }
 
 /// In a new sandbox the init containers run again; their earlier ends are history.
@@ -128,6 +145,7 @@ fn of_record(record: &ContainerStatus, ended: Option<&Ended>, now: Timestamp) ->
         created: true,
         restarts: record.metadata.attempt,
         id: record.id.clone(),
+        image: record.annotations.get(crate::convert::IMAGE).cloned().unwrap_or_default(),
         image_id: if record.image_ref.is_empty() { record.image_id.clone() } else { record.image_ref.clone() },
         ..Container::default()
     }

@@ -1,14 +1,18 @@
 //! Beginning what was decided: each action sets the state to "under way" and starts a task that reports back.
 
 use crate::pod::{
+    decide,
     decide::Action,
-    ops,
+    ephemeral::{self, Place},
+    ops, resize,
+    resize::Progress,
     start::Start,
     state::{Phase, Sandbox, Verdict, Volumes},
     status,
     stop::StopContainer,
     worker::{Live, Message, Worker},
 };
+use crate::resources;
 use base::time::Timestamp;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -16,7 +20,7 @@ use tokio::sync::watch;
 impl Worker {
     /// Begins one action; false where it has to wait for something else.
     pub(super) fn begin(&mut self, action: Action, now: Timestamp) -> bool {
-        let (node, pod) = (self.node.clone(), self.pod.clone());
+        let (node, pod) = (self.node.clone(), self.granted.clone());
         match action {
             Action::Fail { reason, message } => {
                 self.state.verdict = Some(Verdict { reason: reason.into(), message: message.into() });
@@ -64,6 +68,7 @@ impl Worker {
                     Message::SandboxRemoved(settle(removed.map_err(|e| e.to_string())).await)
                 });
             }
+            Action::Resize => self.begin_resize(),
             Action::Start { container, attempt } => return self.begin_start(&container, attempt, now),
             Action::Stop { container, deadline, message } => self.begin_stop(&container, deadline, message),
             Action::CancelStart { container } => {
@@ -78,19 +83,22 @@ impl Worker {
     }
 
     pub(super) fn begin_start(&mut self, name: &str, attempt: u32, now: Timestamp) -> bool {
-        let Some((spec, init)) = self.spec(name) else { return false };
+        let Some((spec, place)) = self.spec(name) else { return false };
         let Sandbox::Ready { id: sandbox } = self.state.sandbox.clone() else { return false };
-        if !init {
+        if place == Place::Regular {
             self.state.initialized = true;
         }
+        let target = ephemeral::target(&self.pod, name).and_then(|name| self.state.containers.get(name));
+        let target = target.map(|container| container.id.clone());
         self.state.containers.entry(name.to_string()).or_default().begin_start(now);
         let (cancel, cancelled) = watch::channel(false);
         self.live.insert(name.to_string(), Live { cancel: Some(cancel), ..Live::default() });
         let start = Start {
             node: self.node.clone(),
-            pod: self.pod.clone(),
-            about: self.about(name, init),
+            pod: self.granted.clone(),
+            about: self.about(name, place),
             spec,
+            target,
             attempt,
             sandbox,
             ips: self.ips(),
@@ -101,9 +109,40 @@ impl Worker {
         true
     }
 
+    /// First the pod's cgroup as wide as before and after, then its containers', then its own as it is to be.
+    fn begin_resize(&mut self) {
+        let Sandbox::Ready { id: sandbox } = self.state.sandbox.clone() else { return };
+        self.state.resize.progress = Progress::Writing;
+        let (node, pod) = (self.node.clone(), self.granted.clone());
+        let mut before = self.state.allocated.clone();
+        for (name, container) in &self.state.containers {
+            if let Some(applied) = &container.applied {
+                before.insert(name.clone(), applied.clone());
+            }
+        }
+        let (before, after) = (resources::pod(&resize::granted(&pod, &before)), resources::pod(&pod));
+        let containers = resize::to_write(&self.state);
+        self.spawn(async move {
+            let write = async {
+                let wide = resize::larger(&before, &after);
+                node.runtime.update_pod_sandbox_resources(&sandbox, &wide).await?;
+                let mut written = Vec::new();
+                for (spec, _) in decide::containers(&pod) {
+                    let Some((name, id)) = containers.iter().find(|(name, _)| *name == spec.name) else { continue };
+                    let limits = resources::container(&pod, spec, node.memory);
+                    node.runtime.update_container_resources(id, &limits).await?;
+                    written.push((name.clone(), spec.resources.clone().unwrap_or_default()));
+                }
+                node.runtime.update_pod_sandbox_resources(&sandbox, &after).await?;
+                Ok(written)
+            };
+            Message::Resized(write.await.map_err(|e: cri::Error| e.to_string()))
+        });
+    }
+
     pub(super) fn begin_stop(&mut self, name: &str, deadline: Timestamp, message: String) {
-        let Some((spec, init)) = self.spec(name) else { return };
-        let (about, ips) = (self.about(name, init), self.ips());
+        let Some((spec, place)) = self.spec(name) else { return };
+        let (about, ips) = (self.about(name, place), self.ips());
         let Some(container) = self.state.containers.get_mut(name) else { return };
         let live = self.live.entry(name.to_string()).or_default();
         match container.phase {
@@ -155,7 +194,8 @@ impl Worker {
         }
         self.remounting = true;
         self.refresh_volumes = None;
-        let (node, pod, ips, inbox) = (self.node.clone(), self.pod.clone(), self.state.ips.clone(), self.inbox.clone());
+        let (node, pod, ips, inbox) =
+            (self.node.clone(), self.granted.clone(), self.state.ips.clone(), self.inbox.clone());
         self.spawn(async move { Message::Mounted(ops::mount(node, pod, ips, inbox).await) });
     }
 }

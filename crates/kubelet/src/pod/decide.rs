@@ -5,7 +5,9 @@
 //! other (a sidecar counts as done when it has started), then the others all at once. Order at the end: the others,
 //! then sidecars in reverse, then the sandbox, the volumes, and last the object.
 
-use crate::pod::state::{Container, Phase, PodState, Sandbox, Volumes};
+use crate::pod::ephemeral::ephemeral;
+use crate::pod::resize::Progress;
+use crate::pod::state::{Container, Ended, Phase, PodState, Sandbox, Volumes};
 use base::time::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container as Spec, Pod};
 
@@ -48,6 +50,8 @@ pub enum Action {
         id: String,
     },
     Unmount,
+    /// Write to the cgroups what was granted.
+    Resize,
     /// The pod as a whole has failed.
     Fail {
         reason: &'static str,
@@ -82,7 +86,20 @@ pub fn containers(pod: &Pod) -> impl Iterator<Item = (&Spec, bool)> {
     init.chain(spec.into_iter().flat_map(|s| s.containers.iter()).map(|c| (c, false)))
 }
 
-/// True where a container that ended with that code is to be started again.
+/// True where a container that has ended is to be started again.
+pub fn again(pod: &Pod, spec: &Spec, init: bool, container: &Container, ended: &Ended) -> bool {
+    // What is to run is not what has ended (upstream's `containerChanged`): no policy and no code speaks about that.
+    container.renew || restarts(pod, spec, init, ended.exit_code)
+}
+
+/// True where a container that is killed for its probe's sake will be started again; rules about exit codes are not asked,
+/// as upstream, because there is no code yet.
+pub fn survives_kill(pod: &Pod, spec: &Spec, init: bool) -> bool {
+    let of_pod = pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref());
+    init && is_sidecar(spec) || spec.restart_policy.as_deref().or(of_pod) != Some("Never")
+}
+
+/// What policies and rules say of a container that ended with that code.
 pub fn restarts(pod: &Pod, container: &Spec, init: bool, exit_code: i32) -> bool {
     if init && is_sidecar(container) {
         return true;
@@ -142,8 +159,8 @@ pub fn grace_seconds(pod: &Pod) -> i64 {
 pub fn finished(pod: &Pod, state: &PodState) -> bool {
     let done = |spec: &Spec, init: bool| {
         let container = state.containers.get(&spec.name);
-        match container.map(|c| &c.phase) {
-            Some(Phase::Ended(ended)) => !restarts(pod, spec, init, ended.exit_code),
+        match container.map(|c| (c, &c.phase)) {
+            Some((container, Phase::Ended(ended))) => !again(pod, spec, init, container, ended),
             _ => false,
         }
     };
@@ -179,8 +196,18 @@ fn run(pod: &Pod, state: &PodState, now: Timestamp, grace: SignedDuration, plan:
             }
         }
         Sandbox::Creating { .. } | Sandbox::Stopping { .. } | Sandbox::Removing { .. } => {}
-        Sandbox::Ready { .. } if state.volumes == Volumes::Mounted => run_containers(pod, state, now, plan),
-        Sandbox::Ready { .. } => {}
+        Sandbox::Ready { .. } => {
+            match &state.resize.progress {
+                Progress::Due => plan.actions.push(Action::Resize),
+                Progress::Failed { retry_at, .. } if *retry_at <= now => plan.actions.push(Action::Resize),
+                Progress::Failed { retry_at, .. } => plan.wake_at(*retry_at),
+                Progress::Done | Progress::Writing => {}
+            }
+            if state.volumes == Volumes::Mounted {
+                run_ephemeral(pod, state, now, plan);
+                run_containers(pod, state, now, plan);
+            }
+        }
     }
     for (spec, _) in containers(pod) {
         let Some(container) = state.containers.get(&spec.name) else { continue };
@@ -191,6 +218,21 @@ fn run(pod: &Pod, state: &PodState, now: Timestamp, grace: SignedDuration, plan:
                 deadline: now + grace,
                 message: condemned.message.clone(),
             });
+        }
+    }
+}
+
+/// Started once, whatever the init containers do.
+fn run_ephemeral(pod: &Pod, state: &PodState, now: Timestamp, plan: &mut Plan) {
+    let nothing = Container::default();
+    for spec in ephemeral(pod) {
+        let container = state.containers.get(&spec.name).unwrap_or(&nothing);
+        if container.phase != Phase::Waiting || container.created {
+            continue;
+        }
+        match container.held_until(now) {
+            Some(until) => plan.wake_at(until),
+            None => plan.actions.push(Action::Start { container: spec.name, attempt: 0 }),
         }
     }
 }
@@ -212,7 +254,7 @@ fn run_containers(pod: &Pod, state: &PodState, now: Timestamp, plan: &mut Plan) 
         }
         let wants_start = match &container.phase {
             Phase::Waiting => true,
-            Phase::Ended(ended) => restarts(pod, spec, init, ended.exit_code),
+            Phase::Ended(ended) => again(pod, spec, init, container, ended),
             Phase::Starting { .. } | Phase::Running { .. } | Phase::Stopping { .. } => false,
         };
         if wants_start {
@@ -237,7 +279,8 @@ fn end(pod: &Pod, stop: Stop, state: &PodState, now: Timestamp, plan: &mut Plan)
     let nothing = Container::default();
     let mut active = false;
     let (sidecars, others): (Vec<_>, Vec<_>) = containers(pod).partition(|(spec, init)| *init && is_sidecar(spec));
-    for (spec, _) in others {
+    let added = ephemeral(pod);
+    for spec in others.into_iter().map(|(spec, _)| spec).chain(&added) {
         let container = state.containers.get(&spec.name).unwrap_or(&nothing);
         active |= container.active();
         stop_container(spec, container, stop.deadline, plan);

@@ -1,17 +1,20 @@
 //! Hearing what happened: each message changes the state, once, and nothing else; the next step decides what follows.
 
+use crate::convert::IMAGE;
 use crate::pod::{
     backoff::pull_delay,
     decide,
     decide::containers,
-    ops, probes,
+    ephemeral::Place,
+    ops, probes, resize,
+    resize::{Answer, Progress},
     start::{Outcome, StartProblem},
     state::{Condemned, Ended, Phase, Problem, Sandbox, Volumes},
     worker::{Message, SandboxUp, Worker},
 };
 use base::time::{SignedDuration, Timestamp};
 use cri::{ContainerEvent, ContainerEventKind, ContainerState, ContainerStatus};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container as Spec, Pod, ResourceRequirements};
 use std::sync::Arc;
 use value::{Object, Value};
 
@@ -44,6 +47,8 @@ impl Worker {
                     _ => self.refresh_volumes = Some(now),
                 }
             }
+            Message::Room => self.weigh_resources(),
+            Message::Resized(result) => self.take_resized(result, now),
             Message::Runtime(event) => self.take_event(event).await,
             Message::Mounted(result) => self.take_mounted(result, now),
             Message::Unmounted(Ok(())) => self.state.volumes = Volumes::Absent,
@@ -68,8 +73,8 @@ impl Worker {
                     }
                 }
             }
-            Message::Started { container, attempt, outcome } => {
-                self.take_started(&container, attempt, outcome, now).await
+            Message::Started { container, attempt, resources, outcome } => {
+                self.take_started(&container, attempt, resources, outcome, now).await;
             }
             Message::Hooked { container, id, result } => {
                 if let Some(live) = self.live.get_mut(&container).filter(|live| live.id == id) {
@@ -104,7 +109,15 @@ impl Worker {
         self.about.resource_version = object.revision.to_string().into();
         // Conditions of others count (readiness gates); our own fields are as we last stored them.
         let tree = object.value();
-        let ours = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+        let ours = [
+            "PodReadyToStartContainers",
+            "Initialized",
+            "Ready",
+            "ContainersReady",
+            "PodScheduled",
+            "PodResizePending",
+            "PodResizeInProgress",
+        ];
         let foreign: Vec<Value> = tree
             .items_at(&["status", "conditions"])
             .iter()
@@ -124,7 +137,9 @@ impl Worker {
         let metadata_changed = pod.metadata.labels != self.pod.metadata.labels
             || pod.metadata.annotations != self.pod.metadata.annotations;
         self.pod = Arc::new(pod);
+        self.granted = Arc::new(resize::granted(&self.pod, &self.state.allocated));
         self.condemn_changed();
+        self.weigh_resources();
         if metadata_changed {
             // The downward API shows labels and annotations.
             self.refresh_volumes = Some(self.node.now());
@@ -132,14 +147,86 @@ impl Worker {
         self.note_deletion();
     }
 
-    /// A container whose image is another one now runs anew, whatever the restart policy says of its end.
-    fn condemn_changed(&mut self) {
-        for (spec, _) in containers(&self.pod) {
+    /// A container whose image is another one now runs anew, whatever the restart policy says of its end. Only regular
+    /// ones and sidecars: what an init container did is done.
+    pub(super) fn condemn_changed(&mut self) {
+        for (spec, init) in containers(&self.pod) {
             let Some(container) = self.state.containers.get_mut(&spec.name) else { continue };
             let changed = spec.image.as_ref().is_some_and(|image| *image != container.image);
-            if matches!(container.phase, Phase::Running { .. }) && changed && !container.image.is_empty() {
+            let one_shot = init && !decide::is_sidecar(spec);
+            if matches!(container.phase, Phase::Running { .. }) && changed && !container.image.is_empty() && !one_shot {
+                container.renew = true;
                 let message = format!("Container {} definition changed, will be restarted", spec.name);
                 container.condemned = Some(Condemned { message, grace: None });
+            }
+        }
+    }
+
+    /// Looks at what the spec asks for, and grants it where there is room.
+    pub(super) fn weigh_resources(&mut self) {
+        if self.stop.is_some() || self.state.verdict.is_some() {
+            return;
+        }
+        let others = self.node.shares.others(&self.uid);
+        let others: Vec<&Pod> = others.iter().map(|pod| &**pod).collect();
+        let answer = resize::answer(&self.pod, &self.state.allocated, &others, &self.node.allocatable);
+        let pending = match answer {
+            Answer::Same => None,
+            Answer::Granted => {
+                self.grant();
+                None
+            }
+            Answer::Deferred(why) => {
+                self.node.shares.wait(&self.uid, self.inbox.clone());
+                Some(("Deferred", why))
+            }
+            Answer::Infeasible(why) => Some(("Infeasible", why)),
+        };
+        if let Some((reason, why)) = pending.as_ref().filter(|_| pending != self.state.resize.pending) {
+            let text = format!("Pod resize {}: {why}", reason.to_lowercase());
+            self.node.recorder.warning(&self.about, &format!("Resize{reason}"), text);
+        }
+        self.state.resize.pending = pending;
+    }
+
+    fn grant(&mut self) {
+        self.state.allocated = resize::wished(&self.pod);
+        self.state.resize.progress = Progress::Due;
+        self.granted = Arc::new(resize::granted(&self.pod, &self.state.allocated));
+        self.node.shares.set(&self.uid, self.granted.clone());
+        self.node.recorder.normal(&self.about, "ResizeStarted", "Pod resize started");
+        for (spec, _) in containers(&self.pod) {
+            let Some(container) = self.state.containers.get_mut(&spec.name) else { continue };
+            let Some(applied) = container.applied.as_ref().zip(self.state.allocated.get(&spec.name)) else { continue };
+            let restart = resize::needs_restart(spec, applied.0, applied.1);
+            if restart && matches!(container.phase, Phase::Running { .. }) {
+                container.renew = true;
+                let message = format!("Container {} resize requires restart, will be restarted", spec.name);
+                container.condemned = Some(Condemned { message, grace: None });
+            }
+        }
+    }
+
+    fn take_resized(&mut self, result: Result<Vec<(String, ResourceRequirements)>, String>, now: Timestamp) {
+        match result {
+            Ok(applied) => {
+                for (name, resources) in applied {
+                    if let Some(container) = self.state.containers.get_mut(&name) {
+                        container.applied = Some(resources);
+                    }
+                }
+                // Granted anew while the last grant was being written: once more.
+                if self.state.resize.progress == Progress::Writing {
+                    self.state.resize.progress = Progress::Done;
+                    if !resize::in_progress(&self.state) {
+                        self.node.recorder.normal(&self.about, "ResizeCompleted", "Pod resize completed");
+                    }
+                }
+            }
+            Err(message) => {
+                self.node.recorder.warning(&self.about, "ResizeError", &message);
+                let retry_at = now + SignedDuration::from_secs(10);
+                self.state.resize.progress = Progress::Failed { message, retry_at };
             }
         }
     }
@@ -200,11 +287,11 @@ impl Worker {
     pub(super) fn tell_back_off(&self, name: &str) {
         let Some(container) = self.state.containers.get(name) else { return };
         let held = container.held_until(self.node.now()).is_some();
-        let Some((_, init)) = self.spec(name).filter(|_| held && self.stop.is_none()) else { return };
+        let Some((_, place)) = self.spec(name).filter(|_| held && self.stop.is_none()) else { return };
         let meta = &self.pod.metadata;
         let (namespace, pod) = (meta.namespace.as_deref().unwrap_or_default(), &self.about.name);
         let text = format!("Back-off restarting failed container {name} in pod {pod}_{namespace}({})", self.uid);
-        self.node.recorder.warning(&self.about(name, init), "BackOff", text);
+        self.node.recorder.warning(&self.about(name, place), "BackOff", text);
     }
 
     pub(super) fn take_mounted(&mut self, result: Result<Option<Timestamp>, String>, now: Timestamp) {
@@ -251,17 +338,26 @@ impl Worker {
         }
     }
 
-    pub(super) async fn take_started(&mut self, name: &str, attempt: u32, outcome: Outcome, now: Timestamp) {
-        let image = self.spec(name).and_then(|(spec, _)| spec.image).unwrap_or_default();
+    pub(super) async fn take_started(
+        &mut self,
+        name: &str,
+        attempt: u32,
+        resources: ResourceRequirements,
+        outcome: Outcome,
+        now: Timestamp,
+    ) {
         match outcome {
             Outcome::Made(made) => {
                 let made = self.latest(made).await;
+                let image = made.annotations.get(IMAGE).cloned();
+                let image = image.or_else(|| self.spec(name).and_then(|(spec, _)| spec.image)).unwrap_or_default();
                 let Some(container) = self.state.containers.get_mut(name) else { return };
                 if let Some(last) = container.last.take() {
                     let (node, pod, name) = (self.node.clone(), self.pod.clone(), name.to_string());
                     tokio::spawn(ops::forget_container(node, pod, name, last.id, attempt));
                 }
                 container.made(made.id.clone(), attempt);
+                container.applied = Some(resources);
                 container.image = image;
                 container.image_id =
                     if made.image_ref.is_empty() { made.image_id.clone() } else { made.image_ref.clone() };
@@ -272,6 +368,11 @@ impl Worker {
                     live.cancel = None;
                 } else {
                     self.record_end(name, &made);
+                }
+                // Spec and grant may have changed during the start.
+                self.condemn_changed();
+                if !resize::to_write(&self.state).is_empty() {
+                    self.state.resize.progress = Progress::Due;
                 }
             }
             Outcome::Cancelled => {
@@ -305,9 +406,9 @@ impl Worker {
                 _ => pull_delay(tries),
             };
         if matches!(problem.reason, "ErrImagePull" | "RegistryUnavailable") {
-            let image = self.pod_image(name);
-            let text = format!("Back-off pulling image {image:?}");
-            self.node.recorder.normal(&self.about(name, false), "BackOff", text);
+            let (spec, place) = self.spec(name).unwrap_or_else(|| (Spec::default(), Place::Regular));
+            let text = format!("Back-off pulling image {:?}", spec.image.unwrap_or_default());
+            self.node.recorder.normal(&self.about(name, place), "BackOff", text);
         }
         let Some(container) = self.state.containers.get_mut(name) else { return };
         container.not_started(Some(Problem {
@@ -317,10 +418,6 @@ impl Worker {
             tries,
             retry_at,
         }));
-    }
-
-    pub(super) fn pod_image(&self, name: &str) -> String {
-        self.spec(name).and_then(|(spec, _)| spec.image).unwrap_or_default()
     }
 
     /// A container that cannot be made may be the sandbox's fault.

@@ -4,11 +4,8 @@ use crate::{
     convert,
     node::Node,
     objects::Wanted,
-    pod::{
-        start::termination_log,
-        state::Ended,
-        worker::{Inbox, SandboxUp},
-    },
+    pod::{inbox::Inbox, start::termination_log, state::Ended, worker::SandboxUp},
+    runtime_class,
 };
 use base::time::Timestamp;
 use cri::{ContainerState, ContainerStatus};
@@ -81,7 +78,8 @@ pub async fn forget_container(node: Arc<Node>, pod: Arc<Pod>, name: String, id: 
 
 /// Makes the sandbox and asks for its addresses.
 pub async fn create_sandbox(node: Arc<Node>, pod: Arc<Pod>, attempt: u32) -> Result<SandboxUp, String> {
-    let config = convert::sandbox(&pod, attempt, &node.dirs.logs, &node.dns, &node.name);
+    let mut config = convert::sandbox(&pod, attempt, &node.dirs.logs, &node.dns, &node.name);
+    config.runtime_handler = runtime_class::handler(&node, &pod)?;
     fs::create_dir_all(&config.log_directory).map_err(|e| format!("{}: {e}", config.log_directory))?;
     let id = node.runtime.run_pod_sandbox(&config).await.map_err(|e| e.to_string())?;
     let uid = pod.metadata.uid.clone().unwrap_or_default();

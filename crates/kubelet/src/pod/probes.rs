@@ -2,7 +2,8 @@
 
 use crate::{
     pod::{
-        decide::containers,
+        decide::{containers, survives_kill},
+        ephemeral::Place,
         state::{Condemned, Phase},
         worker::{Guard, Message, Worker},
     },
@@ -62,7 +63,7 @@ pub(crate) fn take(worker: &mut Worker, report: Report) {
         .find(|(spec, _)| spec.name == report.container)
         .map(|(spec, init)| (spec.clone(), init));
     let Some((spec, init)) = spec else { return };
-    let about = worker.about(&report.container, init);
+    let about = worker.about(&report.container, if init { Place::Init } else { Place::Regular });
     let Some(live) = worker.live.get_mut(&report.container).filter(|live| live.id == report.id) else { return };
     let Some(container) = worker.state.containers.get_mut(&report.container) else { return };
     if !matches!(container.phase, Phase::Running { .. }) {
@@ -80,7 +81,8 @@ pub(crate) fn take(worker: &mut Worker, report: Report) {
         (kind, false) => {
             let grace = kind.of(&spec).and_then(|probe| probe.termination_grace_period_seconds);
             let word = kind.word().to_lowercase();
-            let message = format!("Container {} failed {word} probe, will be restarted", spec.name);
+            let restart = if survives_kill(&worker.pod, &spec, init) { ", will be restarted" } else { "" };
+            let message = format!("Container {} failed {word} probe{restart}", spec.name);
             container.condemned = Some(Condemned { message, grace });
         }
     }

@@ -5,12 +5,13 @@ use crate::{
     dns, env, hooks, images,
     node::Node,
     objects::{Fetched, Wanted},
-    pod::worker::{Inbox, Message},
+    pod::{inbox::Inbox, worker::Message},
 };
 use control::Reference;
-use cri::{ContainerConfig, ContainerStatus, Mount, MountPropagation};
+use cri::{ContainerConfig, ContainerStatus, Mount, MountPropagation, NamespaceMode};
 use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -24,6 +25,8 @@ pub struct Start {
     pub pod: Arc<Pod>,
     pub spec: Container,
     pub attempt: u32,
+    /// The container whose processes this one is to see, by its id.
+    pub target: Option<String>,
     pub sandbox: String,
     pub ips: Vec<String>,
     pub about: Reference,
@@ -72,7 +75,9 @@ impl Start {
             _ => None,
         };
         let name = self.spec.name.clone();
-        let _ = self.inbox.send(Message::Started { container: name.clone(), attempt: self.attempt, outcome });
+        let resources = self.spec.resources.clone().unwrap_or_default();
+        let _ =
+            self.inbox.send(Message::Started { container: name.clone(), attempt: self.attempt, resources, outcome });
         let Some(id) = id else { return };
         let result = hooks::post_start(&self.node, &self.spec, &id, &self.ips).await;
         if result.is_err() {
@@ -92,18 +97,23 @@ impl Start {
         let fetched = fetched.map_err(|e| self.warn(config_error(e)))?;
         let ensured = images::ensure(&node, &self.pod, &self.spec, &fetched, &self.about).await;
         let (image, reference) = ensured.map_err(|p| StartProblem { reason: p.reason, message: p.message })?;
+        let volumes = self.image_volumes(&fetched).await?;
         let env = self.environment(&fetched).map_err(|e| self.warn(config_error(e)))?;
         let parts = Parts {
             attempt: self.attempt,
             image: &reference,
             image_uid: image.uid,
             image_username: &image.username,
-            mounts: self.mounts(&env).map_err(|e| self.warn(config_error(e)))?,
+            mounts: self.mounts(&env, &volumes).map_err(|e| self.warn(config_error(e)))?,
             env,
             memory: node.memory,
             seccomp: &node.dirs.seccomp,
         };
-        let config = convert::container(&self.pod, &self.spec, parts).map_err(|e| self.warn(config_error(e)))?;
+        let mut config = convert::container(&self.pod, &self.spec, parts).map_err(|e| self.warn(config_error(e)))?;
+        let namespaces = &mut config.linux.security_context.namespace_options;
+        if let Some(target) = self.target.as_ref().filter(|_| namespaces.pid == NamespaceMode::Container) {
+            (namespaces.pid, namespaces.target_id) = (NamespaceMode::Target, target.clone());
+        }
         let logs = Path::new(&convert::log_directory(&node.dirs.logs, &self.pod)).join(&self.spec.name);
         let made = fs::create_dir_all(&logs).map_err(|e| format!("{}: {e}", logs.display()));
         made.map_err(|message| self.warn(StartProblem { reason: "CreateContainerError", message }))?;
@@ -149,13 +159,38 @@ impl Start {
         env::make(&self.pod, &self.spec, &self.node.facts(&self.pod, &self.ips), fetched, &services)
     }
 
-    fn mounts(&self, env: &[(String, String)]) -> Result<Vec<Mount>, String> {
+    /// The images of the volumes that this container mounts, by the volume's name.
+    async fn image_volumes(&self, secrets: &Fetched) -> Result<BTreeMap<String, String>, StartProblem> {
+        let mut found = BTreeMap::new();
+        for volume in volumes::plan(&self.pod) {
+            let volumes::Kind::Image { reference, policy } = volume.kind else { continue };
+            if self.spec.volume_mounts.iter().flatten().any(|mount| mount.name == volume.name) {
+                let image = Container { image: Some(reference), image_pull_policy: policy, ..Container::default() };
+                let ensured = images::ensure(&self.node, &self.pod, &image, secrets, &self.about).await;
+                let (_, reference) = ensured.map_err(|p| StartProblem { reason: p.reason, message: p.message })?;
+                found.insert(volume.name, reference);
+            }
+        }
+        Ok(found)
+    }
+
+    fn mounts(&self, env: &[(String, String)], images: &BTreeMap<String, String>) -> Result<Vec<Mount>, String> {
         let planned = volumes::plan(&self.pod);
         let mounter = self.node.mounter(&self.pod);
         let mut mounts = Vec::new();
         for (n, mount) in self.spec.volume_mounts.iter().flatten().enumerate() {
             let volume = planned.iter().find(|v| v.name == mount.name);
             let volume = volume.ok_or_else(|| format!("volume {:?} not found", mount.name))?;
+            if let Some(reference) = images.get(&volume.name) {
+                mounts.push(Mount {
+                    container_path: absolute(&mount.mount_path),
+                    image: reference.clone(),
+                    image_sub_path: Self::sub_path(mount, env)?.unwrap_or_default(),
+                    readonly: true,
+                    ..Mount::default()
+                });
+                continue;
+            }
             let host = match Self::sub_path(mount, env)? {
                 Some(sub) => mounter.sub_path(volume, &self.spec.name, n, &sub).map_err(|e| e.to_string())?,
                 None => mounter.path(volume),
@@ -171,6 +206,7 @@ impl Start {
                     _ => MountPropagation::Private,
                 },
                 recursive_read_only: matches!(mount.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible")),
+                ..Mount::default()
             });
         }
         let own_hosts = mounts.iter().any(|m| m.container_path == "/etc/hosts");

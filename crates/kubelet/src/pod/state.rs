@@ -1,7 +1,11 @@
 //! What a pod worker has seen of its pod on this node: plain data, changed only by what was reported.
 
-use crate::pod::backoff::Backoff;
+use crate::pod::{
+    backoff::Backoff,
+    resize::{Allocation, Resize},
+};
 use base::time::Timestamp;
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use std::collections::BTreeMap;
 
 /// Everything known of a pod. [`crate::pod::decide`] reads it, [`crate::pod::status`] shows it.
@@ -22,6 +26,9 @@ pub struct PodState {
     pub verdict: Option<Verdict>,
     /// The object is gone from the API, or its deletion was asked for by us and granted.
     pub forgotten: bool,
+    /// What the node has granted each container.
+    pub allocated: Allocation,
+    pub resize: Resize,
 }
 
 /// Why a pod as a whole has failed: `status.reason` and `status.message`.
@@ -110,6 +117,10 @@ pub struct Container {
     pub ready: bool,
     /// A probe or a hook says that it must be killed, with the words of the event.
     pub condemned: Option<Condemned>,
+    /// It was killed because its definition is another one now: started again whatever the restart policy says.
+    pub renew: bool,
+    /// The resources that its cgroup has.
+    pub applied: Option<ResourceRequirements>,
 }
 
 /// Why a running container is killed.
@@ -176,6 +187,8 @@ impl PodState {
             initialized: false,
             verdict: None,
             forgotten: false,
+            allocated: Allocation::new(),
+            resize: Resize::default(),
         }
     }
     /// Starts anew in a new sandbox: what ran before counts as the last of each container.
@@ -191,6 +204,7 @@ impl PodState {
             container.started = false;
             container.ready = false;
             container.condemned = None;
+            container.renew = false;
         }
     }
 }
@@ -213,7 +227,9 @@ impl Container {
     }
     /// Begins a start: what has ended becomes the last, and a restart costs back-off.
     pub fn begin_start(&mut self, now: Timestamp) {
-        if let Phase::Ended(ended) = &self.phase {
+        if std::mem::take(&mut self.renew) {
+            self.backoff = None;
+        } else if let Phase::Ended(ended) = &self.phase {
             self.backoff = Some(Backoff::next(self.backoff, ended.finished, now));
         }
         self.started = false;
@@ -246,6 +262,7 @@ impl Container {
     pub fn held_until(&self, now: Timestamp) -> Option<Timestamp> {
         let until = match (&self.phase, &self.problem) {
             (_, Some(problem)) => Some(problem.retry_at),
+            (Phase::Ended(_), None) if self.renew => None,
             (Phase::Ended(ended), None) => self.backoff.and_then(|b| b.until(ended.finished)),
             _ => None,
         };

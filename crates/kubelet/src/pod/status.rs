@@ -6,11 +6,14 @@
 
 use crate::pod::{
     backoff::go_duration,
-    decide::{Stop, containers, finished, is_sidecar, restarts},
+    decide::{Stop, again, containers, finished, is_sidecar},
+    ephemeral::ephemeral,
+    resize,
+    resize::Progress,
     state::{Container, Ended, Phase, PodState, Sandbox},
 };
 use base::time::{Timestamp, seconds};
-use k8s_openapi::api::core::v1::{Container as Spec, Pod};
+use k8s_openapi::api::core::v1::{Container as Spec, Pod, ResourceRequirements};
 use value::{Value, value};
 
 /// What the node adds.
@@ -62,6 +65,20 @@ pub fn compute(
             status.set(&["initContainerStatuses"], init);
         }
         status.set(&["containerStatuses"], regular);
+        let added: Vec<Value> = ephemeral(pod)
+            .iter()
+            .map(|spec| {
+                let mut own = container_status(pod, spec, false, state, over && ending, now);
+                // Nobody waits for them: upstream's prober never hears of them.
+                own.set(&["ready"], false);
+                own.remove(&["started"]);
+                own.remove(&["resources"]);
+                own
+            })
+            .collect();
+        if !added.is_empty() {
+            status.set(&["ephemeralContainerStatuses"], added);
+        }
     }
     conditions(&mut status, pod, state, phase, now);
     status
@@ -125,7 +142,19 @@ fn container_status(pod: &Pod, spec: &Spec, init: bool, state: &PodState, gone: 
     }
     status.set(&["state"], now_state);
     status.set(&["lastState"], last.unwrap_or_else(Value::object));
+    let allocated = state.allocated.get(&spec.name).cloned().unwrap_or_default();
+    // What does not run shows what it will be given.
+    let applied = container.applied.clone().filter(|_| running).unwrap_or_else(|| allocated.clone());
+    if allocated.requests.as_ref().is_some_and(|list| !list.is_empty()) {
+        status.set(&["allocatedResources"], tree(&allocated).at(&["requests"]).clone());
+    }
+    status.set(&["resources"], tree(&applied));
     status
+}
+
+fn tree(resources: &ResourceRequirements) -> Value {
+    let json = serde_json::to_value(resources).unwrap_or_default();
+    Value::from(json)
 }
 
 /// The state and the last one.
@@ -150,7 +179,7 @@ fn states(
         Phase::Running { since } | Phase::Stopping { since, .. } => {
             (value!({"running": {"startedAt": seconds(*since)}}), last)
         }
-        Phase::Ended(ended) if !gone && restarts(pod, spec, init, ended.exit_code) && !finished(pod, state) => {
+        Phase::Ended(ended) if !gone && again(pod, spec, init, container, ended) && !finished(pod, state) => {
             if let Some(problem) = &container.problem {
                 let (reason, message) = shown(problem, now);
                 return (waiting(&reason, &message), Some(terminated(ended)));
@@ -251,6 +280,31 @@ fn conditions(status: &mut Value, pod: &Pod, state: &PodState, phase: &str, now:
     for condition in [ready_to_start, initialized, ready, containers_ready, scheduled] {
         set_condition(status, &condition, pod.metadata.generation, now);
     }
+    for (kind, condition) in resize_conditions(state) {
+        match condition {
+            Some(condition) => set_condition(status, &condition, pod.metadata.generation, now),
+            None => {
+                if let Some(list) = status.array_at_mut(&["conditions"]) {
+                    list.retain(|c| c.str_at(&["type"]) != kind);
+                }
+            }
+        }
+    }
+}
+
+/// The conditions that are there only while a resize is under way.
+fn resize_conditions(state: &PodState) -> [(&'static str, Option<Condition>); 2] {
+    const PENDING: &str = "PodResizePending";
+    const PROGRESS: &str = "PodResizeInProgress";
+    let over = state.verdict.is_some();
+    let pending = state.resize.pending.as_ref().filter(|_| !over);
+    let pending = pending.map(|(reason, why)| Condition { kind: PENDING, status: true, reason, message: why.clone() });
+    let (reason, message) = match &state.resize.progress {
+        Progress::Failed { message, .. } => ("Error", message.clone()),
+        _ => ("", String::new()),
+    };
+    let progress = Condition { kind: PROGRESS, status: true, reason, message };
+    [(PENDING, pending), (PROGRESS, (!over && resize::in_progress(state)).then_some(progress))]
 }
 
 fn set_condition(status: &mut Value, condition: &Condition, generation: Option<i64>, now: Timestamp) {
@@ -402,6 +456,11 @@ pub fn patch(uid: &str, old: &Value, new: &Value) -> Option<Value> {
 
 fn changed_items(before: &Value, fresh: &Value, key: &str) -> Value {
     let old = before.as_array().map(Vec::as_slice).unwrap_or_default();
+    let gone = old.iter().filter(|o| {
+        let kept = fresh.as_array().into_iter().flatten().any(|item| item.str_at(&[key]) == o.str_at(&[key]));
+        !kept
+    });
+    let gone = gone.map(|o| value!({"$patch": "delete", key: o.str_at(&[key])}));
     let changed = fresh.as_array().into_iter().flatten().filter(|item| !old.contains(item)).map(|item| {
         let mut item = item.clone();
         // What an older condition of that type said and this one does not must go.
@@ -414,5 +473,5 @@ fn changed_items(before: &Value, fresh: &Value, key: &str) -> Value {
         }
         item
     });
-    changed.collect::<Vec<Value>>().into()
+    changed.chain(gone).collect::<Vec<Value>>().into()
 }

@@ -3,7 +3,7 @@
 use crate::{
     hooks,
     node::Node,
-    pod::worker::{Inbox, Message},
+    pod::{inbox::Inbox, worker::Message},
 };
 use base::time::{SignedDuration, Timestamp};
 use control::Reference;

@@ -85,6 +85,7 @@ fn words(pod: &Pod, stop: Option<Stop>, state: &PodState, now: i64) -> String {
             Action::StopSandbox { .. } => "stop-sandbox".into(),
             Action::RemoveSandbox { .. } => "remove-sandbox".into(),
             Action::Unmount => "unmount".into(),
+            Action::Resize => "resize".into(),
             Action::Fail { reason, .. } => format!("fail:{reason}"),
             Action::Finish => "finish".into(),
         })
@@ -157,6 +158,90 @@ fn restart_policies() {
     assert_eq!(words(&rules, None, &up(&[("a", ended(41, 1))]), 2), "stop-sandbox");
     let two = simple(&[], &["a", "b"], "Never");
     assert_eq!(words(&two, None, &up(&[("a", ended(1, 1)), ("b", running(1))]), 2), "");
+}
+
+#[test]
+fn what_was_killed_for_its_definition_runs_again() {
+    for (policy, code) in [("Never", 137), ("Never", 0), ("OnFailure", 0), ("Always", 0)] {
+        let p = simple(&[], &["a"], policy);
+        let renewed = Container { renew: true, ..ended(code, 1) };
+        // At once: it has not crashed.
+        assert_eq!(words(&p, None, &up(&[("a", renewed.clone())]), 2), "start:a#1", "{policy} {code}");
+        let mut next = renewed;
+        next.begin_start(at(2));
+        assert!(!next.renew && next.backoff.is_none());
+        // A pod that is to end does not come back for it.
+        let stop = Stop { deadline: at(9), delete: false };
+        let stopped = up(&[("a", Container { renew: true, ..ended(code, 1) })]);
+        assert_eq!(words(&p, Some(stop), &stopped, 2), "stop-sandbox", "{policy} {code}");
+    }
+}
+
+#[test]
+fn ephemeral_containers_run_once() {
+    let p = pod(json!({
+        "restartPolicy": "Always",
+        "initContainers": [{"name": "i", "image": "i"}],
+        "containers": [{"name": "a", "image": "i"}],
+        "ephemeralContainers": [{"name": "e", "image": "i", "targetContainerName": "a"}],
+    }));
+    // Also while the init containers are at work.
+    assert_eq!(words(&p, None, &up(&[("i", running(1))]), 2), "start:e#0");
+    let both = |e: Container| PodState {
+        initialized: true,
+        ..up(&[("i", ended(0, 1)), ("a", running(1)), ("e", e)])
+    };
+    assert_eq!(words(&p, None, &both(running(2)), 3), "");
+    assert_eq!(words(&p, None, &both(ended(1, 2)), 3), "");
+    // In a new sandbox it does not come back.
+    let mut state = both(ended(1, 2));
+    state.lose_sandbox();
+    state.sandbox = Sandbox::Ready { id: "s2".into() };
+    assert_eq!(words(&p, None, &state, 3), "start:i#1");
+    // It ends with the pod.
+    let stop = Stop { deadline: at(9), delete: true };
+    assert_eq!(words(&p, Some(stop), &both(running(2)), 3), "stop:a@6 stop:e@6");
+
+    let status = |state: &PodState| status::compute(&Value::object(), &p, state, None, &NodeFacts::default(), at(3));
+    let shown = status(&both(running(2)));
+    let list = shown.items_at(&["ephemeralContainerStatuses"]);
+    assert_eq!((list.len(), list[0].str_at(&["name"])), (1, "e"));
+    assert!(!list[0].at(&["state", "running"]).is_null() && list[0].get("started").is_none());
+    // Its end is nothing to the pod.
+    assert_eq!(status(&both(ended(1, 2))).str_at(&["phase"]), "Running");
+}
+
+#[test]
+fn resizes_are_written_and_told() {
+    use super::resize::Progress;
+    let container = |cpu: &str| json!({"name": "a", "image": "i", "resources": {"requests": {"cpu": cpu}}});
+    let resources = |cpu: &str| serde_json::from_value(json!({"requests": {"cpu": cpu}})).unwrap();
+    let p = pod(json!({"restartPolicy": "Always", "containers": [container("2")]}));
+    let mut state = up(&[("a", Container { applied: Some(resources("1")), ..running(1) })]);
+    state.allocated.insert("a".into(), resources("2"));
+    state.resize.progress = Progress::Due;
+    assert_eq!(words(&p, None, &state, 2), "resize");
+    state.resize.progress = Progress::Writing;
+    assert_eq!(words(&p, None, &state, 2), "");
+    let show = |old: &Value, state: &PodState| status::compute(old, &p, state, None, &NodeFacts::default(), at(3));
+    let kinds = |status: &Value| -> Vec<String> {
+        let all = status.items_at(&["conditions"]).iter().map(|c| c.str_at(&["type"]).to_string());
+        all.filter(|kind| kind.starts_with("PodResize")).collect()
+    };
+    let under_way = show(&Value::object(), &state);
+    let of = |status: &Value, path: &[&str]| status.items_at(&["containerStatuses"])[0].at(path).to_string();
+    assert_eq!(kinds(&under_way), ["PodResizeInProgress"]);
+    assert_eq!(of(&under_way, &["allocatedResources"]), r#"{"cpu":"2"}"#);
+    assert_eq!(of(&under_way, &["resources"]), r#"{"requests":{"cpu":"1"}}"#);
+    state.resize.progress = Progress::Done;
+    state.containers.get_mut("a").unwrap().applied = Some(resources("2"));
+    let done = show(&under_way, &state);
+    assert!(kinds(&done).is_empty(), "{done}");
+    assert_eq!(of(&done, &["resources"]), r#"{"requests":{"cpu":"2"}}"#);
+    // The condition has to be taken out of a list that is merged by type.
+    let patch = status::patch("u1", &under_way, &done).unwrap();
+    let conditions = patch.items_at(&["status", "conditions"]);
+    assert_eq!(conditions[0].to_string(), r#"{"$patch":"delete","type":"PodResizeInProgress"}"#);
 }
 
 #[test]
@@ -343,7 +428,7 @@ fn a_running_pod_in_full() {
         {"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": "2020-01-01T00:00:00Z"}]});
     let state = up(&[("a", running(1))]);
     let status = status::compute(&old, &p, &state, None, &facts(), at(2));
-    expect_test::expect![[r#"{"conditions":[{"lastProbeTime":null,"lastTransitionTime":"2020-01-01T00:00:00Z","observedGeneration":1,"status":"True","type":"PodScheduled"},{"lastProbeTime":null,"lastTransitionTime":"1970-01-12T13:46:42Z","observedGeneration":1,"status":"True","type":"PodReadyToStartContainers"},{"lastProbeTime":null,"lastTransitionTime":"1970-01-12T13:46:42Z","observedGeneration":1,"status":"True","type":"Initialized"},{"lastProbeTime":null,"lastTransitionTime":"1970-01-12T13:46:42Z","observedGeneration":1,"status":"True","type":"Ready"},{"lastProbeTime":null,"lastTransitionTime":"1970-01-12T13:46:42Z","observedGeneration":1,"status":"True","type":"ContainersReady"}],"containerStatuses":[{"containerID":"ferry://c","image":"i","imageID":"","lastState":{},"name":"a","ready":true,"restartCount":0,"started":true,"state":{"running":{"startedAt":"1970-01-12T13:46:41Z"}}}],"hostIP":"192.168.0.2","hostIPs":[{"ip":"192.168.0.2"}],"observedGeneration":1,"phase":"Running","podIP":"10.1.0.5","podIPs":[{"ip":"10.1.0.5"}],"qosClass":"BestEffort","startTime":"1970-01-12T13:46:40Z"}"#]].assert_eq(&status.to_string());
+    expect_test::expect![[r#"{"conditions":[{"lastProbeTime":null,"lastTransitionTime":"2020-01-01T00:00:00Z","observedGeneration":1,"status":"True","type":"PodScheduled"},{"lastProbeTime":null,"lastTransitionTime":"1970-01-12T13:46:42Z","observedGeneration":1,"status":"True","type":"PodReadyToStartContainers"},{"lastProbeTime":null,"lastTransitionTime":"1970-01-12T13:46:42Z","observedGeneration":1,"status":"True","type":"Initialized"},{"lastProbeTime":null,"lastTransitionTime":"1970-01-12T13:46:42Z","observedGeneration":1,"status":"True","type":"Ready"},{"lastProbeTime":null,"lastTransitionTime":"1970-01-12T13:46:42Z","observedGeneration":1,"status":"True","type":"ContainersReady"}],"containerStatuses":[{"containerID":"ferry://c","image":"i","imageID":"","lastState":{},"name":"a","ready":true,"resources":{},"restartCount":0,"started":true,"state":{"running":{"startedAt":"1970-01-12T13:46:41Z"}}}],"hostIP":"192.168.0.2","hostIPs":[{"ip":"192.168.0.2"}],"observedGeneration":1,"phase":"Running","podIP":"10.1.0.5","podIPs":[{"ip":"10.1.0.5"}],"qosClass":"BestEffort","startTime":"1970-01-12T13:46:40Z"}"#]].assert_eq(&status.to_string());
     let again = status::compute(&status, &p, &state, None, &facts(), at(100));
     assert_eq!(status::patch("u1", &status, &again), None);
 }

@@ -8,8 +8,10 @@ use crate::{
     convert::CONTAINER_NAME,
     node::Node,
     pod::{
-        decide::{Stop, containers, decide, finished},
-        ops, probes,
+        decide::{Stop, decide, finished},
+        ephemeral::{self, Place},
+        inbox::{Inbox, Messages},
+        ops, probes, resize,
         start::Outcome,
         state::{Phase, PodState, Sandbox, Volumes},
         status::{self, NodeFacts},
@@ -20,19 +22,13 @@ use base::time::{SignedDuration, Timestamp};
 use client::Patch;
 use control::Reference;
 use cri::{ContainerEvent, ContainerStatus};
-use k8s_openapi::api::core::v1::{Container as Spec, Pod};
+use k8s_openapi::api::core::v1::{Container as Spec, Pod, ResourceRequirements};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::Arc,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use value::{Object, Value};
-
-/// Where a worker's messages go.
-pub type Inbox = mpsc::UnboundedSender<Message>;
 
 /// What a worker hears.
 #[derive(Debug)]
@@ -43,6 +39,10 @@ pub enum Message {
     Gone,
     /// A ConfigMap or Secret of the pod has changed.
     Changed,
+    /// Another pod has left or takes less of the node.
+    Room,
+    /// What was granted is in the cgroups: of these containers, or as far as the kernel let it be.
+    Resized(Result<Vec<(String, ResourceRequirements)>, String>),
     Runtime(ContainerEvent),
     Mounted(Result<Option<Timestamp>, String>),
     Unmounted(Result<(), String>),
@@ -52,6 +52,8 @@ pub enum Message {
     Started {
         container: String,
         attempt: u32,
+        /// What it was made with.
+        resources: ResourceRequirements,
         outcome: Outcome,
     },
     /// The postStart hook is over.
@@ -109,14 +111,14 @@ impl Drop for Guard {
 pub struct Worker {
     pub(crate) node: Arc<Node>,
     pub(crate) pod: Arc<Pod>,
+    /// The same with the resources that the node has granted: what sandbox and containers are made of.
+    pub(super) granted: Arc<Pod>,
     pub(crate) uid: String,
     pub(crate) state: PodState,
     pub(crate) live: HashMap<String, Live>,
     pub(crate) inbox: Inbox,
-    /// Nothing runs or will run again; for the admission of other pods, before the API says so.
-    pub(crate) ended: Arc<AtomicBool>,
     pub(super) about: Reference,
-    pub(super) messages: mpsc::UnboundedReceiver<Message>,
+    pub(super) messages: Messages,
     pub(super) stop: Option<Stop>,
     pub(super) shutdown: bool,
     /// The status as last stored, in the shape in which it was sent.
@@ -136,20 +138,13 @@ pub struct Worker {
 
 impl Worker {
     /// `state` is fresh, or adopted from what the runtime and the API remember.
-    pub fn new(
-        node: Arc<Node>,
-        object: &Object,
-        pod: Pod,
-        state: PodState,
-        inbox: Inbox,
-        messages: mpsc::UnboundedReceiver<Message>,
-    ) -> Self {
+    pub fn new(node: Arc<Node>, object: &Object, pod: Pod, state: PodState, inbox: Inbox, messages: Messages) -> Self {
         let status = object.value().at(&["status"]).clone();
         let ended = matches!(status.str_at(&["phase"]), "Succeeded" | "Failed");
         let mut worker = Worker {
-            ended: Arc::new(AtomicBool::new(ended)),
             about: Reference::to("v1", "Pod", object),
             uid: object.meta.uid.to_string(),
+            granted: Arc::new(resize::granted(&pod, &state.allocated)),
             pod: Arc::new(pod),
             live: HashMap::new(),
             stop: None,
@@ -169,7 +164,13 @@ impl Worker {
             messages,
             status,
         };
+        worker.node.shares.set(&worker.uid, worker.granted.clone());
+        worker.node.shares.end(&worker.uid, ended || worker.state.verdict.is_some());
         worker.adopt_live();
+        worker.condemn_changed();
+        if !ended && worker.state.verdict.is_none() {
+            worker.weigh_resources();
+        }
         worker.note_deletion();
         worker
     }
@@ -203,18 +204,15 @@ impl Worker {
                 }
                 None => Some(self.messages.recv().await),
             };
-            match message {
-                Some(None) => break,
-                Some(Some(message)) => {
+            if let Some(message) = message {
+                self.take(message).await;
+                while let Some(message) = self.messages.try_recv() {
                     self.take(message).await;
-                    while let Ok(message) = self.messages.try_recv() {
-                        self.take(message).await;
-                    }
                 }
-                None => {}
             }
         }
         self.node.objects.release(&self.uid);
+        self.node.shares.remove(&self.uid);
         if self.state.forgotten {
             self.node.sandboxes.lock().retain(|_, uid| *uid != self.uid);
             ops::remove_logs(self.node.clone(), self.pod.clone()).await;
@@ -236,7 +234,7 @@ impl Worker {
     /// Decides, begins what was decided, keeps probes and status up; returns when to look again.
     fn step(&mut self) -> Option<Timestamp> {
         let ending = self.stop.is_some() || self.state.verdict.is_some() || finished(&self.pod, &self.state);
-        self.ended.store(ending && !self.state.containers.values().any(|c| c.active()), Relaxed);
+        self.node.shares.end(&self.uid, ending && !self.state.containers.values().any(|c| c.active()));
         let mut wake = None;
         // Each round only begins things, so a few rounds reach the point where nothing more is to be begun.
         for _ in 0..8 {
@@ -276,17 +274,20 @@ impl Worker {
 
     pub(super) fn spawn(&self, work: impl Future<Output = Message> + Send + 'static) {
         let inbox = self.inbox.clone();
-        tokio::spawn(async move { inbox.send(work.await) });
+        // A worker that is over has no use for the outcome.
+        tokio::spawn(async move {
+            let _ = inbox.send(work.await);
+        });
     }
 
-    pub(super) fn spec(&self, name: &str) -> Option<(Spec, bool)> {
-        containers(&self.pod).find(|(spec, _)| spec.name == name).map(|(spec, init)| (spec.clone(), init))
+    /// A container as it is to run: with what the node has granted it.
+    pub(super) fn spec(&self, name: &str) -> Option<(Spec, Place)> {
+        ephemeral::all(&self.granted).into_iter().find(|(spec, _)| spec.name == name)
     }
 
     /// The object that events about a container name.
-    pub(crate) fn about(&self, name: &str, init: bool) -> Reference {
-        let list = if init { "initContainers" } else { "containers" };
-        self.about.field(format!("spec.{list}{{{name}}}"))
+    pub(crate) fn about(&self, name: &str, place: Place) -> Reference {
+        self.about.field(format!("spec.{}{{{name}}}", place.list()))
     }
 
     pub(crate) fn ips(&self) -> Vec<String> {

@@ -133,6 +133,19 @@ async fn commands_and_ports() {
     assert_eq!(received[2][0], 3);
     assert!(status.contains(r#"{"message":"3","reason":"ExitCode"}"#), "{status}");
 
+    // Before version 4 a success has no words.
+    let received = access.stream("/exec/default/web/a?command=0&output=1", "channel.k8s.io", Vec::new()).await;
+    assert_eq!(received, [vec![1], b"\x01out".to_vec()]);
+    let received = access.stream("/exec/default/web/a?command=4&output=1", "channel.k8s.io", Vec::new()).await;
+    assert_eq!(received[2], b"\x03command terminated with non-zero exit code: exit code 4");
+
+    // What the runtime refuses is told on the status channel.
+    let received = access.stream("/exec/default/web/a?command=none&output=1", protocol, Vec::new()).await;
+    let status = String::from_utf8_lossy(&received[0][1..]).into_owned();
+    assert_eq!((received.len(), received[0][0]), (1, 3));
+    let why = r#"error executing command in container: exec: \"none\": executable file not found in $PATH"#;
+    assert!(status.contains(why) && status.contains(r#""code":500"#), "{status}");
+
     let path = "/exec/default/web/a?command=0&output=1&input=1";
     let received = access.stream(path, protocol, vec![b"\0hello".to_vec(), vec![255, 0]]).await;
     assert_eq!(received[1], b"\x01hello");

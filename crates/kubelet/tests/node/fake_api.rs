@@ -66,6 +66,14 @@ impl FakeApi {
         self.0.lock().unwrap().set(key, Some(object));
     }
     /// Takes the rights of the API server's client.
+    /// Changes an object as it is now.
+    pub fn edit(&self, plural: &str, namespace: &str, name: &str, edit: impl FnOnce(&mut Value)) {
+        let key = (plural.to_string(), namespace.to_string(), name.to_string());
+        let mut state = self.0.lock().unwrap();
+        let mut object = state.objects.get(&key).cloned().unwrap();
+        edit(&mut object);
+        state.set(key, Some(object));
+    }
     pub fn close(&self) {
         self.0.lock().unwrap().closed = true;
     }
@@ -241,6 +249,10 @@ fn merge(target: &mut Value, patch: &Value) {
             Value::Array(items) if key == "conditions" => {
                 let mut list = target.items_at(&[key]).to_vec();
                 for item in items {
+                    if item.str_at(&["$patch"]) == "delete" {
+                        list.retain(|c| c.str_at(&["type"]) != item.str_at(&["type"]));
+                        continue;
+                    }
                     match list.iter_mut().find(|c| c.str_at(&["type"]) == item.str_at(&["type"])) {
                         Some(old) => merge(old, item),
                         None => list.push(item.clone()),

@@ -167,6 +167,7 @@ impl RuntimeService for FakeCri {
             image: config.image.clone(),
             image_ref: format!("{}@sha256:0", config.image),
             labels: config.labels.clone(),
+            annotations: config.annotations.clone(),
             ..ContainerStatus::default()
         };
         state.containers.insert(id.clone(), (status, config.clone()));
@@ -228,11 +229,22 @@ impl RuntimeService for FakeCri {
         });
         done(Ok(list.collect()))
     }
-    fn update_container_resources<'a>(
+    fn update_pod_sandbox_resources<'a>(
         &'a self,
         _: &'a str,
-        _: &'a LinuxContainerResources,
+        resources: &'a LinuxContainerResources,
     ) -> BoxFuture<'a, Result<()>> {
+        self.0.lock().unwrap().calls.push(format!("resize pod {}", resources.cpu_shares));
+        done(Ok(()))
+    }
+    fn update_container_resources<'a>(
+        &'a self,
+        id: &'a str,
+        resources: &'a LinuxContainerResources,
+    ) -> BoxFuture<'a, Result<()>> {
+        let mut state = self.0.lock().unwrap();
+        let name = state.containers[id].0.metadata.name.clone();
+        state.calls.push(format!("resize {name} {}", resources.cpu_shares));
         done(Ok(()))
     }
     fn reopen_container_log<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
@@ -251,6 +263,9 @@ impl RuntimeService for FakeCri {
         options: StreamOptions,
     ) -> BoxFuture<'a, Result<ExecStreams>> {
         let _ = id;
+        if cmd.first().is_some_and(|c| c == "none") {
+            return done(Err(Error::Start("exec: \"none\": executable file not found in $PATH".into())));
+        }
         let (stdin_sender, mut stdin) = mpsc::channel::<bytes::Bytes>(4);
         let (stdout_sender, stdout) = mpsc::channel(4);
         let (resize, _) = mpsc::channel(1);

@@ -273,3 +273,139 @@ async fn what_does_not_fit_is_refused() {
     node.api.delete_pod("default", "big", 0);
     node.until("big", "gone", Value::is_null).await;
 }
+
+/// The pod with another spec, as an update of it arrives.
+fn change(node: &TestNode, name: &str, edit: impl Fn(&mut Value)) {
+    node.api.edit("pods", "default", name, |pod| {
+        let generation = pod.at(&["metadata", "generation"]).as_i64().unwrap_or(1);
+        pod.set(&["metadata", "generation"], generation + 1);
+        edit(pod);
+    });
+}
+
+fn set_image(pod: &mut Value, image: &str) {
+    let list = pod.array_at_mut(&["spec", "containers"]).unwrap();
+    list[0].set(&["image"], image);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_image_restarts_under_any_policy() {
+    let mut node = TestNode::start();
+    for (name, policy) in [("never", "Never"), ("failure", "OnFailure")] {
+        let mut spec = one("run");
+        spec["restartPolicy"] = policy.into();
+        node.create(name, spec);
+        node.until(name, "ready", |pod| condition(pod, "Ready") == "True").await;
+        change(&node, name, |pod| set_image(pod, "other"));
+        let pod = node
+            .until(name, "again", |pod| {
+                container(pod).at(&["restartCount"]).as_i64() == Some(1) && condition(pod, "Ready") == "True"
+            })
+            .await;
+        assert_eq!(container(&pod).str_at(&["image"]), "other");
+        assert_eq!(pod.str_at(&["status", "phase"]), "Running");
+    }
+    // A change that nobody was there to see counts as well.
+    node.end(Ending::LeavePods).await;
+    change(&node, "never", |pod| set_image(pod, "third"));
+    node.begin();
+    node.until("never", "third", |pod| {
+        container(pod).str_at(&["image"]) == "third" && condition(pod, "Ready") == "True"
+    })
+    .await;
+}
+
+fn sized(cpu: &str, policy: &str) -> serde_json::Value {
+    let mut spec = one("run");
+    spec["containers"][0]["resources"] = json!({"requests": {"cpu": cpu}});
+    spec["containers"][0]["resizePolicy"] = json!([{"resourceName": "cpu", "restartPolicy": policy}]);
+    spec
+}
+
+fn set_cpu(pod: &mut Value, cpu: &str) {
+    let list = pod.array_at_mut(&["spec", "containers"]).unwrap();
+    list[0].set(&["resources", "requests", "cpu"], cpu);
+}
+
+/// Generation and resources as the node reports them, once no resize is under way.
+fn resized(pod: &Value, generation: i64, cpu: &str) -> bool {
+    let under_way = condition(pod, "PodResizeInProgress").len() + condition(pod, "PodResizePending").len() > 0;
+    pod.at(&["status", "observedGeneration"]).as_i64() == Some(generation)
+        && !under_way
+        && container(pod).str_at(&["resources", "requests", "cpu"]) == cpu
+        && container(pod).str_at(&["allocatedResources", "cpu"]) == cpu
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_are_resized_in_place() {
+    let mut node = TestNode::start();
+    node.create("web", sized("500m", "NotRequired"));
+    node.until("web", "ready", |pod| condition(pod, "Ready") == "True" && resized(pod, 1, "500m")).await;
+    change(&node, "web", |pod| set_cpu(pod, "1"));
+    let pod = node.until("web", "resized", |pod| resized(pod, 2, "1")).await;
+    assert_eq!(container(&pod).at(&["restartCount"]).as_i64(), Some(0));
+    let calls: Vec<String> = node.cri.calls().into_iter().filter(|c| c.starts_with("resize")).collect();
+    assert_eq!(calls, ["resize pod 1024", "resize a 1024", "resize pod 1024"]);
+    // The new size was never told before the kernel had it.
+    for status in node.api.statuses("web") {
+        let told = status.at(&["observedGeneration"]).as_i64() == Some(2);
+        let small = status.items_at(&["containerStatuses"])[0].str_at(&["resources", "requests", "cpu"]) != "1";
+        let waits = status.items_at(&["conditions"]).iter().any(|c| c.str_at(&["type"]) == "PodResizeInProgress");
+        assert!(!told || !small || waits, "{status}");
+    }
+    // Another agent knows what was granted.
+    node.end(Ending::LeavePods).await;
+    node.begin();
+    change(&node, "web", |pod| set_cpu(pod, "1500m"));
+    node.until("web", "resized again", |pod| resized(pod, 3, "1500m")).await;
+
+    // What does not fit waits for room; what never fits says so.
+    node.create("small", sized("400m", "RestartContainer"));
+    node.until("small", "ready", |pod| condition(pod, "Ready") == "True").await;
+    let reason = |pod: &Value| {
+        let all = pod.items_at(&["status", "conditions"]).iter();
+        let found = all.filter(|c| c.str_at(&["type"]) == "PodResizePending").map(|c| c.str_at(&["reason"]));
+        found.map(String::from).next().unwrap_or_default()
+    };
+    change(&node, "small", |pod| set_cpu(pod, "3"));
+    node.until("small", "infeasible", |pod| reason(pod) == "Infeasible").await;
+    change(&node, "small", |pod| set_cpu(pod, "600m"));
+    let pod = node.until("small", "deferred", |pod| reason(pod) == "Deferred").await;
+    assert_eq!(container(&pod).str_at(&["resources", "requests", "cpu"]), "400m");
+    node.api.delete_pod("default", "web", 1);
+    let pod = node.until("small", "resized", |pod| resized(pod, 3, "600m") && condition(pod, "Ready") == "True").await;
+    // By a restart, as its policy has it.
+    assert_eq!(container(&pod).at(&["restartCount"]).as_i64(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_debugger_joins_a_pod() {
+    let node = TestNode::start();
+    node.create("web", one("run"));
+    node.until("web", "ready", |pod| condition(pod, "Ready") == "True").await;
+    change(&node, "web", |pod| {
+        let debugger = json!([{"name": "d", "image": "run", "targetContainerName": "a"}]);
+        pod.set(&["spec", "ephemeralContainers"], Value::from(debugger));
+    });
+    let pod = node
+        .until("web", "debugged", |pod| {
+            let list = pod.items_at(&["status", "ephemeralContainerStatuses"]);
+            list.first().is_some_and(|c| !c.at(&["state", "running"]).is_null())
+        })
+        .await;
+    let (_, config) = node.cri.container("d").unwrap();
+    let namespaces = &config.linux.security_context.namespace_options;
+    assert_eq!(namespaces.pid, cri::NamespaceMode::Target);
+    assert_eq!(format!("ferry://{}", namespaces.target_id), container(&pod).str_at(&["containerID"]));
+    node.cri.exit(&node.cri.container("d").unwrap().0.id, 3);
+    let pod = node
+        .until("web", "over", |pod| {
+            let list = pod.items_at(&["status", "ephemeralContainerStatuses"]);
+            list[0].at(&["state", "terminated", "exitCode"]).as_i64() == Some(3)
+        })
+        .await;
+    assert_eq!(pod.str_at(&["status", "phase"]), "Running");
+    node.api.delete_pod("default", "web", 1);
+    node.until("web", "gone", Value::is_null).await;
+    assert_eq!(node.cri.left(), (0, 0));
+}
