@@ -1,0 +1,9 @@
+//! From text to tree: lexer, parser, macros.
+
+pub mod ast;
+mod lexer;
+mod literals;
+mod macros;
+mod parser;
+
+pub use parser::{Parsed, parse};

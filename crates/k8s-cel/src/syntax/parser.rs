@@ -1,0 +1,524 @@
+//! Recursive descent over the CEL grammar.
+//!
+//! Written by hand, so that depth is bounded before the stack is (the reference's limit of 250), and so that a node's
+//! place is the token that the reference names in its messages: the operator of a selection, the bracket of a call. The
+//! first syntax error ends parsing; the generated parser of the reference goes on guessing, which helps nobody in a
+//! `kubectl apply`.
+
+use super::{
+    ast::{Entry, Expr, FieldInit, Id, Kind, Literal},
+    lexer::{Lexeme, Token, tokens},
+    literals, macros,
+};
+use crate::{names::RESERVED, text::Issue};
+use value::Str;
+
+/// Nesting of brackets, and length of a chain of operators or selections.
+const DEPTH: usize = 250;
+/// In characters.
+const SIZE: usize = 100_000;
+const PRIMARY: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, \
+                       IDENTIFIER}";
+
+/// An expression and where its nodes stand.
+#[derive(Debug)]
+pub struct Parsed {
+    pub expr: Expr,
+    /// Byte offset of a node, by its id.
+    pub places: Vec<u32>,
+}
+
+/// Parses and expands macros.
+pub fn parse(text: &str) -> Result<Parsed, Vec<Issue>> {
+    let size = text.chars().count();
+    if size > SIZE {
+        let message = format!("expression code point size exceeds limit: size: {size}, limit {SIZE}");
+        return Err(vec![Issue::nowhere(message)]);
+    }
+    let (tokens, issues) = tokens(text);
+    let mut parser = Parser { text, tokens, at: 0, places: Vec::new(), depth: 0, issues };
+    let expr = parser.expr().and_then(|expr| parser.end().map(|()| expr));
+    match expr {
+        Ok(expr) if parser.issues.is_empty() => Ok(Parsed { expr, places: parser.places }),
+        Ok(_) => Err(parser.issues),
+        Err(Stop) => Err(parser.issues),
+    }
+}
+
+/// Parsing ended; the reason stands in `issues`.
+pub(super) struct Stop;
+type Parse<T> = Result<T, Stop>;
+
+pub(super) struct Parser<'a> {
+    text: &'a str,
+    tokens: Vec<Lexeme>,
+    at: usize,
+    places: Vec<u32>,
+    depth: usize,
+    pub issues: Vec<Issue>,
+}
+
+impl Parser<'_> {
+    /// A new node at a byte offset.
+    pub fn node(&mut self, place: u32, kind: Kind) -> Expr {
+        Expr { id: self.id(place), kind }
+    }
+    pub fn id(&mut self, place: u32) -> Id {
+        self.places.push(place);
+        (self.places.len() - 1) as Id
+    }
+    pub fn place(&self, id: Id) -> u32 {
+        self.places[id as usize]
+    }
+    /// A copy with ids of its own at the same places.
+    pub fn copy(&mut self, expr: &Expr) -> Expr {
+        let mut copy = expr.clone();
+        self.renumber(&mut copy);
+        copy
+    }
+
+    fn renumber(&mut self, expr: &mut Expr) {
+        let place = self.place(expr.id);
+        expr.id = self.id(place);
+        match &mut expr.kind {
+            Kind::Literal(_) | Kind::Ident(_) => {}
+            Kind::Select { operand, .. } => self.renumber(operand),
+            Kind::Call { target, args, .. } => {
+                if let Some(target) = target {
+                    self.renumber(target);
+                }
+                args.iter_mut().for_each(|arg| self.renumber(arg));
+            }
+            Kind::List(items) => items.iter_mut().for_each(|(item, _)| self.renumber(item)),
+            Kind::Map(entries) => {
+                for entry in entries {
+                    self.renumber(&mut entry.key);
+                    self.renumber(&mut entry.value);
+                }
+            }
+            Kind::Struct { fields, .. } => {
+                for field in fields {
+                    let place = self.place(field.id);
+                    field.id = self.id(place);
+                    self.renumber(&mut field.value);
+                }
+            }
+            Kind::Fold(fold) => {
+                let fold = &mut **fold;
+                for e in [&mut fold.range, &mut fold.init, &mut fold.condition, &mut fold.step, &mut fold.result] {
+                    self.renumber(e);
+                }
+            }
+        }
+    }
+
+    fn peek(&self) -> Lexeme {
+        self.tokens[self.at.min(self.tokens.len() - 1)]
+    }
+    fn ahead(&self, n: usize) -> &str {
+        self.tokens.get(self.at + n).map_or("", |lexeme| &self.text[lexeme.start..lexeme.end])
+    }
+    fn word(&self) -> &str {
+        let lexeme = self.peek();
+        &self.text[lexeme.start..lexeme.end]
+    }
+    fn next(&mut self) -> Lexeme {
+        let lexeme = self.peek();
+        self.at += 1;
+        lexeme
+    }
+    fn is(&self, punct: &str) -> bool {
+        self.peek().token == Token::Punct && self.word() == punct
+    }
+    /// Takes an operator or bracket; its place.
+    fn take(&mut self, punct: &str) -> Option<u32> {
+        self.is(punct).then(|| self.next().start as u32)
+    }
+    fn expect(&mut self, punct: &str) -> Parse<u32> {
+        match self.take(punct) {
+            Some(place) => Ok(place),
+            None if self.peek().token == Token::End => Err(self.syntax(format!("missing '{punct}' at '<EOF>'"))),
+            None if self.ahead(1) == punct => {
+                let shown = self.shown();
+                Err(self.syntax(format!("extraneous input '{shown}' expecting '{punct}'")))
+            }
+            None => {
+                let shown = self.shown();
+                Err(self.syntax(format!("mismatched input '{shown}' expecting '{punct}'")))
+            }
+        }
+    }
+    fn shown(&self) -> String {
+        match self.peek().token {
+            Token::End => "<EOF>".into(),
+            _ => self.word().replace('\n', "\\n"),
+        }
+    }
+    fn syntax(&mut self, message: String) -> Stop {
+        let at = self.peek().start;
+        self.issues.push(Issue::new(at, format!("Syntax error: {message}")));
+        Stop
+    }
+    fn mismatched(&mut self, expected: &str) -> Stop {
+        let shown = self.shown();
+        self.syntax(format!("mismatched input '{shown}' expecting {expected}"))
+    }
+    /// Reports a fault that parsing survives.
+    pub fn fault(&mut self, place: u32, message: impl Into<String>) {
+        self.issues.push(Issue::new(place as usize, message));
+    }
+    fn end(&mut self) -> Parse<()> {
+        if self.peek().token == Token::End {
+            return Ok(());
+        }
+        let last = self.tokens.get(self.at + 1).is_some_and(|t| t.token == Token::End);
+        let shown = self.shown();
+        let word = if last { "extraneous" } else { "mismatched" };
+        Err(self.syntax(format!("{word} input '{shown}' expecting <EOF>")))
+    }
+    fn too_deep(&mut self) -> Stop {
+        self.issues.push(Issue::nowhere(format!("expression recursion limit exceeded: {DEPTH}")));
+        Stop
+    }
+
+    fn expr(&mut self) -> Parse<Expr> {
+        self.depth += 1;
+        if self.depth > DEPTH {
+            return Err(self.too_deep());
+        }
+        let condition = self.logic("||", "_||_")?;
+        let out = match self.take("?") {
+            None => condition,
+            Some(place) => {
+                let id = self.id(place);
+                let yes = self.logic("||", "_||_")?;
+                self.expect(":")?;
+                let no = self.expr()?;
+                call(id, "_?_:_", vec![condition, yes, no])
+            }
+        };
+        self.depth -= 1;
+        Ok(out)
+    }
+
+    /// A chain of `||` or `&&` becomes a balanced tree: a rule of a thousand terms is not a thousand levels deep.
+    fn logic(&mut self, operator: &str, function: &str) -> Parse<Expr> {
+        let mut terms = vec![self.logic_term(operator)?];
+        let mut ids = Vec::new();
+        while let Some(place) = self.take(operator) {
+            terms.push(self.logic_term(operator)?);
+            ids.push(self.id(place));
+        }
+        let mut terms: Vec<Option<Expr>> = terms.into_iter().map(Some).collect();
+        Ok(balance(function, &mut terms, &ids))
+    }
+    fn logic_term(&mut self, operator: &str) -> Parse<Expr> {
+        if operator == "||" { self.logic("&&", "_&&_") } else { self.relation() }
+    }
+
+    fn relation(&mut self) -> Parse<Expr> {
+        self.chain(Parser::sum, |word| {
+            Some(match word {
+                "<" => "_<_",
+                "<=" => "_<=_",
+                ">" => "_>_",
+                ">=" => "_>=_",
+                "==" => "_==_",
+                "!=" => "_!=_",
+                "in" => "@in",
+                _ => return None,
+            })
+        })
+    }
+    fn sum(&mut self) -> Parse<Expr> {
+        self.chain(Parser::product, |word| match word {
+            "+" => Some("_+_"),
+            "-" => Some("_-_"),
+            _ => None,
+        })
+    }
+    fn product(&mut self) -> Parse<Expr> {
+        self.chain(Parser::unary, |word| match word {
+            "*" => Some("_*_"),
+            "/" => Some("_/_"),
+            "%" => Some("_%_"),
+            _ => None,
+        })
+    }
+    /// `operand (operator operand)*`, leftmost first.
+    fn chain(
+        &mut self,
+        operand: fn(&mut Self) -> Parse<Expr>,
+        operator: fn(&str) -> Option<&'static str>,
+    ) -> Parse<Expr> {
+        let mut left = operand(self)?;
+        for length in 0.. {
+            let word = matches!(self.peek().token, Token::Punct | Token::Ident).then(|| self.word());
+            let Some(function) = word.and_then(operator) else { break };
+            if length >= DEPTH {
+                return Err(self.too_deep());
+            }
+            let place = self.next().start as u32;
+            let id = self.id(place);
+            let right = operand(self)?;
+            left = call(id, function, vec![left, right]);
+        }
+        Ok(left)
+    }
+
+    fn unary(&mut self) -> Parse<Expr> {
+        let operator = if self.is("!") {
+            "!"
+        } else if self.is("-") {
+            "-"
+        } else {
+            return self.member();
+        };
+        let first = self.peek().start as u32;
+        let mut count = 0;
+        // `-1` is a literal, also in `-1.field`; `--1` is two signs and a literal.
+        while self.is(operator) {
+            let number = matches!(self.tokens[self.at + 1].token, Token::Int | Token::Double);
+            if operator == "-" && number && count == 0 {
+                return self.member();
+            }
+            self.next();
+            count += 1;
+        }
+        let (id, function) = (self.id(first), if operator == "!" { "!_" } else { "-_" });
+        let operand = self.member()?;
+        Ok(if count % 2 == 0 { operand } else { call(id, function, vec![operand]) })
+    }
+
+    fn member(&mut self) -> Parse<Expr> {
+        let mut out = self.primary()?;
+        for length in 0.. {
+            if length > DEPTH {
+                return Err(self.too_deep());
+            }
+            if let Some(dot) = self.take(".") {
+                out = self.selection(out, dot)?;
+            } else if let Some(open) = self.take("[") {
+                let function = if self.take("?").is_some() { "_[?_]" } else { "_[_]" };
+                let id = self.id(open);
+                let index = self.expr()?;
+                self.expect("]")?;
+                out = call(id, function, vec![out, index]);
+            } else if self.is("{") && out.qualified_name().is_some() {
+                out = self.structure(&out)?;
+            } else {
+                break;
+            }
+        }
+        Ok(out)
+    }
+
+    /// What follows a dot: a field, an optional field, a method.
+    fn selection(&mut self, operand: Expr, dot: u32) -> Parse<Expr> {
+        let optional = self.take("?").is_some();
+        let (place, name) = self.field_name("{'?', IDENTIFIER, ESC_IDENTIFIER}")?;
+        if optional {
+            let id = self.id(dot);
+            let field = self.node(place, Kind::Literal(Literal::String(name)));
+            return Ok(call(id, "_?._", vec![operand, field]));
+        }
+        let Some(open) = self.take("(") else {
+            return Ok(self.node(dot, Kind::Select { operand: Box::new(operand), field: name, test: false }));
+        };
+        let id = self.id(open);
+        let args = self.arguments()?;
+        if let Some(expanded) = macros::method(self, open, &name, &operand, &args) {
+            return expanded;
+        }
+        Ok(Expr { id, kind: Kind::Call { target: Some(Box::new(operand)), function: name, args } })
+    }
+
+    fn field_name(&mut self, expected: &str) -> Parse<(u32, Str)> {
+        let lexeme = self.peek();
+        match lexeme.token {
+            Token::Ident if !matches!(self.word(), "true" | "false" | "null" | "in") => {
+                let name = Str::from(self.word());
+                self.next();
+                Ok((lexeme.start as u32, name))
+            }
+            Token::Quoted => {
+                // Kubernetes leaves this syntax off in its environments.
+                self.fault(lexeme.start as u32, "unsupported syntax: '`'");
+                Err(Stop)
+            }
+            _ => Err(self.mismatched(expected)),
+        }
+    }
+
+    /// The arguments of a call up to its closing bracket.
+    fn arguments(&mut self) -> Parse<Vec<Expr>> {
+        let mut args = Vec::new();
+        if self.take(")").is_some() {
+            return Ok(args);
+        }
+        loop {
+            args.push(self.expr()?);
+            if self.take(",").is_none() {
+                self.expect(")")?;
+                return Ok(args);
+            }
+        }
+    }
+
+    fn structure(&mut self, name: &Expr) -> Parse<Expr> {
+        let open = self.expect("{")?;
+        let name = Str::from(name.qualified_name().unwrap_or_default());
+        let id = self.id(open);
+        let mut fields = Vec::new();
+        while !self.is("}") {
+            let optional = self.take("?").is_some();
+            let (_, name) = self.field_name("IDENTIFIER")?;
+            let colon = self.expect(":")?;
+            let id = self.id(colon);
+            let value = self.expr()?;
+            fields.push(FieldInit { id, name, value, optional });
+            if self.take(",").is_none() {
+                break;
+            }
+        }
+        self.expect("}")?;
+        Ok(Expr { id, kind: Kind::Struct { name, fields } })
+    }
+
+    fn primary(&mut self) -> Parse<Expr> {
+        let lexeme = self.peek();
+        let place = lexeme.start as u32;
+        match lexeme.token {
+            Token::Punct => match self.word() {
+                "(" => {
+                    self.next();
+                    let inner = self.expr()?;
+                    self.expect(")")?;
+                    Ok(inner)
+                }
+                "[" => self.list(),
+                "{" => self.map(),
+                "." => {
+                    self.next();
+                    self.name(place, ".")
+                }
+                "-" => {
+                    self.next();
+                    self.number(place, true)
+                }
+                _ => Err(self.mismatched(PRIMARY)),
+            },
+            Token::Ident => self.name(place, ""),
+            Token::Int | Token::Uint | Token::Double => self.number(place, false),
+            Token::String | Token::Bytes => {
+                let token = self.word();
+                let literal = match lexeme.token {
+                    Token::Bytes => literals::bytes(token).map(Literal::Bytes),
+                    _ => literals::string(token).map(|text| Literal::String(text.into())),
+                };
+                self.next();
+                let literal = literal.unwrap_or_else(|message| {
+                    self.fault(place, message);
+                    Literal::Null
+                });
+                Ok(self.node(place, Kind::Literal(literal)))
+            }
+            Token::Quoted | Token::End => Err(self.mismatched(PRIMARY)),
+        }
+    }
+
+    fn number(&mut self, place: u32, negative: bool) -> Parse<Expr> {
+        let (token, text) = (self.peek().token, self.word());
+        let (literal, kind) = match token {
+            Token::Int => (literals::int(text, negative), "int"),
+            Token::Uint => (literals::uint(text), "uint"),
+            Token::Double => (literals::double(text, negative), "double"),
+            _ => return Err(self.mismatched(PRIMARY)),
+        };
+        self.next();
+        let literal = literal.unwrap_or_else(|| {
+            self.fault(place, format!("invalid {kind} literal"));
+            Literal::Null
+        });
+        Ok(self.node(place, Kind::Literal(literal)))
+    }
+
+    /// A variable, a keyword literal or a call of a function.
+    fn name(&mut self, start: u32, dot: &str) -> Parse<Expr> {
+        let (place, word) = (self.peek().start as u32, Str::from(self.word()));
+        if self.peek().token != Token::Ident {
+            return Err(self.mismatched("IDENTIFIER"));
+        }
+        let literal = match word.as_str() {
+            "true" => Some(Literal::Bool(true)),
+            "false" => Some(Literal::Bool(false)),
+            "null" => Some(Literal::Null),
+            "in" => return Err(self.mismatched(PRIMARY)),
+            _ => None,
+        };
+        self.next();
+        if let Some(literal) = literal.filter(|_| dot.is_empty()) {
+            return Ok(self.node(place, Kind::Literal(literal)));
+        }
+        if RESERVED.contains(&word.as_str()) {
+            self.fault(start, format!("reserved identifier: {word}"));
+        }
+        let name = Str::from(format!("{dot}{word}"));
+        let Some(open) = self.take("(") else { return Ok(self.node(place, Kind::Ident(name))) };
+        let id = self.id(open);
+        let args = self.arguments()?;
+        if let Some(expanded) = macros::function(self, open, &name, &args) {
+            return expanded;
+        }
+        Ok(Expr { id, kind: Kind::Call { target: None, function: name, args } })
+    }
+
+    fn list(&mut self) -> Parse<Expr> {
+        let open = self.expect("[")?;
+        let id = self.id(open);
+        let mut items = Vec::new();
+        while !self.is("]") {
+            let optional = self.take("?").is_some();
+            items.push((self.expr()?, optional));
+            if self.take(",").is_none() {
+                break;
+            }
+        }
+        self.expect("]")?;
+        Ok(Expr { id, kind: Kind::List(items) })
+    }
+
+    fn map(&mut self) -> Parse<Expr> {
+        let open = self.expect("{")?;
+        let id = self.id(open);
+        let mut entries = Vec::new();
+        while !self.is("}") {
+            let optional = self.take("?").is_some();
+            let key = self.expr()?;
+            self.expect(":")?;
+            let value = self.expr()?;
+            entries.push(Entry { key, value, optional });
+            if self.take(",").is_none() {
+                break;
+            }
+        }
+        self.expect("}")?;
+        Ok(Expr { id, kind: Kind::Map(entries) })
+    }
+}
+
+fn call(id: Id, function: &str, args: Vec<Expr>) -> Expr {
+    Expr { id, kind: Kind::Call { target: None, function: function.into(), args } }
+}
+
+/// The terms as a tree of calls; `ids[i]` stands between term `i` and `i + 1`.
+fn balance(function: &str, terms: &mut [Option<Expr>], ids: &[Id]) -> Expr {
+    if let [only] = terms {
+        return only.take().unwrap_or(Expr { id: 0, kind: Kind::Literal(Literal::Null) });
+    }
+    let middle = ids.len() / 2;
+    let (left, right) = terms.split_at_mut(middle + 1);
+    let left = balance(function, left, &ids[..middle]);
+    let right = balance(function, right, &ids[middle + 1..]);
+    call(ids[middle], function, vec![left, right])
+}
