@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use cri::{Error, ExecStreams, Result, StreamOptions};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use crate::client::Session;
 use crate::exec::{feed, lost};
@@ -20,11 +21,12 @@ impl Runtime {
         if let Some(fd) = input.as_ref().filter(|_| options.tty) {
             tokio::spawn(pipe::resize_from(fd.try_clone().map_err(fail)?, resizes));
         }
-        let stdin = input.filter(|_| options.stdin).map(feed).transpose().map_err(fail)?;
+        let (stdin, fed) = input.filter(|_| options.stdin).map(feed).transpose().map_err(fail)?.unzip();
+        let closes = pod.state.lock().containers.get(id).is_some_and(|c| c.saved.config.stdin_once);
         let (out_sender, stdout) = mpsc::channel(16);
         let (err_sender, stderr) = mpsc::channel(16);
         let (exit_sender, exit) = oneshot::channel();
-        tokio::spawn(distribute(session, out_sender, err_sender, exit_sender));
+        tokio::spawn(distribute(session, fed.filter(|_| closes), out_sender, err_sender, exit_sender));
         Ok(ExecStreams {
             stdin,
             stdout: options.stdout.then_some(stdout),
@@ -35,8 +37,10 @@ impl Runtime {
     }
 }
 
+/// `fed` is over with the client's input, where that is to be the end of the container's.
 async fn distribute(
     mut session: Session,
+    mut fed: Option<JoinHandle<()>>,
     stdout: mpsc::Sender<Bytes>,
     stderr: mpsc::Sender<Bytes>,
     mut exit: oneshot::Sender<Result<i32>>,
@@ -44,6 +48,12 @@ async fn distribute(
     loop {
         let frame = tokio::select! {
             frame = session.next() => frame,
+            () = over(&mut fed) => {
+                fed = None;
+                // A shim that is gone says so by the end of its frames.
+                let _ = session.send(&Request::CloseStdin).await;
+                continue;
+            }
             () = exit.closed() => return,
         };
         match frame {
@@ -64,5 +74,12 @@ async fn distribute(
                 return;
             }
         }
+    }
+}
+
+async fn over(task: &mut Option<JoinHandle<()>>) {
+    match task {
+        Some(task) => drop(task.await),
+        None => std::future::pending().await,
     }
 }

@@ -21,10 +21,13 @@ use crate::protocol::{self, Frame, Kind, Reply, Request};
 /// A shim answers in milliseconds; one that does not within this time is stuck in the kernel.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Requests that wait for the shim to read them. A caller beyond that waits with its request.
+const QUEUE: usize = 64;
+
 /// The control connection. Requests are answered in order; events are handed over before the reply that follows them.
 #[derive(Debug, Clone)]
 pub struct Client {
-    requests: mpsc::UnboundedSender<(Vec<u8>, oneshot::Sender<Reply>)>,
+    requests: mpsc::Sender<(Vec<u8>, oneshot::Sender<Reply>)>,
 }
 
 type Waiting = Arc<Mutex<VecDeque<oneshot::Sender<Reply>>>>;
@@ -37,7 +40,7 @@ impl Client {
         on_close: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
         let (read, mut write) = open(dir).await?.into_split();
-        let (requests, mut queue) = mpsc::unbounded_channel::<(Vec<u8>, oneshot::Sender<Reply>)>();
+        let (requests, mut queue) = mpsc::channel::<(Vec<u8>, oneshot::Sender<Reply>)>(QUEUE);
         let waiting: Waiting = Arc::default();
         let waiters = waiting.clone();
         tokio::spawn(async move {
@@ -58,14 +61,17 @@ impl Client {
         Ok(Self { requests })
     }
 
-    /// Sends a request and waits for the reply. Safe to drop half-way: the request is carried out all the same.
+    /// Sends a request and waits for the reply. Safe to drop half-way: a request that is in the queue is carried out all
+    /// the same, and one that still waits for a place in it never was.
     pub async fn call(&self, request: &Request) -> cri::Result<()> {
         let (reply, answer) = oneshot::channel();
         let frame = protocol::encode_json(Kind::Request, request);
-        self.requests.send((frame, reply)).map_err(|_| gone())?;
-        match tokio::time::timeout(PATIENCE, answer).await {
-            Ok(Ok(reply)) => reply.into(),
-            Ok(Err(_)) => Err(gone()),
+        let asked = async {
+            self.requests.send((frame, reply)).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())
+        };
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(reply) => reply?.into(),
             Err(_) => Err(cri::Error::Unavailable("the pod's shim does not answer".into())),
         }
     }
@@ -133,6 +139,11 @@ impl Session {
                 return Ok(None);
             }
         }
+    }
+
+    /// Asks for something on the session's way; the reply is one of the frames that come.
+    pub async fn send(&mut self, request: &Request) -> io::Result<()> {
+        self.stream.write_all(&protocol::encode_json(Kind::Request, request)).await
     }
 
     async fn receive(&mut self, fds: &mut Vec<OwnedFd>) -> io::Result<usize> {

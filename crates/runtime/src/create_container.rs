@@ -1,5 +1,6 @@
 //! `CreateContainer`: the image's layers under a fresh writable one, and the resolved specification handed to the shim.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,13 +42,20 @@ impl Runtime {
         let image = images
             .get(&config.image)
             .ok_or_else(|| Error::NotFound(format!("image {:?} is not on this node", config.image)))?;
+        let mut volumes = BTreeMap::new();
+        for mount in config.mounts.iter().filter(|m| !m.image.is_empty()) {
+            let image = images.get(&mount.image);
+            let image = image.ok_or_else(|| Error::NotFound(format!("image {:?} is not on this node", mount.image)))?;
+            volumes.insert(mount.image.clone(), image.layers);
+        }
         let id = base::ids::hex(&base::ids::random::<32>());
         // Beside the rest, because it waits for the disk; what counts is that it is there before anybody hears of the id.
         let hold = {
-            let (images, owner, image) = (images.clone(), id.clone(), image.clone());
+            let (images, owner, mut image) = (images.clone(), id.clone(), image.clone());
+            image.layers.extend(volumes.values().flatten().cloned());
             tokio::task::spawn_blocking(move || images.hold(&owner, &image))
         };
-        let made = self.make(pod, &id, config, &image).await;
+        let made = self.make(pod, &id, config, &image, volumes).await;
         let held = hold.await.map_err(|e| Error::internal("image", e))?;
         let made = made.and_then(|()| held.map_err(|e| Error::internal("image", e)));
         if made.is_err() {
@@ -59,14 +67,25 @@ impl Runtime {
         made.map(|()| id)
     }
 
-    async fn make(&self, pod: &Arc<Pod>, id: &str, config: ContainerConfig, image: &Image) -> Result<()> {
+    async fn make(
+        &self,
+        pod: &Arc<Pod>,
+        id: &str,
+        config: ContainerConfig,
+        image: &Image,
+        image_volumes: BTreeMap<String, Vec<PathBuf>>,
+    ) -> Result<()> {
         let dir = pod.dir.container(id);
         let fail = |e: io::Error| Error::internal(format_args!("container {id:?}"), e);
         let rootfs = make_rootfs(&dir, image).map_err(fail)?;
         make_missing_sources(&config)?;
-        let around =
+        let mut around =
             surroundings(pod, &config, image, rootfs, format!("{}/{id}", pod.saved.cgroup), self.inner.available_caps)?;
+        (around.image_volumes, around.scratch) = (image_volumes, dir.clone());
         let spec = spec::container(&pod.saved.config, &config, image, &around)?;
+        for source in spec.mounts.iter().filter_map(|bind| bind.image.as_ref()) {
+            std::fs::create_dir(&source.mountpoint).map_err(fail)?;
+        }
         let log = self.log_target(pod, &config).map_err(fail)?;
         let saved = saved(&config, image, &spec, &log);
         layout::write_json(&dir.join("container.json"), &saved).map_err(fail)?;
@@ -135,7 +154,7 @@ fn make_rootfs(dir: &Path, image: &Image) -> io::Result<Rootfs> {
 
 /// As containerd does: a host path that is not there becomes a directory.
 fn make_missing_sources(config: &ContainerConfig) -> Result<()> {
-    for mount in &config.mounts {
+    for mount in config.mounts.iter().filter(|m| m.image.is_empty()) {
         if !Path::new(&mount.host_path).exists() {
             std::fs::create_dir_all(&mount.host_path)
                 .map_err(|e| Error::InvalidArgument(format!("mount source {:?}: {e}", mount.host_path)))?;
@@ -173,6 +192,7 @@ fn surroundings(
         files: files.to_vec(),
         devices: nodes,
         cgroup,
+        ..Surroundings::default()
     })
 }
 

@@ -75,10 +75,10 @@ fn streams(session: Session, fds: Vec<OwnedFd>, options: StreamOptions) -> io::R
     let (stdin, stdout, stderr) = if options.tty {
         let terminal = next()?;
         tokio::spawn(pipe::resize_from(terminal.try_clone()?, resizes));
-        let stdin = if options.stdin { Some(feed(terminal.try_clone()?)?) } else { None };
+        let stdin = if options.stdin { Some(feed(terminal.try_clone()?)?.0) } else { None };
         (stdin, Some(pump(terminal, &over, &mut pumps)?), None)
     } else {
-        let stdin = if options.stdin { Some(feed(next()?)?) } else { None };
+        let stdin = if options.stdin { Some(feed(next()?)?.0) } else { None };
         let stdout = pump(next()?, &over, &mut pumps)?;
         (stdin, Some(stdout), Some(pump(next()?, &over, &mut pumps)?))
     };
@@ -118,10 +118,11 @@ async fn conclude(
     let _ = exit.send(code);
 }
 
-pub(crate) fn feed(fd: OwnedFd) -> io::Result<mpsc::Sender<Bytes>> {
+/// Standard input as a channel, and the task that is over when all of it is in the pipe.
+pub(crate) fn feed(fd: OwnedFd) -> io::Result<(mpsc::Sender<Bytes>, JoinHandle<()>)> {
     let (sender, receiver) = mpsc::channel(CHANNEL);
-    tokio::spawn(pipe::write_from(pipe::writer(fd)?, receiver));
-    Ok(sender)
+    let task = tokio::spawn(pipe::write_from(pipe::writer(fd)?, receiver));
+    Ok((sender, task))
 }
 
 fn pump(fd: OwnedFd, over: &watch::Sender<bool>, pumps: &mut Vec<JoinHandle<()>>) -> io::Result<mpsc::Receiver<Bytes>> {

@@ -74,6 +74,9 @@ pub enum Request {
         id: String,
         stdin: bool,
     },
+    /// On the connection of an attached client: its input has come to its end. A container made with `stdin_once` sees
+    /// that as the end of its own; any other waits for the next client.
+    CloseStdin,
     /// A new TCP socket in the pod's network namespace.
     Socket {
         v6: bool,

@@ -53,6 +53,13 @@ impl RuntimeService for Runtime {
     fn list_containers<'a>(&'a self, filter: &'a ContainerFilter) -> BoxFuture<'a, Result<Vec<Container>>> {
         Box::pin(async { Ok(self.containers(filter)) })
     }
+    fn update_pod_sandbox_resources<'a>(
+        &'a self,
+        id: &'a str,
+        resources: &'a LinuxContainerResources,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.update_sandbox_resources(id, resources))
+    }
     fn update_container_resources<'a>(
         &'a self,
         id: &'a str,

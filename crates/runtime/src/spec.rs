@@ -4,7 +4,8 @@
 use cri::{ContainerConfig, Error, LinuxContainerResources, NamespaceMode, PodSandboxConfig, Result, SecurityProfile};
 use images::{Image, ImageConfig};
 use sandbox::{
-    Bind, ContainerSpec, PidNamespace, Process, Propagation, Resources, Rlimit, Rootfs, Seccomp, caps, user,
+    Bind, ContainerSpec, ImageSource, PidNamespace, Process, Propagation, Resources, Rlimit, Rootfs, Seccomp, caps,
+    user,
 };
 
 /// What the container's surroundings contribute.
@@ -23,6 +24,9 @@ pub struct Surroundings {
     pub files: Vec<(String, std::path::PathBuf)>,
     pub devices: Vec<sandbox::Device>,
     pub cgroup: String,
+    /// Layers of the images that are mounted as volumes, by reference; and where each is put together.
+    pub image_volumes: std::collections::BTreeMap<String, Vec<std::path::PathBuf>>,
+    pub scratch: std::path::PathBuf,
 }
 
 /// The whole specification.
@@ -55,10 +59,10 @@ pub fn container(
             NamespaceMode::Pod => PidNamespace::Pod,
             NamespaceMode::Node => PidNamespace::Host,
             NamespaceMode::Container => PidNamespace::Own,
-            NamespaceMode::Target => {
-                return Err(Error::InvalidArgument("the pid namespace of another container is not supported".into()));
-            }
+            NamespaceMode::Target => PidNamespace::Pod,
         },
+        pid_of: Some(security.namespace_options.target_id.clone())
+            .filter(|_| security.namespace_options.pid == NamespaceMode::Target),
         shm: around.shm.clone(),
         cgroup: around.cgroup.clone(),
         resources,
@@ -209,7 +213,13 @@ fn mounts(config: &ContainerConfig, around: &Surroundings) -> Vec<Bind> {
     let mut asked: Vec<Bind> = config
         .mounts
         .iter()
-        .map(|m| Bind {
+        .enumerate()
+        .map(|(n, m)| Bind {
+            image: around.image_volumes.get(&m.image).map(|layers| ImageSource {
+                layers: layers.clone(),
+                sub_path: m.image_sub_path.clone(),
+                mountpoint: around.scratch.join(format!("image-{n}")),
+            }),
             source: m.host_path.clone().into(),
             target: m.container_path.clone(),
             readonly: m.readonly,

@@ -49,6 +49,15 @@ impl Runtime {
         Ok(all)
     }
 
+    /// Not remembered: a sandbox is never made again from its record, and the kubelet knows what it has granted.
+    pub(crate) async fn update_sandbox_resources(&self, id: &str, resources: &LinuxContainerResources) -> Result<()> {
+        let pod = self.pod(id)?;
+        let _gate = pod.gate.lock().await;
+        let cgroup = self.inner.hierarchies.cgroup(&pod.saved.cgroup);
+        let limits = crate::spec::resources(resources);
+        cgroup.apply(&limits, None).map_err(|e| Error::internal(format_args!("pod sandbox {id:?}"), e))
+    }
+
     pub(crate) async fn update_resources(&self, id: &str, resources: &LinuxContainerResources) -> Result<()> {
         let pod = self.pod_of(id)?;
         let _gate = pod.gate.lock().await;

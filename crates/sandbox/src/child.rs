@@ -88,35 +88,41 @@ pub fn run(p: &Prepared) -> ! {
 fn prepare(p: &Prepared) -> Result<(), Failure> {
     let at = |stage: Stage, index: usize| move |errno: i32| (stage, index as u32, errno);
     reset_signals();
-    // SAFETY (this and the calls below): plain system calls on prepared memory.
+    // SAFETY: no memory is passed.
     check(unsafe { libc::setsid() } as i64).map_err(at(Stage::Session, 0))?;
     for (i, fd) in p.cgroups.iter().enumerate() {
+        // SAFETY: one byte of a constant.
         check(unsafe { libc::write(*fd, c"0".as_ptr().cast(), 1) } as i64).map_err(at(Stage::Cgroup, i))?;
     }
     if let Some(value) = &p.oom_score_adj {
         write_oom_score_adj(value);
     }
     if p.new_cgroup_namespace {
+        // SAFETY: no memory is passed.
         check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) } as i64).map_err(at(Stage::Namespace, 0))?;
     }
     if let Some(pidfd) = p.enter {
         sys::setns(pidfd, libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP).map_err(at(Stage::Namespace, 1))?;
     }
+    // SAFETY: no memory is passed.
     unsafe { libc::umask(0) };
     for (i, step) in p.steps.iter().enumerate() {
         perform(step, &p.sources).map_err(at(Stage::Step, i))?;
     }
+    // SAFETY: no memory is passed.
     unsafe { libc::umask(0o022) };
     if p.tty {
         terminal(p).map_err(at(Stage::Terminal, 0))?;
     } else {
         for (i, fd) in p.stdio.iter().enumerate() {
+            // SAFETY: no memory is passed.
             check(unsafe { libc::dup2(*fd, i as i32) } as i64).map_err(at(Stage::Stdio, i))?;
         }
     }
     for fd in 0..3 {
         if p.own_stdio[fd as usize] {
             // So that the program may open /dev/stdout again. Some files refuse; then they stay root's.
+            // SAFETY: no memory is passed.
             unsafe { libc::fchown(fd, p.uid, u32::MAX) };
         }
     }
@@ -132,6 +138,7 @@ fn identity(p: &Prepared) -> Result<(), Failure> {
     let mut entered = Ok(());
     if let Some(cwd) = p.cwd.last() {
         for dir in &p.cwd {
+            // SAFETY: a C string.
             unsafe { libc::mkdir(dir.as_ptr(), 0o755) };
         }
         entered = chdir(cwd);
@@ -140,13 +147,18 @@ fn identity(p: &Prepared) -> Result<(), Failure> {
         install_seccomp(&p.seccomp).map_err(at(Stage::Seccomp, 0))?;
     }
     for (i, cap) in p.drop_bounding.iter().enumerate() {
+        // SAFETY: no memory is passed.
         check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, *cap, 0, 0, 0) } as i64)
             .map_err(at(Stage::Capabilities, i))?;
     }
+    // SAFETY: no memory is passed.
     check(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) } as i64).map_err(at(Stage::Capabilities, 100))?;
+    // SAFETY: pointer and length are of one live list.
     check(unsafe { libc::setgroups(p.groups.len(), p.groups.as_ptr()) } as i64).map_err(at(Stage::Groups, 0))?;
     // The raw calls: libc's wrappers would signal threads that do not exist here.
+    // SAFETY: no memory is passed.
     check(unsafe { libc::syscall(libc::SYS_setresgid, p.gid, p.gid, p.gid) }).map_err(at(Stage::User, 0))?;
+    // SAFETY: no memory is passed.
     check(unsafe { libc::syscall(libc::SYS_setresuid, p.uid, p.uid, p.uid) }).map_err(at(Stage::User, 1))?;
     set_capabilities(p).map_err(at(Stage::Capabilities, 101))?;
     if let Some(cwd) = p.cwd.last() {
@@ -154,6 +166,7 @@ fn identity(p: &Prepared) -> Result<(), Failure> {
         entered.or_else(|_| chdir(cwd)).map_err(at(Stage::WorkingDir, 0))?;
     }
     if p.no_new_privs {
+        // SAFETY: no memory is passed.
         check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } as i64)
             .map_err(at(Stage::NoNewPrivs, 0))?;
         install_seccomp(&p.seccomp).map_err(at(Stage::Seccomp, 1))?;
@@ -320,25 +333,56 @@ fn send_fd(socket: i32, fd: i32) -> Result<(), i32> {
     }
 }
 
+/// A detached copy of a directory below `root`, as a descriptor of that number. Links in the path cannot lead out of `root`.
+fn detach_in(root: &CStr, sub_path: &CStr, fd: i32) -> Result<(), i32> {
+    let how = sys::OpenHow { flags: (libc::O_PATH | libc::O_CLOEXEC) as u64, mode: 0, resolve: sys::RESOLVE_IN_ROOT };
+    let path = if sub_path.is_empty() { c"." } else { sub_path };
+    // SAFETY: C strings, and a structure of the size that is given; the descriptors that are closed were opened here.
+    unsafe {
+        let dir = check(libc::open(root.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) as i64)? as i32;
+        let found = libc::syscall(libc::SYS_openat2, dir, path.as_ptr(), &raw const how, size_of::<sys::OpenHow>());
+        let found = check(found)? as i32;
+        let tree = sys::open_tree_of(found)?;
+        check(libc::dup3(tree, fd, libc::O_CLOEXEC) as i64)?;
+        for own in [dir, found, tree] {
+            check(libc::close(own) as i64)?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens a path as a descriptor of that number.
+fn open_as(path: &CStr, fd: i32) -> Result<(), i32> {
+    // SAFETY: a C string; the descriptor that is closed was opened here.
+    unsafe {
+        let opened = check(libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) as i64)? as i32;
+        check(libc::dup3(opened, fd, libc::O_CLOEXEC) as i64)?;
+        check(libc::close(opened) as i64).map(drop)
+    }
+}
+
 fn perform(step: &Step, sources: &[i32]) -> Result<(), i32> {
     let fine_if = |errno: i32| move |e: i32| if e == errno { Ok(()) } else { Err(e) };
-    // SAFETY (this and the calls below): plain system calls on C strings of the plan.
     match step {
         Step::Isolate => sys::mount_setattr(c"/", 0, libc::MS_PRIVATE, true),
-        Step::Open { path, fd } => unsafe {
-            let opened = check(libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) as i64)? as i32;
-            check(libc::dup3(opened, *fd, libc::O_CLOEXEC) as i64)?;
-            check(libc::close(opened) as i64).map(drop)
-        },
+        Step::Open { path, fd } => open_as(path, *fd),
         Step::Overlay { mountpoint, options } => sys::mount(c"overlay", mountpoint, c"overlay", 0, options),
+        Step::Image { mountpoint, options, sub_path, fd } => {
+            let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+            sys::mount(c"overlay", mountpoint, c"overlay", flags, options)?;
+            detach_in(mountpoint, sub_path, *fd)
+        }
         Step::Pivot { root } => pivot(root),
         Step::Mkdir(path) => {
+            // SAFETY: a C string of the plan.
             check(unsafe { libc::mkdir(path.as_ptr(), 0o755) } as i64).map(drop).or_else(fine_if(libc::EEXIST))
         }
         Step::Touch(path) => {
             let flags = libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;
+            // SAFETY: a C string of the plan.
             match check(unsafe { libc::open(path.as_ptr(), flags, 0o644) } as i64) {
                 Ok(fd) => {
+                    // SAFETY: it was opened just now, and nobody else knows of it.
                     unsafe { libc::close(fd as i32) };
                     Ok(())
                 }
@@ -354,13 +398,16 @@ fn perform(step: &Step, sources: &[i32]) -> Result<(), i32> {
         Step::Node { path, block, major, minor, mode } => {
             let kind = if *block { libc::S_IFBLK } else { libc::S_IFCHR };
             let dev = libc::makedev(*major, *minor);
+            // SAFETY: a C string of the plan.
             check(unsafe { libc::mknod(path.as_ptr(), kind | mode, dev) } as i64)
                 .map(drop)
                 .or_else(fine_if(libc::EEXIST))
         }
-        Step::Link { link, target } => check(unsafe { libc::symlink(target.as_ptr(), link.as_ptr()) } as i64)
-            .map(drop)
-            .or_else(fine_if(libc::EEXIST)),
+        Step::Link { link, target } => {
+            // SAFETY: C strings of the plan.
+            let made = check(unsafe { libc::symlink(target.as_ptr(), link.as_ptr()) } as i64);
+            made.map(drop).or_else(fine_if(libc::EEXIST))
+        }
         Step::Mask(path) => sys::mount(c"/dev/null", path, c"", libc::MS_BIND, c"")
             .or_else(|e| match e {
                 libc::ENOTDIR => sys::mount(

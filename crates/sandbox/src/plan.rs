@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::cgroup::{Hierarchy, Kind};
-use crate::spec::{ContainerSpec, Propagation};
+use crate::spec::{ContainerSpec, ImageSource, Propagation};
 
 /// One step of the child. Paths before [`Step::Pivot`] are the host's, after it the container's.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Step {
     Open { path: CString, fd: i32 },
     /// Mount the overlay; lower, upper and work directories are opened before.
     Overlay { mountpoint: CString, options: CString },
+    /// Mount an image's layers read-only, and open a directory in it as a detached mount, descriptor number `fd`.
+    Image { mountpoint: CString, options: CString, sub_path: CString, fd: i32 },
     /// Make it the root and let the old one go.
     Pivot { root: CString },
     /// Make a directory; fine if it is there.
@@ -61,8 +63,9 @@ pub fn plan(spec: &ContainerSpec, facts: &Facts) -> Result<Vec<Step>, String> {
     // Highest first, as overlayfs wants them.
     let lower = spec.rootfs.layers.iter().rev();
     let directories = [&spec.rootfs.upper, &spec.rootfs.work].into_iter().chain(lower);
+    let mut rootfs = Vec::new();
     for (fd, path) in (FIRST_FD..).zip(directories) {
-        p.steps.push(Step::Open { path: c(path_text(path)?)?, fd });
+        rootfs.push(Step::Open { path: c(path_text(path)?)?, fd });
     }
     let layers: Vec<String> =
         (FIRST_FD + 2..).take(spec.rootfs.layers.len()).map(|fd| format!("/proc/self/fd/{fd}")).collect();
@@ -74,6 +77,10 @@ pub fn plan(spec: &ContainerSpec, facts: &Facts) -> Result<Vec<Step>, String> {
         FIRST_FD + 1
     );
     let root = path_text(&spec.rootfs.mountpoint)?;
+    for (i, source) in images(spec) {
+        p.image(i, source)?;
+    }
+    p.steps.extend(rootfs);
     p.steps.push(Step::Overlay { mountpoint: c(root)?, options: c(&options)? });
     p.steps.push(Step::Pivot { root: c(root)? });
     p.kernel_filesystems(spec, facts)?;
@@ -107,6 +114,19 @@ pub(crate) fn prefixes(path: &str) -> impl Iterator<Item = &str> {
         .filter(|p| !p.ends_with('/') && !p.is_empty())
 }
 
+/// The detached mounts of images, from the usual soft limit downwards: see [`FIRST_FD`].
+const LAST_FD: i32 = 1023;
+
+/// The binds that are images, with the numbers of their detached mounts.
+fn images(spec: &ContainerSpec) -> impl Iterator<Item = (i32, &ImageSource)> {
+    (0..).zip(spec.mounts.iter().filter_map(|bind| bind.image.as_ref())).map(|(n, source)| (LAST_FD - n, source))
+}
+
+/// The source of each bind, as a descriptor's number: detached copies that the parent has opened, or what the child opens.
+pub(crate) fn image_fds(spec: &ContainerSpec) -> impl Iterator<Item = i32> {
+    images(spec).map(|(fd, _)| fd)
+}
+
 struct Builder {
     steps: Vec<Step>,
 }
@@ -129,6 +149,24 @@ impl Builder {
             fstype: c(fstype)?,
             flags,
             data: c(data)?,
+        });
+        Ok(())
+    }
+
+    /// Before the pivot, because an overlay takes only layers that are seen where it is mounted.
+    fn image(&mut self, fd: i32, source: &ImageSource) -> Result<(), String> {
+        // An overlay without an upper directory wants two lower ones: the last is the empty mount point itself.
+        let lower: Vec<&Path> =
+            source.layers.iter().rev().map(|p| p.as_path()).chain([source.mountpoint.as_path()]).collect();
+        for (number, path) in (FIRST_FD..).zip(&lower) {
+            self.steps.push(Step::Open { path: c(path_text(path)?)?, fd: number });
+        }
+        let numbers: Vec<String> = (FIRST_FD..).take(lower.len()).map(|n| format!("/proc/self/fd/{n}")).collect();
+        self.steps.push(Step::Image {
+            mountpoint: c(path_text(&source.mountpoint)?)?,
+            options: c(&format!("lowerdir={}", numbers.join(":")))?,
+            sub_path: c(&source.sub_path)?,
+            fd,
         });
         Ok(())
     }
@@ -258,6 +296,9 @@ impl fmt::Display for Step {
             Step::Isolate => f.write_str("make mounts private"),
             Step::Open { path, fd } => write!(f, "open {} as {fd}", s(path)),
             Step::Overlay { mountpoint, options } => write!(f, "mount overlay on {} ({})", s(mountpoint), s(options)),
+            Step::Image { mountpoint, options, sub_path, fd } => {
+                write!(f, "mount image on {} ({}), open {:?} in it as {fd}", s(mountpoint), s(options), s(sub_path))
+            }
             Step::Pivot { root } => write!(f, "pivot_root to {}", s(root)),
             Step::Mkdir(p) => write!(f, "mkdir {}", s(p)),
             Step::Touch(p) => write!(f, "touch {}", s(p)),

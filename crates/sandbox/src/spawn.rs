@@ -120,7 +120,13 @@ fn gather(
         raw
     };
     let mut facts = Facts { hierarchies: hierarchies.joined(&spec.resources), ..Facts::default() };
+    let mut image_fds = plan::image_fds(spec);
     for bind in &spec.mounts {
+        if bind.image.is_some() {
+            facts.directories.push(true);
+            prepared.sources.push(image_fds.next().unwrap_or(-1));
+            continue;
+        }
         let meta =
             std::fs::metadata(&bind.source).map_err(|e| failed(format!("mount {}", bind.source.display()), e))?;
         facts.directories.push(meta.is_dir());

@@ -18,6 +18,9 @@ pub struct ContainerSpec {
     /// `/sys` and cgroups writable, and its own cgroup namespace left out.
     pub privileged: bool,
     pub pid: PidNamespace,
+    /// With [`PidNamespace::Pod`]: that of this container instead of the pod's.
+    #[serde(default)]
+    pub pid_of: Option<String>,
     /// The directory bound to `/dev/shm`; a private tmpfs without one.
     pub shm: Option<PathBuf>,
     /// The container's cgroup below every hierarchy's root, as `/kubepods/podX/abc`.
@@ -94,6 +97,20 @@ pub struct Bind {
     pub readonly: bool,
     pub recursive_readonly: bool,
     pub propagation: Propagation,
+    /// Instead of a source: the files of an image.
+    #[serde(default)]
+    pub image: Option<ImageSource>,
+}
+
+/// The files of an image as a volume.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSource {
+    /// Unpacked layers, lowest first.
+    pub layers: Vec<PathBuf>,
+    /// A directory in it, resolved with the image's own root as `/`; empty for the root.
+    pub sub_path: String,
+    /// An empty directory where it is put together, in the container's own mount namespace.
+    pub mountpoint: PathBuf,
 }
 
 /// How mounts travel.

@@ -20,6 +20,17 @@ struct MountAttr {
     userns: u64,
 }
 
+/// `struct open_how` of openat2(2).
+#[repr(C)]
+pub struct OpenHow {
+    pub flags: u64,
+    pub mode: u64,
+    pub resolve: u64,
+}
+
+/// Links and `..` stay below the directory at which the path begins.
+pub const RESOLVE_IN_ROOT: u64 = 0x10;
+
 /// `struct clone_args` of clone3(2), third version (Linux 5.7).
 #[repr(C)]
 #[derive(Default)]
@@ -78,6 +89,13 @@ pub fn open_tree(path: &CStr) -> io::Result<i32> {
     let flags = OPEN_TREE_CLONE | AT_RECURSIVE | libc::O_CLOEXEC as libc::c_uint;
     // SAFETY: path is a C string.
     check_io(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) }).map(|fd| fd as i32)
+}
+
+/// The same of an open directory, with the mount it is on alone.
+pub fn open_tree_of(fd: i32) -> Result<i32, i32> {
+    let flags = OPEN_TREE_CLONE | (libc::O_CLOEXEC | libc::AT_EMPTY_PATH) as libc::c_uint;
+    // SAFETY: an empty C string.
+    check(unsafe { libc::syscall(libc::SYS_open_tree, fd, c"".as_ptr(), flags) }).map(|fd| fd as i32)
 }
 
 /// Attaches a detached mount.

@@ -40,6 +40,13 @@ impl Container {
             .chain(self.stdio.stderr.as_ref().map(|fd| (Stream::Stderr, fd)))
     }
 
+    /// The input of an attached client is over. A terminal has no end of input but the character that says so.
+    pub fn input_ended(&mut self) {
+        if self.stdin_once {
+            self.stdio.stdin = None;
+        }
+    }
+
     fn output(&self, stream: Stream) -> Option<&OwnedFd> {
         self.outputs().find(|(s, _)| *s == stream).map(|(_, fd)| fd)
     }

@@ -202,8 +202,8 @@ impl Shim {
             Role::Attach { container, stdin } => {
                 if let Some(c) = self.containers.get_mut(&container) {
                     c.attached.retain(|a| *a != id);
-                    if stdin && c.stdin_once {
-                        c.stdio.stdin = None;
+                    if stdin {
+                        c.input_ended();
                     }
                 }
             }

@@ -28,6 +28,7 @@ impl Shim {
             Request::ReopenLog { id } => self.reopen_log(&id),
             Request::Exec { id, process } => self.exec(connection, &id, &process),
             Request::Attach { id, stdin } => self.attach(connection, &id, stdin),
+            Request::CloseStdin => self.close_stdin(connection),
             Request::Socket { v6 } => socket(v6),
             Request::Shutdown => {
                 self.kill_all();
@@ -85,12 +86,20 @@ impl Shim {
     }
 
     fn start(&mut self, id: &str) -> Answer {
-        let pause = self.pause.as_ref().map(|(_, fd)| fd.as_fd());
+        let target = self.containers.get(id).and_then(|c| c.spec.pid_of.clone());
+        let join = match target {
+            Some(target) => match self.containers.get(&target).map(|c| &c.state) {
+                Some(State::Running { pidfd, .. }) => Some(pidfd.as_fd()),
+                _ => return Err((Failure::Precondition, format!("target container {target} is not running"))),
+            },
+            None => self.pause.as_ref().map(|(_, fd)| fd.as_fd()),
+        };
+        let join = join.map(|fd| fd.try_clone_to_owned()).transpose().map_err(internal("pid namespace"))?;
         let Some(container) = self.containers.get_mut(id) else { return Err(not_found(id)) };
         if !matches!(container.state, State::Created) {
             return Err((Failure::Precondition, format!("container {id} has been started before")));
         }
-        match sandbox::spawn::container(&container.spec, &self.hierarchies, pause) {
+        match sandbox::spawn::container(&container.spec, &self.hierarchies, join.as_ref().map(AsFd::as_fd)) {
             Ok(spawned) => {
                 container.stdio = spawned.stdio;
                 for (_, fd) in container.outputs() {
@@ -181,6 +190,19 @@ impl Shim {
             c.role = Role::Attach { container: id.into(), stdin: stdin && fds.is_some() };
         }
         Ok(fds.into_iter().collect())
+    }
+
+    fn close_stdin(&mut self, connection: u64) -> Answer {
+        match self.connections.get(&connection).map(|c| &c.role) {
+            Some(Role::Attach { container, stdin: true }) => {
+                if let Some(c) = self.containers.get_mut(container) {
+                    c.input_ended();
+                }
+                Ok(Vec::new())
+            }
+            // The container may have ended meanwhile.
+            _ => Ok(Vec::new()),
+        }
     }
 }
 
