@@ -1,9 +1,11 @@
-//! What every cluster has from its first second: namespaces, roles, the `kubernetes` Service and where it leads.
+//! What every cluster has from its first second: namespaces, roles, the `kubernetes` Service and where it leads, and
+//! what kinds themselves bring along ([`schema::Hooks::initial`]): flow schemas, priority levels, the Service network.
 
 use crate::server::Inner;
 use base::{Reason, Result, Status, User};
+use futures::future::try_join_all;
 use resource::{Body, Call, WriteOptions};
-use schema::ClusterConfig;
+use schema::{AUTO_UPDATE, ClusterConfig, Initial, Keep, Kind};
 use std::{net::IpAddr, sync::Arc};
 use value::{Value, value};
 
@@ -15,9 +17,44 @@ pub async fn ensure(server: &Inner) -> Result<()> {
         let object = value!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         put(server, "", "namespaces", object, false).await?;
     }
-    let (roles, service, maps) =
-        tokio::join!(auth::ensure_bootstrap(&server.engine), kubernetes_service(server), config_maps(server));
-    roles.and(service).and(maps)
+    let (roles, service, maps, initial) = tokio::join!(
+        auth::ensure_bootstrap(&server.engine),
+        kubernetes_service(server),
+        config_maps(server),
+        initial(server)
+    );
+    roles.and(service).and(maps).and(initial)
+}
+
+/// What kinds bring along.
+async fn initial(server: &Inner) -> Result<()> {
+    let catalog = server.engine.catalog();
+    let of = |kind: &Arc<Kind>| {
+        let initial = kind.hooks.initial(&server.config.cluster);
+        initial.into_iter().map(|initial| (kind.clone(), initial)).collect::<Vec<_>>()
+    };
+    try_join_all(catalog.iter().flat_map(of).map(|(kind, initial)| keep(server, kind, initial))).await.map(drop)
+}
+
+/// Creates an object that is missing, or brings it up to date as far as it is kept.
+async fn keep(server: &Inner, kind: Arc<Kind>, Initial { mut object, keep }: Initial) -> Result<()> {
+    object.set(&["apiVersion"], kind.api_version(kind.storage));
+    object.set(&["kind"], kind.kind.as_str());
+    let repair = match server.engine.view().get(&kind.group, &kind.plural, object.namespace(), object.name()) {
+        Some(present) => follows(keep, &present.value()),
+        None => false,
+    };
+    put(server, &kind.group, &kind.plural, object, repair).await
+}
+
+/// True where the server's word goes. A suggested object says by an annotation whether it follows; before it says
+/// anything, it does as long as its spec is the first.
+fn follows(keep: Keep, present: &Value) -> bool {
+    match (keep, present.str_at(&["metadata", "annotations", AUTO_UPDATE])) {
+        (Keep::Once, _) | (Keep::Suggested, "false") => false,
+        (Keep::Mandatory, _) | (Keep::Suggested, "true") => true,
+        (Keep::Suggested, _) => present.at(&["metadata", "generation"]).as_i64() == Some(1),
+    }
 }
 
 /// The first address of the Service network: that of `kubernetes.default`.
@@ -136,4 +173,31 @@ fn covers(have: &Value, wanted: &Value) -> bool {
 /// Another server of the same cluster may be faster.
 fn ignore(done: Result<()>, reason: Reason) -> Result<()> {
     done.or_else(|e: Status| if e.is(reason) { Ok(()) } else { Err(e) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_the_server() {
+        let of = |annotation: &str, generation: i64| {
+            let mut object = value!({"metadata": {"generation": generation}});
+            if !annotation.is_empty() {
+                object.set(&["metadata", "annotations", AUTO_UPDATE], annotation);
+            }
+            object
+        };
+        for (keep, annotation, generation, want) in [
+            (Keep::Once, "true", 1, false),
+            (Keep::Mandatory, "false", 2, true),
+            (Keep::Suggested, "true", 2, true),
+            (Keep::Suggested, "false", 1, false),
+            (Keep::Suggested, "", 1, true),
+            (Keep::Suggested, "", 2, false),
+            (Keep::Suggested, "perhaps", 2, false),
+        ] {
+            assert_eq!(follows(keep, &of(annotation, generation)), want, "{keep:?} {annotation} {generation}");
+        }
+    }
 }

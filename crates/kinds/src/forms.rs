@@ -110,7 +110,14 @@ fn condition(condition: At, errors: &mut FieldErrors) {
         if !starts || !inner || text.ends_with([',', ':']) {
             let what = "a condition reason must start with alphabetic character, optionally followed by a string of \
                         alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'";
-            reason.invalid(errors, names::regex_error(what, REASON, &["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"]));
+            reason.invalid(
+                errors,
+                names::regex_error(
+                    what,
+                    REASON,
+                    &["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"],
+                ),
+            );
         }
     }
     if condition.get("message").str().len() > MAX_MESSAGE {

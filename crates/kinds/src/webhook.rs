@@ -143,7 +143,9 @@ mod tests {
         );
         check(
             value!({"url": "https://a:b/"}),
-            expect![[r#"url: Required value: url must be a valid URL: parse "https://a:b/": invalid port ":b" after host; desired format: https://host[/path]"#]],
+            expect![[
+                r#"url: Required value: url must be a valid URL: parse "https://a:b/": invalid port ":b" after host; desired format: https://host[/path]"#
+            ]],
         );
     }
 
@@ -158,7 +160,8 @@ mod tests {
                 service.port: Invalid value: 0: port is not valid: must be between 1 and 65535, inclusive
                 service.path: Invalid value: "x//Y": must start with a '/'
                 service.path: Invalid value: "x//Y": segment[0] may not be empty
-                service.path: Invalid value: "x//Y": segment[1]: a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"#]],
+                service.path: Invalid value: "x//Y": segment[1] may not be empty
+                service.path: Invalid value: "x//Y": segment[2]: a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"#]],
         );
     }
 }

@@ -76,11 +76,7 @@ mod tests {
 
     #[test]
     fn validation() {
-        create(
-            &kind(),
-            policy(value!([{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}])),
-            expect![""],
-        );
+        create(&kind(), policy(value!([{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}])), expect![""]);
         let mut bad = policy(value!([
             {"patchType": "JSONPatch", "applyConfiguration": {"expression": "x"}},
             {"patchType": "ApplyConfiguration", "applyConfiguration": {}},
@@ -89,8 +85,23 @@ mod tests {
         bad.set(&["spec", "reinvocationPolicy"], "");
         bad.at_mut(&["spec", "matchConstraints", "resourceRules"]).as_array_mut().unwrap()[0]
             .set(&["operations"], value!(["DELETE"]));
-        create(&kind(), bad, expect![[r#""#]]);
-        create(&kind(), policy(value!([])), expect!["spec.mutations: Required value: mutations must contain at least one item"]);
+        create(
+            &kind(),
+            bad,
+            expect![[r#"
+            spec.matchConstraints.resourceRules.operations: Unsupported value: "DELETE": supported values: "*", "CONNECT", "CREATE", "UPDATE"
+            spec.mutations[0].applyConfiguration: Invalid value: "{applyConfiguration}": must not be specified when patchType is JSONPatch
+            spec.mutations[0].jsonPatch: Required value: must be specified when patchType is JSONPatch
+            spec.mutations[1].applyConfiguration.expression: Required value
+            spec.mutations[2].patchType: Unsupported value: "Merge": supported values: "ApplyConfiguration", "JSONPatch"
+            spec.mutations[3].patchType: Required value
+            spec.reinvocationPolicy: Required value"#]],
+        );
+        create(
+            &kind(),
+            policy(value!([])),
+            expect!["spec.mutations: Required value: mutations must contain at least one item"],
+        );
     }
 
     #[test]

@@ -1,9 +1,6 @@
 //! ValidatingAdmissionPolicy: expressions that what is written must satisfy.
 
-use super::{
-    matching::count,
-    policy, registration, reserved_name,
-};
+use super::{matching::count, policy, registration, reserved_name};
 use crate::{at::At, cel::Names};
 use base::{FieldErrors, names};
 use schema::{Column, Context, Hooks, Kind};
@@ -121,15 +118,44 @@ mod tests {
     #[test]
     fn validation() {
         create(&kind(), value!({"spec": (policy())}), expect![""]);
-        create(&kind(), value!({"spec": {}}), expect![[r#""#]]);
+        create(
+            &kind(),
+            value!({"spec": {}}),
+            expect![[r#"
+            spec.matchConstraints: Required value
+            spec.validations: Required value: validations or auditAnnotations must contain at least one item
+            spec.auditAnnotations: Required value: validations or auditAnnotations must contain at least one item"#]],
+        );
         let mut bad = policy();
         bad.set(&["failurePolicy"], "Maybe");
         bad.set(&["paramKind"], value!({"apiVersion": "A.b/V1", "kind": "my kind"}));
         bad.set(&["matchConditions"], value!([{"name": "a b"}]));
         bad.set(&["variables"], value!([{"name": "for", "expression": "1"}, {"name": "ok"}]));
         bad.set(&["validations"], value!([{"message": "a\nb", "messageExpression": " ", "reason": "Why"}]));
-        bad.set(&["auditAnnotations"], value!([{"key": "a", "valueExpression": "x"}, {"key": "a"}, {"key": "b c", "valueExpression": "x"}]));
-        create(&kind(), value!({"spec": bad}), expect![[r#""#]]);
+        bad.set(
+            &["auditAnnotations"],
+            value!([{"key": "a", "valueExpression": "x"}, {"key": "a"}, {"key": "b c", "valueExpression": "x"}]),
+        );
+        create(
+            &kind(),
+            value!({"spec": bad}),
+            expect![[r#"
+            spec.failurePolicy: Unsupported value: "Maybe": supported values: "Fail", "Ignore"
+            spec.paramKind.apiVersion: Invalid value: "A.b": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
+            spec.paramKind.apiVersion: Invalid value: "V1": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
+            spec.paramKind.kind: Invalid value: "my kind": may have mixed case, but should otherwise match: a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
+            spec.matchConditions[0].expression: Required value
+            spec.matchConditions[0].name: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+            spec.variables[0].name: Invalid value: "for": must be a valid CEL identifier
+            spec.variables[1].expression: Required value: expression is not specified
+            spec.validations[0].expression: Required value: expression is not specified
+            spec.validations[0].messageExpression: Invalid value: " ": must be non-empty if specified
+            spec.validations[0].message: Invalid value: "a\nb": must not contain line breaks
+            spec.validations[0].reason: Unsupported value: "Why": supported values: "Forbidden", "Invalid", "RequestEntityTooLarge"
+            spec.auditAnnotations[1].valueExpression: Required value: valueExpression is not specified
+            spec.auditAnnotations[1].key: Duplicate value: "a"
+            spec.auditAnnotations[2].key: Invalid value: "obj/b c": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#]],
+        );
     }
 
     #[test]
@@ -148,8 +174,19 @@ mod tests {
             &kind(),
             Some("status"),
             of(value!({})),
-            of(value!({"typeChecking": {"expressionWarnings": [{}]}, "conditions": [{"type": "A", "status": "Yes", "reason": "a b"}, {"type": "A"}]})),
-            expect![[r#""#]],
+            of(
+                value!({"typeChecking": {"expressionWarnings": [{}]}, "conditions": [{"type": "A", "status": "Yes", "reason": "a b"}, {"type": "A"}]}),
+            ),
+            expect![[r#"
+                status.typeChecking.expressionWarnings[0].warning: Required value
+                status.typeChecking.expressionWarnings[0].fieldRef: Required value
+                status.conditions[0].status: Unsupported value: "Yes": supported values: "False", "True", "Unknown"
+                status.conditions[0].lastTransitionTime: Required value
+                status.conditions[0].reason: Invalid value: "a b": a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex used for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')
+                status.conditions[1].type: Duplicate value: "A"
+                status.conditions[1].status: Required value
+                status.conditions[1].lastTransitionTime: Required value
+                status.conditions[1].reason: Required value"#]],
         );
     }
 

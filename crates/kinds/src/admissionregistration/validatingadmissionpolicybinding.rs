@@ -56,13 +56,25 @@ mod tests {
         create(
             &kind(),
             value!({"spec": {"paramRef": {}, "validationActions": ["Deny", "Warn", "Deny", "Stop"]}}),
-            expect![[r#""#]],
+            expect![[r#"
+                spec.policyName: Required value
+                spec.paramRef: Required value: one of name or selector must be specified
+                spec.paramRef.parameterNotFoundAction: Required value
+                spec.validationActions[2]: Duplicate value: "Deny"
+                spec.validationActions[3]: Unsupported value: "Stop": supported values: "Audit", "Deny", "Warn"
+                spec.validationActions: Invalid value: ["Deny","Warn","Deny","Stop"]: must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)"#]],
         );
         create(
             &kind(),
             value!({"spec": {"policyName": "P", "paramRef": {"name": "a/b", "selector": {}, "parameterNotFoundAction": "Deny"},
                 "matchResources": {"resourceRules": [{"resourceNames": ["a", "a"], "operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]}]}}}),
-            expect![[r#""#]],
+            expect![[r#"
+                spec.policyName: Invalid value: "P": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
+                spec.paramRef.name: Invalid value: "a/b": may not contain '/'
+                spec.paramRef.name: Forbidden: name and selector are mutually exclusive
+                spec.paramRef.selector: Forbidden: name and selector are mutually exclusive
+                spec.matchResources.resourceRules[0].resourceNames[1]: Duplicate value: "a"
+                spec.validationActions: Required value: at least one validation action is required"#]],
         );
     }
 
@@ -72,6 +84,12 @@ mod tests {
         cells(&kind(), of(value!({"name": "n"})), expect!["obj | p | */n | 5m"]);
         cells(&kind(), of(value!({"name": "n", "namespace": "s"})), expect!["obj | p | s/n | 5m"]);
         cells(&kind(), value!({"spec": {"policyName": "p"}}), expect!["obj | p | <unset> | 5m"]);
-        cells(&kind(), of(value!({"selector": {"matchLabels": {"a": "b"}}})), expect![""]);
+        cells(
+            &kind(),
+            of(value!({"selector": {"matchLabels": {"a": "b"}}})),
+            expect![
+                "obj | p | &LabelSelector{MatchLabels:map[string]string{a: b,},MatchExpressions:[]LabelSelectorRequirement{},} | 5m"
+            ],
+        );
     }
 }

@@ -134,9 +134,32 @@ mod tests {
     fn validation() {
         for (name, spec, want) in [
             ("v1.", value!({"version": "v1"}), expect![""]),
-            ("v1.a.b", value!({"version": "v1", "group": "a.b", "service": {"namespace": "n", "name": "s"}}), expect![""]),
-            ("x", value!({"version": "V", "groupPriorityMinimum": 0, "versionPriority": 1001, "caBundle": "QUJD", "insecureSkipTLSVerify": true}), expect![[r#""#]]),
-            ("v1.a.b", value!({"version": "v1", "group": "a.b", "caBundle": "QUJD", "insecureSkipTLSVerify": true, "service": {"port": 70000}}), expect![[r#""#]]),
+            (
+                "v1.a.b",
+                value!({"version": "v1", "group": "a.b", "service": {"namespace": "n", "name": "s"}}),
+                expect![""],
+            ),
+            (
+                "x",
+                value!({"version": "V", "groupPriorityMinimum": 0, "versionPriority": 1001, "caBundle": "QUJD", "insecureSkipTLSVerify": true}),
+                expect![[r#"
+                metadata.name: Invalid value: "x": must be `spec.version+"."+spec.group`: "V."
+                spec.group: Required value: only v1 may have an empty group and it better be legacy kube
+                spec.version: Invalid value: "V": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
+                spec.groupPriorityMinimum: Invalid value: 0: must be positive and less than 20000
+                spec.versionPriority: Invalid value: 1001: must be positive and less than 1000
+                spec.caBundle: Invalid value: "3 bytes": local APIServices may not have a caBundle
+                spec.insecureSkipTLSVerify: Invalid value: true: local APIServices may not have insecureSkipTLSVerify"#]],
+            ),
+            (
+                "v1.a.b",
+                value!({"version": "v1", "group": "a.b", "caBundle": "QUJD", "insecureSkipTLSVerify": true, "service": {"port": 70000}}),
+                expect![[r#"
+                spec.service.namespace: Required value
+                spec.service.name: Required value
+                spec.service.port: Invalid value: 70000: port is not valid: must be between 1 and 65535, inclusive
+                spec.insecureSkipTLSVerify: Invalid value: true: may not be true if caBundle is present"#]],
+            ),
         ] {
             create(&kind(), service(name, spec), want);
         }
@@ -146,7 +169,8 @@ mod tests {
     fn local_ones_are_available() {
         let obj = created(&kind(), service("v1.", value!({"version": "v1"})));
         cells(&kind(), obj, expect!["v1. | Local | True | 5m"]);
-        let remote = service("v1.a.b", value!({"version": "v1", "group": "a.b", "service": {"namespace": "n", "name": "s"}}));
+        let remote =
+            service("v1.a.b", value!({"version": "v1", "group": "a.b", "service": {"namespace": "n", "name": "s"}}));
         cells(&kind(), created(&kind(), remote.clone()), expect!["v1.a.b | n/s | Unknown | 5m"]);
         let mut remote = remote;
         remote.set(&["status"], value!({"conditions": [{"type": "Available", "status": "False", "reason": "Gone"}]}));

@@ -100,7 +100,8 @@ pub fn levels() -> Vec<Initial> {
             value!({"nominalConcurrencyShares": shares, "lendablePercent": lendable, "limitResponse": response});
         initial(name, keep, value!({"type": "Limited", "limited": limited}))
     });
-    std::iter::once(initial("exempt", Keep::Mandatory, exempt)).chain(limited).collect()
+    // Its shares are the administrator's; nothing else of it can be changed.
+    std::iter::once(initial("exempt", Keep::Once, exempt)).chain(limited).collect()
 }
 
 /// Every flow schema that a cluster begins with.

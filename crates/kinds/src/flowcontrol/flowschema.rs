@@ -10,10 +10,7 @@ const MAX_PRECEDENCE: i64 = 10_000;
 const VERBS: [&str; 9] = ["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
 
 pub fn kind() -> Kind {
-    flow("FlowSchema")
-        .version("v1", "io.k8s.api.flowcontrol.v1.FlowSchema", columns())
-        .hooks(FlowSchema)
-        .build()
+    flow("FlowSchema").version("v1", "io.k8s.api.flowcontrol.v1.FlowSchema", columns()).hooks(FlowSchema).build()
 }
 
 fn columns() -> Vec<Column> {
@@ -92,7 +89,8 @@ fn spec(spec: At, name: &str, errors: &mut FieldErrors) {
         level.dns_subdomain(errors);
     }
     for rule in spec.get("rules").items() {
-        let (subjects, resources, paths) = (rule.get("subjects"), rule.get("resourceRules"), rule.get("nonResourceRules"));
+        let (subjects, resources, paths) =
+            (rule.get("subjects"), rule.get("resourceRules"), rule.get("nonResourceRules"));
         if subjects.is_empty() {
             subjects.required(errors, "subjects must contain at least one value");
         }
@@ -231,22 +229,72 @@ mod tests {
             "nonResourceRules": [{"verbs": [], "nonResourceURLs": ["", "/", "x", "/a b", "/a//b", "/a*", "/a/*"]}, {"verbs": ["get"], "nonResourceURLs": ["*", "/"]}],
         });
         for (name, spec, want) in [
-            ("f", value!({}), expect![""]),
-            ("f", value!({"matchingPrecedence": 1, "priorityLevelConfiguration": {"name": "L"}, "distinguisherMethod": {"type": "ByHand"}}), expect![""]),
-            ("f", value!({"matchingPrecedence": 10001, "priorityLevelConfiguration": {"name": "l"}, "rules": [{}, rule]}), expect![""]),
-            ("catch-all", value!({"matchingPrecedence": 10_000, "priorityLevelConfiguration": {"name": "catch-all"}}), expect![""]),
+            (
+                "f",
+                value!({}),
+                expect!["spec.priorityLevelConfiguration.name: Required value: must reference a priority level"],
+            ),
+            (
+                "f",
+                value!({"matchingPrecedence": 1, "priorityLevelConfiguration": {"name": "L"}, "distinguisherMethod": {"type": "ByHand"}}),
+                expect![[r#"
+                spec.matchingPrecedence: Invalid value: 1: only the schema named 'exempt' may have matchingPrecedence 1
+                spec.distinguisherMethod.type: Unsupported value: {"Type":"ByHand"}: supported values: "ByNamespace", "ByUser"
+                spec.priorityLevelConfiguration.name: Invalid value: "L": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"#]],
+            ),
+            (
+                "f",
+                value!({"matchingPrecedence": 10001, "priorityLevelConfiguration": {"name": "l"}, "rules": [{}, rule]}),
+                expect![[r#"
+                spec.matchingPrecedence: Invalid value: 10001: must not be greater than 10000
+                spec.rules[0].subjects: Required value: subjects must contain at least one value
+                spec.rules[0]: Required value: at least one of resourceRules and nonResourceRules has to be non-empty
+                spec.rules[1].subjects[0].group: Forbidden: group is forbidden when subject kind is not 'Group'
+                spec.rules[1].subjects[1].kind: Unsupported value: "Robot": supported values: "Group", "ServiceAccount", "User"
+                spec.rules[1].subjects[2].group: Required value: group is required when subject kind is 'Group'
+                spec.rules[1].subjects[3].serviceAccount.name: Invalid value: "A": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
+                spec.rules[1].subjects[3].serviceAccount.namespace: Required value: must specify namespace for service account
+                spec.rules[1].resourceRules[0].verbs: Unsupported value: ["read"]: supported values: "create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"
+                spec.rules[1].resourceRules[0].apiGroups: Invalid value: ["*","a"]: if '*' is present, must not specify other api groups
+                spec.rules[1].resourceRules[0].resources: Required value: resource rules must supply at least one resource
+                spec.rules[1].resourceRules[0].namespaces[0]: Invalid value: "A": each member of this list must be '*' or a DNS-1123 label; a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
+                spec.rules[1].resourceRules[1].verbs: Invalid value: ["*","get"]: if '*' is present, must not specify other verbs
+                spec.rules[1].resourceRules[1].namespaces: Required value: resource rules that are not cluster scoped must supply at least one namespace
+                spec.rules[1].nonResourceRules[0].verbs: Required value: verbs must contain at least one value
+                spec.rules[1].nonResourceRules[0].nonResourceURLs[0]: Invalid value: "": must not be empty
+                spec.rules[1].nonResourceRules[0].nonResourceURLs[2]: Invalid value: "x": must start with slash
+                spec.rules[1].nonResourceRules[0].nonResourceURLs[3]: Invalid value: "/a b": must not contain white-space
+                spec.rules[1].nonResourceRules[0].nonResourceURLs[4]: Invalid value: "/a//b": must not contain double slash
+                spec.rules[1].nonResourceRules[0].nonResourceURLs[5]: Invalid value: "/a*": wildcard can only do suffix matching
+                spec.rules[1].nonResourceRules[1].nonResourceURLs: Invalid value: ["*","/"]: if '*' is present, must not specify other non-resource URLs"#]],
+            ),
+            (
+                "catch-all",
+                value!({"matchingPrecedence": 10_000, "priorityLevelConfiguration": {"name": "catch-all"}}),
+                expect![[
+                    r#"spec: Invalid value: {"matchingPrecedence":10000,"priorityLevelConfiguration":{"name":"catch-all"}}: spec of 'catch-all' must equal the fixed value"#
+                ]],
+            ),
         ] {
             create(&kind(), value!({"metadata": {"name": name}, "spec": spec}), want);
         }
         let of = |conditions: Value| value!({"spec": {"priorityLevelConfiguration": {"name": "l"}}, "status": {"conditions": conditions}});
-        update_of(&kind(), Some("status"), of(value!([])), of(value!([{"type": "A"}, {"type": "A"}, {}])), expect![""]);
+        update_of(
+            &kind(),
+            Some("status"),
+            of(value!([])),
+            of(value!([{"type": "A"}, {"type": "A"}, {}])),
+            expect![[r#"
+            status.conditions[1].type: Duplicate value: "A"
+            status.conditions[2].type: Required value"#]],
+        );
     }
 
     #[test]
     fn columns() {
         let mut obj = bootstrap::schemas().remove(1).object;
-        cells(&kind(), obj.clone(), expect![""]);
+        cells(&kind(), obj.clone(), expect!["catch-all | catch-all | 10000 | ByUser | 5m | ?"]);
         obj.set(&["status"], value!({"conditions": [{"type": "Dangling", "status": "False"}]}));
-        cells(&kind(), obj, expect![""]);
+        cells(&kind(), obj, expect!["catch-all | catch-all | 10000 | ByUser | 5m | False"]);
     }
 }

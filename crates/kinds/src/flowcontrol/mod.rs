@@ -4,7 +4,10 @@ mod bootstrap;
 mod flowschema;
 mod prioritylevelconfiguration;
 
-use crate::{at::At, declare::{Declaration, declare}};
+use crate::{
+    at::At,
+    declare::{Declaration, declare},
+};
 use base::FieldErrors;
 use std::collections::BTreeSet;
 

@@ -129,9 +129,7 @@ fn spec(spec: At, name: &str, errors: &mut FieldErrors) {
 
 /// The one mandatory level that has something to choose: its shares.
 fn exempt(spec: At, errors: &mut FieldErrors) {
-    let Some(wanted) = bootstrap::mandatory(bootstrap::levels(), "exempt") else { return };
-    let (ty, limited) = (spec.get("type"), spec.get("limited"));
-    if ty.str() != wanted.str_at(&["type"]) || limited.is_set() {
+    if spec.get("type").str() != "Exempt" || spec.get("limited").is_set() {
         spec.invalid(errors, "spec of 'exempt' except the 'spec.exempt' field must equal the fixed value");
     }
 }
@@ -205,8 +203,20 @@ mod tests {
     #[test]
     fn what_is_left_out() {
         let spec = value!({"type": "Limited", "limited": {"limitResponse": {"type": "Queue", "queuing": {}}}});
-        defaults(&kind(), level("l", spec), &["spec", "limited"], expect![[r#""#]]);
-        defaults(&kind(), level("l", value!({"type": "Exempt", "exempt": {}})), &["spec", "exempt"], expect![[r#""#]]);
+        defaults(
+            &kind(),
+            level("l", spec),
+            &["spec", "limited"],
+            expect![[
+                r#"{"lendablePercent":0,"limitResponse":{"queuing":{"handSize":8,"queueLengthLimit":50,"queues":64},"type":"Queue"},"nominalConcurrencyShares":30}"#
+            ]],
+        );
+        defaults(
+            &kind(),
+            level("l", value!({"type": "Exempt", "exempt": {}})),
+            &["spec", "exempt"],
+            expect![[r#"{"lendablePercent":0,"nominalConcurrencyShares":0}"#]],
+        );
     }
 
     #[test]
@@ -219,24 +229,63 @@ mod tests {
     #[test]
     fn validation() {
         for (name, spec, want) in [
-            ("l", value!({"type": "Exempt"}), expect![""]),
-            ("l", value!({"type": "Limited"}), expect![""]),
-            ("l", value!({"type": "Other"}), expect![""]),
-            ("catch-all", value!({"type": "Limited", "limited": {"limitResponse": {"type": "Reject"}}}), expect![""]),
+            (
+                "l",
+                value!({"type": "Exempt"}),
+                expect![[r#"spec.type: Invalid value: "Exempt": must be 'Exempt' if and only if `name` is 'exempt'"#]],
+            ),
+            (
+                "l",
+                value!({"type": "Limited"}),
+                expect!["spec.limited: Required value: must not be empty when type is Limited"],
+            ),
+            (
+                "l",
+                value!({"type": "Other"}),
+                expect![[r#"spec.type: Unsupported value: "Other": supported values: "Exempt", "Limited""#]],
+            ),
+            (
+                "catch-all",
+                value!({"type": "Limited", "limited": {"limitResponse": {"type": "Reject"}}}),
+                expect![[
+                    r#"spec: Invalid value: {"limited":{"lendablePercent":0,"limitResponse":{"type":"Reject"},"nominalConcurrencyShares":30},"type":"Limited"}: spec of 'catch-all' must equal the fixed value"#
+                ]],
+            ),
             ("exempt", value!({"type": "Exempt", "exempt": {"nominalConcurrencyShares": 5}}), expect![""]),
-            ("exempt", value!({"type": "Exempt", "limited": {}, "exempt": {"lendablePercent": 101}}), expect![""]),
+            (
+                "exempt",
+                value!({"type": "Exempt", "limited": {}, "exempt": {"lendablePercent": 101}}),
+                expect![[r#"
+                spec.limited: Forbidden: must be nil if the type is not Limited
+                spec.exempt.lendablePercent: Invalid value: 101: must be between 0 and 100, inclusive
+                spec: Invalid value: {"exempt":{"lendablePercent":101,"nominalConcurrencyShares":0},"limited":{"lendablePercent":0,"limitResponse":{"type":""},"nominalConcurrencyShares":30},"type":"Exempt"}: spec of 'exempt' except the 'spec.exempt' field must equal the fixed value"#]],
+            ),
             (
                 "l",
                 value!({"type": "Limited", "exempt": {}, "limited": {"nominalConcurrencyShares": -1, "lendablePercent": -1, "borrowingLimitPercent": -1,
                     "limitResponse": {"type": "Queue", "queuing": {"queues": 128, "handSize": 129, "queueLengthLimit": -1}}}}),
-                expect![""],
+                expect![[r#"
+                    spec.exempt: Forbidden: must be nil if the type is Limited
+                    spec.limited.nominalConcurrencyShares: Invalid value: -1: must be a non-negative integer
+                    spec.limited.limitResponse.queuing.queueLengthLimit: Invalid value: -1: must be positive
+                    spec.limited.limitResponse.queuing.handSize: Invalid value: 129: should not be greater than queues (128)
+                    spec.limited.lendablePercent: Invalid value: -1: must be between 0 and 100, inclusive
+                    spec.limited.borrowingLimitPercent: Invalid value: -1: if specified, must be a non-negative integer"#]],
             ),
             (
                 "l",
                 value!({"type": "Limited", "limited": {"limitResponse": {"type": "Queue", "queuing": {"queues": 10_000_000, "handSize": 3}}}}),
-                expect![""],
+                expect![
+                    "spec.limited.limitResponse.queuing.handSize: Invalid value: 3: required entropy bits of deckSize 10000000 and handSize 3 should not be greater than 60"
+                ],
             ),
-            ("l", value!({"type": "Limited", "limited": {"limitResponse": {"type": "Reject", "queuing": {}}}}), expect![""]),
+            (
+                "l",
+                value!({"type": "Limited", "limited": {"limitResponse": {"type": "Reject", "queuing": {}}}}),
+                expect![
+                    "spec.limited.limitResponse.queuing: Forbidden: must be nil if limited.limitResponse.type is not Limited"
+                ],
+            ),
         ] {
             create(&kind(), level(name, spec), want);
         }
@@ -245,7 +294,11 @@ mod tests {
     #[test]
     fn columns() {
         let mut levels = bootstrap::levels().into_iter();
-        cells(&kind(), levels.next().unwrap().object, expect![""]);
-        cells(&kind(), levels.nth(1).unwrap().object, expect![""]);
+        cells(
+            &kind(),
+            levels.next().unwrap().object,
+            expect!["exempt | Exempt | <none> | <none> | <none> | <none> | 5m"],
+        );
+        cells(&kind(), levels.nth(1).unwrap().object, expect!["system | Limited | 30 | 64 | 6 | 50 | 5m"]);
     }
 }

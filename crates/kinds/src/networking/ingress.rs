@@ -72,7 +72,8 @@ impl Hooks for Ingress {
         }
         spec(root.get("spec"), old, errors);
         if old.is_none() {
-            let (annotation, class) = (obj.at(&["metadata", "annotations", CLASS]), obj.at(&["spec", "ingressClassName"]));
+            let (annotation, class) =
+                (obj.at(&["metadata", "annotations", CLASS]), obj.at(&["spec", "ingressClassName"]));
             if !annotation.is_null() && !class.is_null() && annotation != class {
                 let root = Path::root();
                 let path = root.key("annotations");
@@ -275,7 +276,9 @@ mod tests {
             &kind(),
             value!({"metadata": {"annotations": {"kubernetes.io/ingress.class": "a"}},
                 "spec": {"ingressClassName": "b", "defaultBackend": service()}}),
-            expect![[r#"annotations.kubernetes.io/ingress.class: Invalid value: "a": must match `ingressClassName` when both are specified"#]],
+            expect![[
+                r#"annotations.kubernetes.io/ingress.class: Invalid value: "a": must match `ingressClassName` when both are specified"#
+            ]],
         );
     }
 

@@ -95,7 +95,12 @@ mod tests {
         for (spec, want) in [
             (value!({"controller": "example.com/c"}), expect![""]),
             (value!({}), expect!["spec.controller: Required value"]),
-            (value!({"controller": "x"}), expect![[r#"spec.controller: Invalid value: "x": must be a domain-prefixed path (such as "acme.io/foo")"#]]),
+            (
+                value!({"controller": "x"}),
+                expect![[
+                    r#"spec.controller: Invalid value: "x": must be a domain-prefixed path (such as "acme.io/foo")"#
+                ]],
+            ),
             (
                 value!({"controller": "a.b/c d", "parameters": {"kind": "", "name": "a/b", "scope": "Namespace"}}),
                 expect![[r#"

@@ -36,7 +36,13 @@ fn parent(parent: &Value) -> String {
     }
     let resource = qualified(parent.str_at(&["group"]), parent.str_at(&["resource"])).to_lowercase();
     let parts = [resource.as_str(), parent.str_at(&["namespace"]), parent.str_at(&["name"])];
-    parts.into_iter().enumerate().filter(|(i, part)| *i != 1 || !part.is_empty()).map(|(_, p)| p).collect::<Vec<_>>().join("/")
+    parts
+        .into_iter()
+        .enumerate()
+        .filter(|(i, part)| *i != 1 || !part.is_empty())
+        .map(|(_, p)| p)
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 #[derive(Debug)]
@@ -91,19 +97,33 @@ mod tests {
                 spec.parentRef.name: Required value
                 spec.parentRef.namespace: Invalid value: "a/b": may not contain '/'"#]],
         );
-        create(&kind(), value!({"metadata": {"name": "10.0.0.1"}, "spec": {}}), expect!["spec.parentRef: Required value"]);
+        create(
+            &kind(),
+            value!({"metadata": {"name": "10.0.0.1"}, "spec": {}}),
+            expect!["spec.parentRef: Required value"],
+        );
         update(
             &kind(),
             of("10.96.0.7", parent()),
             of("10.96.0.7", value!({"resource": "services", "namespace": "shop", "name": "api"})),
-            expect![[r#"spec.parentRef: Invalid value: {"name":"api","namespace":"shop","resource":"services"}: field is immutable"#]],
+            expect![[
+                r#"spec.parentRef: Invalid value: {"name":"api","namespace":"shop","resource":"services"}: field is immutable"#
+            ]],
         );
     }
 
     #[test]
     fn columns() {
         let of = |parent: Value| value!({"metadata": {"name": "10.0.0.1"}, "spec": {"parentRef": parent}});
-        cells(&kind(), of(value!({"resource": "services", "namespace": "a", "name": "b"})), expect!["10.0.0.1 | services/a/b | 5m"]);
-        cells(&kind(), of(value!({"group": "X.io", "resource": "nets", "name": "b"})), expect!["10.0.0.1 | nets.x.io/b | 5m"]);
+        cells(
+            &kind(),
+            of(value!({"resource": "services", "namespace": "a", "name": "b"})),
+            expect!["10.0.0.1 | services/a/b | 5m"],
+        );
+        cells(
+            &kind(),
+            of(value!({"group": "X.io", "resource": "nets", "name": "b"})),
+            expect!["10.0.0.1 | nets.x.io/b | 5m"],
+        );
     }
 }

@@ -202,7 +202,9 @@ mod tests {
             &kind(),
             old,
             new,
-            expect![[r#"spec.egress[0].to[1].ipBlock.cidr: Invalid value: "11.0.0.1/8": must not have bits set beyond the prefix length"#]],
+            expect![[
+                r#"spec.egress[0].to[1].ipBlock.cidr: Invalid value: "11.0.0.1/8": must not have bits set beyond the prefix length"#
+            ]],
         );
     }
 

@@ -1,11 +1,7 @@
 //! ServiceCIDR: a network that addresses of Services come from. Every cluster has one, `kubernetes`.
 
 use super::GROUP;
-use crate::{
-    at::At,
-    declare::declare,
-    rules::IMMUTABLE,
-};
+use crate::{at::At, declare::declare, rules::IMMUTABLE};
 use base::FieldErrors;
 use schema::{ClusterConfig, Column, Context, Hooks, Initial, Keep, Kind};
 use value::{Value, value};
@@ -46,13 +42,22 @@ impl Hooks for ServiceCIDR {
         let changed = |cidr: &At, i: usize| before.get(i).is_some_and(|b| b != cidr.value);
         match (before.len(), cidrs.len()) {
             (b, n) if b == n => {
-                cidrs.items().enumerate().filter(|(i, c)| changed(c, *i)).for_each(|(_, c)| c.invalid(errors, IMMUTABLE));
+                cidrs
+                    .items()
+                    .enumerate()
+                    .filter(|(i, c)| changed(c, *i))
+                    .for_each(|(_, c)| c.invalid(errors, IMMUTABLE));
             }
             // From one family to both.
             (1, 2) => {
-                cidrs.items().enumerate().filter(|(i, c)| changed(c, *i)).for_each(|(_, c)| c.invalid(errors, IMMUTABLE));
+                cidrs
+                    .items()
+                    .enumerate()
+                    .filter(|(i, c)| changed(c, *i))
+                    .for_each(|(_, c)| c.invalid(errors, IMMUTABLE));
                 networks(spec, errors);
             }
+            (_, 0) => errors.invalid_raw(cidrs.path, "null", IMMUTABLE),
             _ => cidrs.invalid(errors, IMMUTABLE),
         }
     }
@@ -96,7 +101,9 @@ mod tests {
             (value!([]), expect!["spec.cidrs: Required value: at least one CIDR required"]),
             (
                 value!(["10.96.0.0/16", "10.97.0.0/16"]),
-                expect![[r#"spec.cidrs: Invalid value: ["10.96.0.0/16","10.97.0.0/16"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"#]],
+                expect![[
+                    r#"spec.cidrs: Invalid value: ["10.96.0.0/16","10.97.0.0/16"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"#
+                ]],
             ),
             (
                 value!(["10.96.0.1/16", "FD00::/108"]),
@@ -115,7 +122,7 @@ mod tests {
                 expect![[r#"spec.cidrs[0]: Invalid value: "10.97.0.0/16": field is immutable"#]],
             ),
             (value!(["10.96.0.0/16"]), value!(["10.96.0.0/16", "fd00::/108"]), expect![""]),
-            (value!(["10.96.0.0/16"]), value!([]), expect![[r#"spec.cidrs: Invalid value: []: field is immutable"#]]),
+            (value!(["10.96.0.0/16"]), value!([]), expect![[r#"spec.cidrs: Invalid value: null: field is immutable"#]]),
         ] {
             update(&kind(), of(old), of(new), want);
         }
@@ -123,6 +130,10 @@ mod tests {
 
     #[test]
     fn columns() {
-        cells(&kind(), value!({"spec": {"cidrs": ["10.96.0.0/16", "fd00::/108"]}}), expect!["obj | 10.96.0.0/16,fd00::/108 | 5m"]);
+        cells(
+            &kind(),
+            value!({"spec": {"cidrs": ["10.96.0.0/16", "fd00::/108"]}}),
+            expect!["obj | 10.96.0.0/16,fd00::/108 | 5m"],
+        );
     }
 }
