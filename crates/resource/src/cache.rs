@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use value::{Object, ObjectKey};
 
 /// So many of the newest objects share their trees among the readers in this process.
-const NEWS: usize = 256;
+const NEWS: u64 = 256;
 
 /// Objects and recent events of one kind.
 pub struct KindCache {
@@ -46,6 +46,10 @@ struct State {
     first: u64,
     /// All events after this revision are in the ring.
     floor: Revision,
+    /// Objects of events before this position share no tree any more.
+    news: u64,
+    /// Where the news ended when it was last aged.
+    aged: u64,
 }
 
 /// The revision asked for is older than what the ring can reach; carries the oldest one that it can.
@@ -61,6 +65,8 @@ impl KindCache {
             topics: Topics::default(),
             first: 0,
             floor: Revision::ZERO,
+            news: 0,
+            aged: 0,
         };
         let (end, ring_bytes) = (watch::Sender::new(0), AtomicUsize::new(0));
         KindCache { state: RwLock::new(state), end, budget, ring_bytes }
@@ -155,7 +161,12 @@ impl KindCache {
         let weight = event.weight();
         self.budget.take(weight);
         self.ring_bytes.fetch_add(weight, Relaxed);
-        state.push(event.clone());
+        let old = state.push(event.clone());
+        drop(state);
+        // Freeing a tree is work that nobody should wait for.
+        if let Some(old) = old {
+            old.object.forget_tree();
+        }
         Some(event)
     }
 
@@ -169,6 +180,25 @@ impl KindCache {
         for topic in topics {
             topic.wake();
         }
+    }
+
+    /// Forgets the trees of what was news already at the last call; whether there is other news.
+    pub fn age(&self) -> bool {
+        let mut state = self.state.write();
+        let end = state.end();
+        let until = std::mem::replace(&mut state.aged, end).min(end);
+        let (from, to) = (state.news.max(state.first), until.max(state.first));
+        let old: Vec<Arc<Event>> = if from < to {
+            let first = state.first;
+            state.ring.range((from - first) as usize..(to - first) as usize).cloned().collect()
+        } else {
+            Vec::new()
+        };
+        state.news = from.max(to);
+        let more = state.news < end;
+        drop(state);
+        old.iter().for_each(|event| event.object.forget_tree());
+        more
     }
 
     /// What its ring holds, in bytes.
@@ -245,14 +275,15 @@ impl State {
     fn end(&self) -> u64 {
         self.first + self.ring.len() as u64
     }
-    fn push(&mut self, event: Arc<Event>) {
+    /// Returns the event that is no news any more.
+    fn push(&mut self, event: Arc<Event>) -> Option<Arc<Event>> {
         self.last = event.revision;
         self.topics.note(&event, self.end(), self.first);
         event.object.keep_tree();
         self.ring.push_back(event);
-        if let Some(old) = self.ring.len().checked_sub(NEWS + 1).and_then(|i| self.ring.get(i)) {
-            old.object.forget_tree();
-        }
+        let no_news = self.end().checked_sub(NEWS + 1).filter(|at| *at >= self.news)?;
+        self.news = no_news + 1;
+        self.ring.get(no_news.checked_sub(self.first)? as usize).cloned()
     }
     /// Copies up to `limit` events of the ring from a position on.
     fn range(&self, position: u64, limit: usize, out: &mut Vec<Arc<Event>>) -> Result<(), TooOld> {
@@ -456,5 +487,29 @@ mod tests {
         put(&cache, "a", 60);
         drop(cache);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn only_news_shares_trees() {
+        let cache = Arc::new(KindCache::new(budget()));
+        let shares = |name: &str| {
+            let object = cache.get(&ObjectKey::cluster(name)).unwrap();
+            Arc::ptr_eq(&object.tree(), &object.tree())
+        };
+        (1..=1 + NEWS).for_each(|revision| put(&cache, &format!("n{revision}"), revision));
+        assert!(!shares("n1") && shares("n2") && shares("n257"));
+        assert!(cache.age());
+        put(&cache, "last", 1000);
+        assert!(shares("n257"));
+        assert!(cache.age());
+        assert!(!shares("n257") && shares("last"));
+        assert!(!cache.age() && !shares("last"));
+        cache.give_way(usize::MAX);
+        put(&cache, "another", 1001);
+        assert!(cache.age() && shares("another"));
+        cache.clear();
+        assert!(!cache.age());
+        put(&cache, "fresh", 1002);
+        assert!(cache.age() && shares("fresh"));
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     Call,
     admission::{Admission, Attributes},
     claims, encode,
-    publish::{Prepared, Published, meta_of},
+    publish::{self, Prepared, Published, meta_of},
     seal::Sealer,
 };
 use base::{FieldErrors, Result, Revision, Status, clock::Clock};
@@ -72,6 +72,7 @@ impl Engine {
         if let Some(why) = published.damage.lock().take() {
             return Err(OpenError::Object(why));
         }
+        tokio::spawn(publish::age(Arc::downgrade(&published)));
         let reader = Reader { published: published.clone() };
         Ok(Arc::new(Engine { store, published, options, reader }))
     }

@@ -18,7 +18,8 @@ use schema::{Catalog, Kind};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     ops::{Bound, ControlFlow},
-    sync::Arc,
+    sync::{Arc, Weak},
+    time::Duration,
 };
 use store::{Change, Item, Sink};
 use tokio::sync::watch;
@@ -210,6 +211,12 @@ impl Published {
         self.generation.send_modify(|g| *g += 1);
     }
 
+    /// Lets trees go that were shared while their objects were news; whether some are still kept.
+    fn age(&self) -> bool {
+        let caches: Vec<_> = self.caches.read().values().map(|entry| entry.cache.clone()).collect();
+        caches.iter().fold(false, |more, cache| cache.age() || more)
+    }
+
     /// Keeps the rings within their budget.
     fn trim(&self) {
         while self.budget.is_exceeded() {
@@ -231,6 +238,23 @@ impl Published {
                     }
                 }
                 None => drop(self.orphans.lock().insert(key, (at, bytes))),
+            }
+        }
+    }
+}
+
+/// For so long what is published is news, or a little longer: a change is read by controllers within milliseconds, and a
+/// status is often written again within a second or two.
+const NEWS: Duration = Duration::from_secs(3);
+
+/// Ages what is published, until it is dropped. Nothing runs while there is nothing new.
+pub(crate) async fn age(published: Weak<Published>) {
+    let Some(mut applied) = published.upgrade().map(|published| published.applied.subscribe()) else { return };
+    while applied.changed().await.is_ok() {
+        loop {
+            tokio::time::sleep(NEWS).await;
+            if !published.upgrade().is_some_and(|published| published.age()) {
+                break;
             }
         }
     }
