@@ -8,22 +8,27 @@ use resource::{FieldValidation, ListQuery, VersionMatch, WriteOptions};
 use std::time::Duration;
 use value::{Str, Value};
 
-/// Options of list, watch and deletecollection.
-pub fn list(query: &Query<'_>) -> Result<ListQuery> {
+/// Which rules hold for `ListOptions`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// Lists and deletecollection.
+    List,
+    Watch,
+}
+
+/// Options of list, watch and deletecollection. A negative limit is none, as upstream has it.
+pub fn list(query: &Query<'_>, reading: Reading) -> Result<ListQuery> {
     let mut errors = FieldErrors::default();
+    match reading {
+        Reading::List => check_list(query, &mut errors),
+        Reading::Watch => check_watch(query, &mut errors),
+    }
     let version_match = match query.get("resourceVersionMatch") {
-        None | Some("") => None,
         Some("Exact") => Some(VersionMatch::Exact),
         Some("NotOlderThan") => Some(VersionMatch::NotOlderThan),
-        Some(other) => {
-            errors.not_supported("resourceVersionMatch", other, &["Exact", "NotOlderThan", ""]);
-            None
-        }
+        _ => None,
     };
     let limit = integer(query, "limit")?;
-    if limit.is_some_and(|limit| limit < 0) {
-        errors.invalid_raw("limit", limit.unwrap_or_default(), "must be greater than or equal to 0");
-    }
     if !errors.is_empty() {
         return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors));
     }
@@ -43,9 +48,82 @@ pub fn list(query: &Query<'_>) -> Result<ListQuery> {
     })
 }
 
+fn check_list(query: &Query<'_>, errors: &mut FieldErrors) {
+    let given = |key| query.get(key).filter(|text| !text.is_empty());
+    if let Some(asked) = given("resourceVersionMatch") {
+        let at = "resourceVersionMatch";
+        if given("resourceVersion").is_none() {
+            errors.forbidden(at, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+        }
+        if given("continue").is_some() {
+            errors.forbidden(at, "resourceVersionMatch is forbidden when continue is provided");
+        }
+        if !matches!(asked, "Exact" | "NotOlderThan") {
+            errors.not_supported(at, asked, &["Exact", "NotOlderThan", ""]);
+        }
+        if asked == "Exact" && given("resourceVersion") == Some("0") {
+            errors.forbidden(at, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+        }
+    }
+    if query.flag("sendInitialEvents").is_some() {
+        errors.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
+    }
+}
+
+fn check_watch(query: &Query<'_>, errors: &mut FieldErrors) {
+    let given = |key| query.get(key).filter(|text| !text.is_empty());
+    let (at, asked) = ("resourceVersionMatch", given("resourceVersionMatch"));
+    let initial = query.flag("sendInitialEvents").is_some();
+    if initial && asked != Some("NotOlderThan") {
+        errors.forbidden(at, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+    }
+    let Some(asked) = asked else { return };
+    if !initial {
+        errors.forbidden(at, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+    }
+    if asked != "NotOlderThan" {
+        errors.not_supported(at, asked, &["NotOlderThan"]);
+    }
+    if given("continue").is_some() {
+        errors.forbidden(at, "resourceVersionMatch is forbidden when continue is provided");
+    }
+}
+
+/// Options of a patch: those of a write, and `force` and a manager as the form of the patch demands.
+pub fn patch(query: &Query<'_>, headers: &HeaderMap, apply: bool) -> Result<WriteOptions> {
+    let mut errors = FieldErrors::default();
+    if apply && query.get("fieldManager").is_none_or(str::is_empty) {
+        errors.required("fieldManager", "is required for apply patch");
+    }
+    if !apply && query.flag("force").is_some() {
+        errors.forbidden("force", "may not be specified for non-apply patch");
+    }
+    checked_write(query, headers, "PatchOptions", errors)
+}
+
 /// Options of a write. `options` is the name of the type, for messages; the manager falls back to the client's name.
 pub fn write(query: &Query<'_>, headers: &HeaderMap, options: &str) -> Result<WriteOptions> {
-    let mut errors = FieldErrors::default();
+    checked_write(query, headers, options, FieldErrors::default())
+}
+
+fn checked_write(
+    query: &Query<'_>,
+    headers: &HeaderMap,
+    options: &str,
+    mut errors: FieldErrors,
+) -> Result<WriteOptions> {
+    let manager = query.get("fieldManager").unwrap_or("");
+    if manager.len() > 128 {
+        errors.too_long("fieldManager", 128);
+    }
+    for (at, c) in manager.char_indices().filter(|(_, c)| c.is_control()) {
+        let shown = format!("\"{}\"", manager.escape_default().to_string().replace("\\u{", "\\x").replace('}', ""));
+        errors.invalid_raw(
+            "fieldManager",
+            shown,
+            format!("invalid character U+{:04X} (at position {at})", u32::from(c)),
+        );
+    }
     let dry_run = dry_run(query.all("dryRun"), &mut errors);
     let field_validation = match query.get("fieldValidation") {
         None | Some("" | "Warn") => FieldValidation::Warn,
@@ -56,13 +134,6 @@ pub fn write(query: &Query<'_>, headers: &HeaderMap, options: &str) -> Result<Wr
             FieldValidation::Warn
         }
     };
-    let manager = query.get("fieldManager").unwrap_or("");
-    if manager.len() > 128 {
-        errors.too_long("fieldManager", 128);
-    }
-    if let Some(c) = manager.chars().find(|c| c.is_control()) {
-        errors.invalid("fieldManager", manager, format!("should only contain printable characters (found {c:?})"));
-    }
     if !errors.is_empty() {
         return Err(Status::invalid("meta.k8s.io", options, "", &errors));
     }
@@ -116,14 +187,13 @@ fn from_query(query: &Query<'_>) -> Result<Value> {
 }
 
 fn dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut FieldErrors) -> bool {
-    let mut dry = false;
-    for value in values.filter(|v| !v.is_empty()) {
-        match value {
-            "All" => dry = true,
-            other => errors.not_supported("dryRun", other, &["All"]),
-        }
+    let values: Vec<&str> = values.filter(|v| !v.is_empty()).collect();
+    if values.iter().any(|v| *v != "All") {
+        let shown: Vec<String> = values.iter().map(|v| base::status::quote(v)).collect();
+        let shown = Some(format!("[{}]", shown.join(",")));
+        errors.add(base::status::Problem::NotSupported, "dryRun", shown, "supported values: \"All\"");
     }
-    dry
+    !values.is_empty()
 }
 
 fn selector<T: Default>(text: Option<&str>, parse: fn(&str) -> Result<T>) -> Result<T> {
@@ -159,16 +229,49 @@ mod tests {
 
     #[test]
     fn list_options() {
-        let read = |text: &'static str| list(&Query::parse(Some(text)));
-        let all =
-            read("limit=5&labelSelector=a%3Db&resourceVersion=0&timeoutSeconds=30&sendInitialEvents=true").unwrap();
+        let read = |text: &'static str| list(&Query::parse(Some(text)), Reading::List);
+        let all = read("limit=5&labelSelector=a%3Db&resourceVersion=0&timeoutSeconds=30").unwrap();
         assert_eq!((all.limit, all.timeout), (Some(5), Some(Duration::from_secs(30))));
-        assert_eq!((all.resource_version.as_deref(), all.send_initial_events), (Some("0"), Some(true)));
+        assert_eq!(all.resource_version.as_deref(), Some("0"));
+        assert_eq!(read("limit=-1").unwrap().limit, None);
         assert_eq!(refused(read("limit=x")), r#"400 strconv.ParseInt: parsing "x": invalid syntax"#);
-        assert!(
-            refused(read("resourceVersionMatch=Foo"))
-                .starts_with("422 ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Unsupported value")
-        );
+        for (query, reading, why) in [
+            (
+                "resourceVersionMatch=Foo&resourceVersion=1",
+                Reading::List,
+                "resourceVersionMatch: Unsupported value: \"Foo\": supported values: \"Exact\", \"NotOlderThan\", \"\"",
+            ),
+            (
+                "resourceVersionMatch=Exact",
+                Reading::List,
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ),
+            (
+                "resourceVersionMatch=Exact&resourceVersion=0",
+                Reading::List,
+                "resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            ),
+            (
+                "sendInitialEvents=true",
+                Reading::List,
+                "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list",
+            ),
+            (
+                "sendInitialEvents=true",
+                Reading::Watch,
+                "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ),
+            (
+                "resourceVersionMatch=NotOlderThan",
+                Reading::Watch,
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ),
+        ] {
+            let said = refused(list(&Query::parse(Some(query)), reading));
+            assert_eq!(said, format!("422 ListOptions.meta.k8s.io \"\" is invalid: {why}"));
+        }
+        let watch = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+        assert_eq!(list(&Query::parse(Some(watch)), Reading::Watch).unwrap().send_initial_events, Some(true));
         assert!(refused(read("labelSelector=a%3D%3D%3D")).starts_with("400 "));
     }
 
@@ -181,8 +284,19 @@ mod tests {
         assert!(read("dryRun=All").unwrap().dry_run);
         assert_eq!(
             refused(read("dryRun=Some")),
-            r#"422 CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: "Some": supported values: "All""#
+            r#"422 CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]: supported values: "All""#
         );
+        assert_eq!(
+            refused(read("fieldManager=%01")),
+            r#"422 CreateOptions.meta.k8s.io "" is invalid: fieldManager: Invalid value: "\x01": invalid character U+0001 (at position 0)"#
+        );
+        let patched = |text: &'static str, apply| patch(&Query::parse(Some(text)), &headers, apply);
+        assert!(refused(patched("", true)).ends_with("fieldManager: Required value: is required for apply patch"));
+        assert!(
+            refused(patched("force=true", false))
+                .ends_with("force: Forbidden: may not be specified for non-apply patch")
+        );
+        assert!(patched("fieldManager=m&force=true", true).unwrap().force);
         assert!(refused(read("fieldValidation=Maybe")).contains("fieldValidation: Unsupported value"));
     }
 

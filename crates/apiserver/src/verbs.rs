@@ -17,12 +17,7 @@ pub async fn get(x: &Exchange<'_>, call: &Call) -> Result<Response<Body>> {
 
 pub async fn list(x: &Exchange<'_>, call: &Call) -> Result<Response<Body>> {
     let (accepted, include) = accepted(x, call)?;
-    let query = params::list(&x.query)?;
-    if query.send_initial_events.is_some() {
-        let mut errors = base::FieldErrors::default();
-        errors.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
-        return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors));
-    }
+    let query = params::list(&x.query, params::Reading::List)?;
     let reply = x.server.engine.list(call, &query).await?;
     Ok(respond::list(x, call, &accepted, include, reply))
 }
@@ -52,10 +47,10 @@ pub async fn update(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<
 
 pub async fn patch(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
     let (accepted, include) = accepted(x, call)?;
-    let options = params::write(&x.query, &x.parts.headers, "PatchOptions")?;
     let content_type = content_type(x).unwrap_or_default();
     // Before the body is looked at: 415 does not depend on it.
-    merge::PatchKind::of(content_type)?;
+    let form = merge::PatchKind::of(content_type)?;
+    let options = params::patch(&x.query, &x.parts.headers, form == merge::PatchKind::Apply)?;
     let patch = merge::parse(content_type, &body.read().await?)?;
     let reply = x.server.engine.patch(call, &patch, &options).await?;
     Ok(written(x, call, &accepted, include, reply).await)
@@ -71,7 +66,7 @@ pub async fn delete(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<
 
 pub async fn delete_collection(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
     let (accepted, include) = accepted(x, call)?;
-    let query = params::list(&x.query)?;
+    let query = params::list(&x.query, params::Reading::List)?;
     let (asked, dry_run) = delete_options(x, body).await?;
     let options = resource::WriteOptions { dry_run, ..Default::default() };
     let reply = x.server.engine.delete_collection(call, &query, asked, &options).await?;
@@ -85,8 +80,10 @@ pub fn accepted(x: &Exchange<'_>, call: &Call) -> Result<(Accepted, Include)> {
     let mut accepted = wire::negotiate(accept, offers)?;
     accepted.pretty |= x.query.flag("pretty").unwrap_or(false);
     let include = x.query.get("includeObject").unwrap_or("");
-    let include = Include::parse(include)
-        .ok_or_else(|| Status::bad_request(format!("unrecognized includeObject value: {include:?}")))?;
+    let include = Include::parse(include).ok_or_else(|| {
+        let why = format!("includeObject: Invalid value: {include:?}: must be 'Metadata', 'Object', 'None', or empty");
+        Status::bad_request(format!("Unable to convert to Table as requested: {why}"))
+    })?;
     Ok((accepted, include))
 }
 

@@ -27,7 +27,7 @@ const JOIN: usize = 32 * 1024;
 
 pub async fn watch(x: &Exchange<'_>, call: &Call) -> Result<Response<Body>> {
     let (accepted, include) = accepted(x, call)?;
-    let mut query = params::list(&x.query)?;
+    let mut query = params::list(&x.query, params::Reading::Watch)?;
     query.timeout = query.timeout.or_else(|| Some(random_timeout()));
     let watcher = x.server.engine.watch(call, &query).await?;
     let running = Running::new(&x.server.requests.long_running);

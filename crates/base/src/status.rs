@@ -202,6 +202,22 @@ impl Status {
         }
         self
     }
+    /// Empty `details`: what upstream's server says where it answers for a path or a form and not for an object.
+    pub fn with_empty_details(mut self) -> Self {
+        self.0.details.get_or_insert_with(|| json!({}));
+        self
+    }
+    /// Adds one entry of `details.causes` that names no field.
+    pub fn with_cause(mut self, reason: &str, message: &str) -> Self {
+        let causes = &mut self.0.details.get_or_insert_with(|| json!({}))["causes"];
+        if causes.is_null() {
+            *causes = json!([]);
+        }
+        if let Some(list) = causes.as_array_mut() {
+            list.push(json!({"reason": reason, "message": message}));
+        }
+        self
+    }
     /// Adds `details.retryAfterSeconds`; servers repeat it as the `Retry-After` header.
     pub fn with_retry_after(mut self, seconds: u32) -> Self {
         self.0.details.get_or_insert_with(|| json!({}))["retryAfterSeconds"] = seconds.into();
@@ -220,7 +236,7 @@ impl Status {
     }
     /// `the server could not find the requested resource`: no such path.
     pub fn no_such_path() -> Self {
-        Status::new(Reason::NotFound, "the server could not find the requested resource")
+        Status::new(Reason::NotFound, "the server could not find the requested resource").with_empty_details()
     }
     /// `pods "web" already exists`.
     pub fn already_exists(group: &str, resource: &str, name: &str) -> Self {
@@ -250,7 +266,13 @@ impl Status {
     /// `Pod "web" is invalid: spec.containers: Required value`. `kind` is the kind, not the resource.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &FieldErrors) -> Self {
         let what = if group.is_empty() { kind.to_string() } else { format!("{kind}.{group}") };
-        let texts: Vec<String> = errors.0.iter().map(FieldError::to_string).collect();
+        let mut texts: Vec<String> = Vec::with_capacity(errors.0.len());
+        for text in errors.0.iter().map(FieldError::to_string) {
+            // The message says a thing once, however many causes it has.
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
         let list = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
@@ -271,7 +293,7 @@ impl Status {
     }
     /// `Unauthorized`, nothing more: a caller who is nobody learns nothing.
     pub fn unauthorized() -> Self {
-        Status::new(Reason::Unauthorized, "Unauthorized")
+        Status::new(Reason::Unauthorized, "Unauthorized").with_empty_details()
     }
     /// `Internal error occurred: …`.
     pub fn internal(why: impl fmt::Display) -> Self {
@@ -286,6 +308,14 @@ impl Status {
     /// `the server does not allow this method on the requested resource`.
     pub fn method_not_allowed() -> Self {
         Status::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
+            .with_empty_details()
+    }
+    /// 504: the client names a revision that the server has not reached.
+    pub fn too_large_version(asked: impl fmt::Display, current: impl fmt::Display) -> Self {
+        let what = "Too large resource version";
+        Status::new(Reason::Timeout, format!("Timeout: {what}: {asked}, current: {current}"))
+            .with_cause("ResourceVersionTooLarge", what)
+            .with_retry_after(1)
     }
 
     /// The HTTP status code.
@@ -361,6 +391,29 @@ mod tests {
         assert_eq!(
             Status::invalid("apps", "Deployment", "d", &errors).message(),
             r#"Deployment.apps "d" is invalid: [spec.containers[1].image: Required value, spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "Never"]"#
+        );
+    }
+
+    #[test]
+    fn a_message_says_a_thing_once() {
+        let mut errors = FieldErrors::default();
+        errors.invalid("metadata.uid", "x", "field is immutable");
+        errors.invalid("metadata.uid", "x", "field is immutable");
+        let status = Status::invalid("", "ConfigMap", "a", &errors);
+        assert_eq!(
+            status.message(),
+            r#"ConfigMap "a" is invalid: metadata.uid: Invalid value: "x": field is immutable"#
+        );
+        assert_eq!(status.to_json()["details"]["causes"].as_array().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn a_revision_of_the_future() {
+        let status = Status::too_large_version(9, 7);
+        assert_eq!(status.message(), "Timeout: Too large resource version: 9, current: 7");
+        assert_eq!(
+            status.to_json()["details"],
+            json!({"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}], "retryAfterSeconds": 1})
         );
     }
 

@@ -6,7 +6,7 @@ use crate::{
     engine::{Change, Committed, Half, RETRIES},
     meta,
 };
-use base::{Reason, Result, time};
+use base::{Reason, Result, Status, time};
 use schema::{Kind, Operation};
 use std::sync::Arc;
 use value::{Object, Value, value};
@@ -132,19 +132,23 @@ fn propagation(object: &mut Value, asked: &Value) {
 }
 
 fn preconditions(call: &Call, asked: &Value, current: &Object) -> Result<()> {
-    let fail = |what: &str, asked: &str, is: &str| {
-        Err(call
-            .conflict(&format!("Precondition failed: {what} in precondition: {asked}, {what} in object meta: {is}")))
+    // Said of the kind, not of the resource, as upstream does here alone.
+    let fail = |what: &str, asked: &str, is: &str, then: &str| {
+        let why =
+            format!("the {what} in the precondition ({asked}) does not match the {what} in record ({is}). {then}");
+        Err(Status::conflict(call.group(), &call.kind.kind, &call.name, &why))
     };
     match asked.str_at(&["preconditions", "uid"]) {
         "" => {}
-        uid if uid != current.meta.uid => return fail("UID", uid, &current.meta.uid),
+        uid if uid != current.meta.uid => {
+            return fail("UID", uid, &current.meta.uid, "The object might have been deleted and then recreated");
+        }
         _ => {}
     }
     match asked.str_at(&["preconditions", "resourceVersion"]) {
         "" => Ok(()),
         revision if revision != current.revision.to_string() => {
-            fail("ResourceVersion", revision, &current.revision.to_string())
+            fail("ResourceVersion", revision, &current.revision.to_string(), "The object might have been modified")
         }
         _ => Ok(()),
     }

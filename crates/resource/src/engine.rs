@@ -139,8 +139,7 @@ impl Engine {
         if matches!(reached, Ok(Ok(_))) {
             return Ok(());
         }
-        let text = format!("Too large resource version: {revision}, current: {}", self.revision());
-        Err(Status::new(base::Reason::Timeout, text).with_retry_after(1))
+        Err(Status::too_large_version(revision, self.revision()))
     }
 
     /// Runs one half of the admission chain.

@@ -33,7 +33,9 @@ impl Engine {
         let filter = Filter::new(call, query)?;
         let cache = self.published.cache(&call.kind).ok_or_else(Status::no_such_path)?;
         let (objects, revision, start) = self.state_for(&cache, query).await?;
-        let limit = query.limit.filter(|n| *n > 0).unwrap_or(usize::MAX);
+        // As upstream, whose watch cache knows no pages: who takes any state gets all of it.
+        let any = query.resource_version.as_deref() == Some("0") && query.continue_token.is_none();
+        let limit = query.limit.filter(|n| *n > 0 && !any).unwrap_or(usize::MAX);
         let mut items: Vec<Arc<Object>> =
             Vec::with_capacity(if filter.selects_all() { objects.len().min(limit) } else { 0 });
         let mut more = false;
@@ -76,19 +78,11 @@ impl Engine {
             return Ok((objects, token.revision, Some(token.last)));
         }
         let asked = parse_revision(query.resource_version.as_deref())?;
-        if query.version_match.is_some() && query.resource_version.as_deref().is_none_or(str::is_empty) {
-            let text = "resourceVersionMatch is forbidden unless resourceVersion is provided";
-            return Err(invalid_list_option("resourceVersionMatch", text));
-        }
         match (asked, query.version_match) {
             (Some(revision), Some(VersionMatch::Exact)) => {
                 self.wait_for(revision).await?;
                 let objects = cache.snapshot_at(revision).map_err(|TooOld(oldest)| too_old(revision, oldest))?;
                 Ok((objects, revision, None))
-            }
-            (None, Some(VersionMatch::Exact)) => {
-                let text = "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"";
-                Err(invalid_list_option("resourceVersionMatch", text))
             }
             (asked, _) => {
                 if let Some(revision) = asked {
@@ -201,7 +195,7 @@ impl Token {
             let revision = parts.next()?.parse().ok()?;
             Some(Token { revision, last: ObjectKey::new(parts.next()?, parts.next()?) })
         };
-        read().ok_or_else(|| Status::bad_request("continue key is not valid"))
+        read().ok_or_else(|| Status::bad_request("invalid continue token: continue key is not valid"))
     }
 }
 
@@ -210,16 +204,10 @@ pub(crate) fn parse_revision(text: Option<&str>) -> Result<Option<Revision>> {
     match text {
         None | Some("" | "0") => Ok(None),
         Some(text) => text.parse().map(Some).map_err(|_| {
-            invalid_list_option(
-                "resourceVersion",
-                &format!("Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"),
-            )
+            let why = format!("Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax");
+            Status::bad_request(format!("invalid resource version: resourceVersion: {why}"))
         }),
     }
-}
-
-fn invalid_list_option(field: &str, why: &str) -> Status {
-    Status::bad_request(format!("{field}: {why}"))
 }
 
 /// 410: the client lists anew.

@@ -12,7 +12,7 @@ use crate::{
     list::{Filter, parse_revision, too_old},
     wheel::Alarm,
 };
-use base::{Reason, Result, Revision, Status};
+use base::{Result, Revision, Status};
 use bytes::Bytes;
 use schema::Kind;
 use std::{collections::VecDeque, ops::ControlFlow, sync::Arc, time::Duration};
@@ -81,7 +81,6 @@ pub struct Watcher {
 impl Engine {
     /// Starts a watch. Without a revision (or with `"0"`) the present objects come first, as ADDED.
     pub async fn watch(&self, call: &Call, query: &ListQuery) -> Result<Watcher> {
-        check_query(query)?;
         let filter = Filter::new(call, query)?;
         let cache = self.published.cache(&call.kind).ok_or_else(Status::no_such_path)?;
         let asked = parse_revision(query.resource_version.as_deref())?;
@@ -256,22 +255,6 @@ fn bookmark(kind: &Kind, version: usize, revision: Revision, ends_initial: bool)
     let json = encode::complete(&object, revision);
     let object = Object::new(ObjectKey::cluster(""), revision, Meta::default(), json);
     Delivery { kind: EventKind::Bookmark, object, shared: None }
-}
-
-fn check_query(query: &ListQuery) -> Result<()> {
-    let refuse =
-        |text: &str| Err(Status::new(Reason::Invalid, format!("ListOptions.meta.k8s.io \"\" is invalid: {text}")));
-    if query.send_initial_events.is_some() && query.version_match != Some(crate::VersionMatch::NotOlderThan) {
-        return refuse(
-            "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        );
-    }
-    if query.send_initial_events.is_none() && query.version_match.is_some() {
-        return refuse(
-            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-        );
-    }
-    Ok(())
 }
 
 async fn rings(alarm: Option<&Alarm>) {

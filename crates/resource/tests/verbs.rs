@@ -354,7 +354,10 @@ async fn deletion_preconditions_and_policies() {
     let door = door().await;
     let made = door.create("configmaps", config_map("a")).await.unwrap();
     let refused = door.delete("configmaps", "a", value!({"preconditions": {"uid": "x"}})).await.unwrap_err();
-    assert!(refused.is(Reason::Conflict) && refused.message().contains("UID in precondition: x"), "{refused}");
+    assert!(
+        refused.is(Reason::Conflict) && refused.message().contains("the UID in the precondition (x) does not match"),
+        "{refused}"
+    );
     let held = door.delete("configmaps", "a", value!({"propagationPolicy": "Foreground"})).await.unwrap();
     assert_eq!(held.at(&["metadata", "finalizers"]).to_string(), r#"["foregroundDeletion"]"#);
     let gone = door.delete("configmaps", "a", value!({"propagationPolicy": "Background"})).await.unwrap();
@@ -487,7 +490,10 @@ async fn revisions_and_strings_are_checked() {
     let bad = ListQuery { resource_version: Some("abc".into()), ..ListQuery::default() };
     assert!(door.list("configmaps", bad).await.is_err());
     let token = ListQuery { continue_token: Some("zz".into()), ..ListQuery::default() };
-    assert_eq!(door.list("configmaps", token).await.unwrap_err().message(), "continue key is not valid");
+    assert_eq!(
+        door.list("configmaps", token).await.unwrap_err().message(),
+        "invalid continue token: continue key is not valid"
+    );
     let other: Str = "other".into();
     let mut body = config_map("a");
     body.set(&["metadata", "namespace"], &other);

@@ -74,17 +74,23 @@ impl FieldSelector {
             let target = match r.field.as_str() {
                 "metadata.name" => Target::Name,
                 "metadata.namespace" => Target::Namespace,
-                field => Target::Field(
-                    known
-                        .iter()
-                        .position(|k| *k == field)
-                        .ok_or_else(|| Status::bad_request(format!("field label not supported: {field}")))?,
-                ),
+                field => {
+                    Target::Field(known.iter().position(|k| *k == field).ok_or_else(|| unknown_field(field, known))?)
+                }
             };
             Ok((target, r.value.clone(), r.equal))
         });
         terms.collect::<Result<_>>().map(CompiledFieldSelector)
     }
+}
+
+/// Kinds with fields of their own say it in other words than those that have none. Source: upstream's field label
+/// conversions.
+fn unknown_field(field: &str, known: &[&str]) -> Status {
+    Status::bad_request(match known {
+        [] => format!("\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
+        _ => format!("field label not supported: {field}"),
+    })
 }
 
 impl fmt::Display for FieldSelector {
