@@ -17,6 +17,11 @@ pub fn parse(s: &str) -> Option<Timestamp> {
     s.parse().ok()
 }
 
+/// A time zone by its IANA name, from the database in the binary; the error is Go's text.
+pub fn zone(name: &str) -> Result<jiff::tz::TimeZone, String> {
+    jiff::tz::TimeZone::get(name).map_err(|_| format!("unknown time zone {name}"))
+}
+
 /// An age as kubectl shows it: `5s`, `3m12s`, `7m`, `4h5m`, `23h`, `2d3h`, `12d`, `1y20d`.
 /// Source of the thresholds: `k8s.io/apimachinery/pkg/util/duration.HumanDuration`.
 pub fn age(d: SignedDuration) -> String {
@@ -51,6 +56,12 @@ mod tests {
         assert_eq!(seconds(t), "2026-01-02T03:04:05Z");
         assert_eq!(micros(t), "2026-01-02T03:04:05.678901Z");
         assert_eq!(parse("2026-01-02T04:04:05+01:00"), parse("2026-01-02T03:04:05Z"));
+    }
+
+    #[test]
+    fn zones() {
+        assert!(zone("Europe/Berlin").is_ok() && zone("UTC").is_ok());
+        assert_eq!(zone("Mars/Olympus").unwrap_err(), "unknown time zone Mars/Olympus");
     }
 
     #[test]

@@ -59,6 +59,19 @@ resource.k8s.io deviceclasses DeviceClass C - - -
 resource.k8s.io resourceclaims ResourceClaim N - - status
 resource.k8s.io resourceclaimtemplates ResourceClaimTemplate N - - -
 resource.k8s.io resourceslices ResourceSlice C - - -
+- componentstatuses ComponentStatus C cs - -
+- limitranges LimitRange N limits - -
+- persistentvolumeclaims PersistentVolumeClaim N pvc - status
+- persistentvolumes PersistentVolume C pv - status
+- resourcequotas ResourceQuota N quota - status
+autoscaling horizontalpodautoscalers HorizontalPodAutoscaler N hpa all status
+policy poddisruptionbudgets PodDisruptionBudget N pdb - status
+storage.k8s.io csidrivers CSIDriver C - - -
+storage.k8s.io csinodes CSINode C - - -
+storage.k8s.io csistoragecapacities CSIStorageCapacity N - - -
+storage.k8s.io storageclasses StorageClass C sc - -
+storage.k8s.io volumeattachments VolumeAttachment C - - status
+storage.k8s.io volumeattributesclasses VolumeAttributesClass C vac - -
 scheduling.k8s.io priorityclasses PriorityClass C pc - -";
 
 /// Kinds that are never stored.
@@ -125,6 +138,7 @@ fn verbs_are_those_of_the_api() {
     for kind in builtin().iter() {
         let want = match kind.kind.as_str() {
             name if VIRTUAL.contains(&name) => vec![Verb::Create],
+            "ComponentStatus" => vec![Verb::Get, Verb::List],
             "Namespace" => crate::declare::ALL.into_iter().filter(|v| *v != Verb::DeleteCollection).collect(),
             _ => crate::declare::ALL.to_vec(),
         };

@@ -52,17 +52,56 @@ pub fn selector(selector: &Value) -> String {
     or_none(&texts.join(",")).into()
 }
 
-/// `Containers` and `Images` of a pod template, and its `Selector`: the wide columns of every workload.
+/// `Containers` and `Images` of a pod template, and its `Selector`: the wide columns of most workloads.
 pub fn workload() -> [Column; 3] {
-    fn join(obj: &Value, field: &str) -> Value {
-        let containers = obj.items_at(&["spec", "template", "spec", "containers"]);
-        containers.iter().map(|c| c.str_at(&[field])).collect::<Vec<_>>().join(",").into()
-    }
+    let [names, images] = containers();
+    let selector = Column::text("Selector", |obj, _| selector(obj.at(&["spec", "selector"])).into()).wide();
+    [names, images, selector]
+}
+
+/// `Containers` and `Images` of a pod template.
+pub fn containers() -> [Column; 2] {
     [
-        Column::text("Containers", |obj, _| join(obj, "name")).wide(),
-        Column::text("Images", |obj, _| join(obj, "image")).wide(),
-        Column::text("Selector", |obj, _| selector(obj.at(&["spec", "selector"])).into()).wide(),
+        Column::text("Containers", |obj, _| each(obj.at(&["spec", "template"]), "name")).wide(),
+        Column::text("Images", |obj, _| each(obj.at(&["spec", "template"]), "image")).wide(),
     ]
+}
+
+/// A field of all containers of a template.
+pub fn each(template: &Value, field: &str) -> Value {
+    let containers = template.items_at(&["spec", "containers"]);
+    containers.iter().map(|c| c.str_at(&[field])).collect::<Vec<_>>().join(",").into()
+}
+
+/// The number at a path, 0 where there is none.
+pub fn count(obj: &Value, path: &[&str]) -> Value {
+    obj.at(path).as_i64().unwrap_or(0).into()
+}
+
+/// `1/2`
+pub fn of(obj: &Value, part: &[&str], whole: &[&str]) -> Value {
+    format!("{}/{}", count(obj, part), count(obj, whole)).into()
+}
+
+/// The value, or what its absence stands for.
+pub fn or(value: &Value, absent: impl Into<Value>) -> Value {
+    if value.is_null() { absent.into() } else { value.clone() }
+}
+
+/// A column of booleans.
+pub fn flag(name: &str, cell: fn(&Value, Timestamp) -> Value) -> Column {
+    Column { kind: ColumnType::Boolean, ..Column::text(name, cell) }
+}
+
+/// The controller that owns an object: `daemonset.apps/proxy`.
+pub fn controller(obj: &Value) -> String {
+    let owners = obj.items_at(&["metadata", "ownerReferences"]);
+    let Some(owner) = owners.iter().find(|o| o.at(&["controller"]).as_bool() == Some(true)) else {
+        return "<none>".into();
+    };
+    let kind = owner.str_at(&["kind"]).to_lowercase();
+    let group = owner.str_at(&["apiVersion"]).split_once('/').map_or("", |(group, _)| group);
+    format!("{}/{}", base::status::qualified(group, &kind), owner.str_at(&["name"]))
 }
 
 /// `Created At`, which kinds without a printer of their own show: the time itself, not an age.

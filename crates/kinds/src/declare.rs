@@ -83,6 +83,11 @@ impl Declaration {
         self.0.verbs.retain(|v| *v != verb);
         self
     }
+    /// Nothing is stored that clients could write.
+    pub fn read_only<const N: usize>(mut self, verbs: [Verb; N]) -> Self {
+        self.0.verbs = verbs.to_vec();
+        self
+    }
     /// Nothing is stored: the server answers a POST (reviews, bindings).
     pub fn create_only(mut self) -> Self {
         self.0.verbs = vec![Verb::Create];

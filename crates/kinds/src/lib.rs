@@ -12,6 +12,7 @@ mod apps;
 mod at;
 mod authentication;
 mod authorization;
+mod autoscaling;
 mod batch;
 mod cel;
 mod cells;
@@ -25,23 +26,28 @@ mod forms;
 mod ip;
 mod networking;
 mod node;
+mod policy;
 mod rbac;
 mod resource;
 mod rules;
 mod scheduling;
+mod storage;
 mod template;
-mod webhook;
 #[cfg(test)]
 mod testing;
+mod webhook;
 
 use schema::{Catalog, Kind};
 
 /// Every built-in kind. Clusters of one process share the result.
 pub fn builtin() -> Catalog {
-    let groups: [fn() -> Vec<Kind>; 17] = [
+    let groups: [fn() -> Vec<Kind>; 20] = [
         core::kinds,
         apps::kinds,
         batch::kinds,
+        autoscaling::kinds,
+        policy::kinds,
+        storage::kinds,
         rbac::kinds,
         certificates::kinds,
         apiextensions::kinds,

@@ -3,6 +3,7 @@
 
 use crate::at::At;
 use base::{FieldErrors, names, quantity::Quantity};
+use schema::Context;
 use std::net::IpAddr;
 use value::Value;
 
@@ -48,6 +49,12 @@ impl At<'_> {
     /// `Unsupported value` when present and not listed.
     pub fn one_of_if_set(&self, errors: &mut FieldErrors, supported: &[&str]) {
         if self.is_set() && !supported.contains(&self.str()) {
+            self.unsupported(errors, supported);
+        }
+    }
+    /// `Unsupported value` when not listed, also for nothing.
+    pub fn one_of_or_empty(&self, errors: &mut FieldErrors, supported: &[&str]) {
+        if !supported.contains(&self.str()) {
             self.unsupported(errors, supported);
         }
     }
@@ -104,6 +111,13 @@ impl At<'_> {
             self.invalid(errors, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
         }
     }
+    /// A count, or a percentage of a whole.
+    pub fn int_or_percent(&self, errors: &mut FieldErrors) {
+        match self.value {
+            Value::String(percent) => self.shape(errors, names::percent(percent)),
+            _ => self.non_negative(errors),
+        }
+    }
     /// A key of a ConfigMap or Secret.
     pub fn config_key(&self, errors: &mut FieldErrors) {
         self.shape(errors, names::config_map_key(self.str()));
@@ -146,6 +160,20 @@ impl At<'_> {
             }
         }
     }
+}
+
+/// The warning about a name that becomes part of host names, at creation.
+pub fn hostname_warning(cx: &Context, obj: &Value, old: Option<&Value>) -> Option<String> {
+    let why = names::label(obj.name()).err().filter(|_| old.is_none() && cx.subresource.is_none())?;
+    let text =
+        "this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended";
+    Some(format!("metadata.name: {text}: [{why}]"))
+}
+
+/// The number, with or without a percent sign; 0 for anything else.
+pub fn amount(value: &Value) -> i64 {
+    let percent = || value.as_str()?.strip_suffix('%')?.parse().ok();
+    value.as_i64().or_else(percent).unwrap_or(0)
 }
 
 /// The quantity that a string or number stands for.

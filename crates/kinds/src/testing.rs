@@ -4,7 +4,7 @@ use base::{FieldErrors, User, time::Timestamp};
 use expect_test::Expect;
 use schema::{ClusterConfig, ColumnSource, Context, Kind, Operation, View};
 use std::sync::Arc;
-use value::{Object, Value};
+use value::{Meta, Object, ObjectKey, Value};
 
 struct Nothing;
 impl View for Nothing {
@@ -16,6 +16,33 @@ impl View for Nothing {
     }
 }
 
+/// A cluster that holds objects of one kind.
+pub struct Holding {
+    group: &'static str,
+    plural: &'static str,
+    objects: Vec<Arc<Object>>,
+}
+
+impl Holding {
+    pub fn new(group: &'static str, plural: &'static str, objects: &[Value]) -> Self {
+        let object = |value: &Value| {
+            let key = ObjectKey::new(value.namespace(), value.name());
+            Object::new(key, base::Revision::default(), Meta::of(value, Box::default()), value.to_json().into())
+        };
+        Holding { group, plural, objects: objects.iter().map(object).collect() }
+    }
+}
+
+impl View for Holding {
+    fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        self.list(group, plural, Some(namespace)).into_iter().find(|object| object.key.name == name)
+    }
+    fn list(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Arc<Object>> {
+        let all = if (group, plural) == (self.group, self.plural) { self.objects.as_slice() } else { &[] };
+        all.iter().filter(|object| namespace.is_none_or(|n| object.key.namespace == n)).cloned().collect()
+    }
+}
+
 /// `2026-01-02T03:10:00Z`; [`cells`] shows objects made five minutes before.
 pub fn now() -> Timestamp {
     base::time::parse("2026-01-02T03:10:00Z").expect("a time")
@@ -23,9 +50,19 @@ pub fn now() -> Timestamp {
 
 /// Runs `f` in a cluster of its own, as the user `alice`.
 pub fn within<T>(operation: Operation, subresource: Option<&str>, f: impl FnOnce(&Context) -> T) -> T {
+    within_view(operation, subresource, &Nothing, f)
+}
+
+/// The same where there are other objects.
+pub fn within_view<T>(
+    operation: Operation,
+    subresource: Option<&str>,
+    view: &dyn View,
+    f: impl FnOnce(&Context) -> T,
+) -> T {
     let user = User::new("alice", ["system:authenticated"]);
     let cluster = ClusterConfig::default();
-    f(&Context { now: now(), user: &user, operation, subresource, cluster: &cluster, view: &Nothing })
+    f(&Context { now: now(), user: &user, operation, subresource, cluster: &cluster, view })
 }
 
 /// The object with a name and the time of its creation.
@@ -104,6 +141,24 @@ pub fn updated(kind: &Kind, old: &Value, new: Value) -> Value {
         kind.hooks.prepare_update(cx, &mut new, old);
     });
     new
+}
+
+/// The object as it is after an update of a subresource.
+pub fn updated_of(kind: &Kind, subresource: &str, old: &Value, new: Value) -> Value {
+    let mut new = named(new);
+    within(Operation::Update, Some(subresource), |cx| {
+        default(kind, &mut new);
+        kind.hooks.prepare_update(cx, &mut new, old);
+    });
+    new
+}
+
+/// Checks the warnings of a creation, one to a line.
+#[track_caller]
+pub fn warnings(kind: &Kind, obj: Value, want: Expect) {
+    let obj = created(kind, obj);
+    let warnings = within(Operation::Create, None, |cx| kind.hooks.warnings(cx, &obj, None));
+    want.assert_eq(&warnings.join("\n"));
 }
 
 /// Checks the cells of the first version's columns, wide ones behind `||`.

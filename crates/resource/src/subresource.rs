@@ -7,7 +7,7 @@ use crate::{
     engine::{Change, Committed, Half, RETRIES},
 };
 use base::{FieldErrors, Result, Status};
-use schema::{ActOutcome, Operation, SubresourceAction};
+use schema::{ActOutcome, Deletion, Operation, SubresourceAction};
 use std::sync::Arc;
 use value::{Object, Str, Value, value};
 
@@ -30,12 +30,10 @@ impl Engine {
             let change = Change { object: asked, old: Some(&old), options, warnings: &mut warnings };
             self.admit(Half::Validating, call, Operation::Create, change).await?;
             let answer = match outcome {
-                ActOutcome::Delete(asked) => {
-                    let mut whole = call.clone();
-                    whole.subresource = None;
-                    self.delete(&whole, Some(asked), options).await?;
-                    return Ok(Reply { answer: success(), created: true, warnings });
-                }
+                ActOutcome::Delete(deletion) => match self.delete_for(call, &current, deletion, options).await? {
+                    true => return Ok(Reply { answer: success(), created: true, warnings }),
+                    false => continue,
+                },
                 // A binding or an approval is no change of what is wanted: the generation stays.
                 ActOutcome::Commit(answer) => answer,
             };
@@ -52,6 +50,60 @@ impl Engine {
             }
         }
         Err(call.stale())
+    }
+
+    /// Deletes an object as an action asks; false where that has to be asked again, because somebody was faster.
+    async fn delete_for(
+        &self,
+        call: &Call,
+        current: &Object,
+        deletion: Deletion,
+        options: &WriteOptions,
+    ) -> Result<bool> {
+        let Deletion { options: mut asked, pinned, first } = deletion;
+        let dry = asked.items_at(&["dryRun"]).iter().any(|stage| *stage == "All");
+        let options = &WriteOptions { dry_run: options.dry_run || dry, ..options.clone() };
+        let insists = !asked.str_at(&["preconditions", "resourceVersion"]).is_empty();
+        let revision = ["preconditions", "resourceVersion"];
+        if pinned && !insists {
+            asked.set(&revision, current.revision.to_string());
+        }
+        for write in first {
+            let own = write.group == call.kind.group && write.plural == call.kind.plural && write.name == call.name;
+            let Some(kind) = self.catalog().get(write.group, write.plural).cloned() else { continue };
+            let mut to = call.clone();
+            (to.version, to.kind, to.name) = (kind.storage, kind, write.name);
+            to.subresource = Some(write.subresource.into());
+            let mut object = write.object;
+            // Our own write moves the object on; the condition moves with it.
+            let known = asked.str_at(&revision).to_string();
+            if own && !known.is_empty() {
+                object.set(&["metadata", "resourceVersion"], known);
+            }
+            let written = match write.patch {
+                false => self.update(&to, Body::from(object), options).await,
+                true => {
+                    let patch =
+                        merge::Patch { kind: merge::PatchKind::Strategic, body: object, duplicates: Vec::new() };
+                    self.patch(&to, &patch, options).await
+                }
+            };
+            match written {
+                Ok(reply) if own && !asked.str_at(&revision).is_empty() => {
+                    asked.set(&revision, reply.answer.value().str_at(&["metadata", "resourceVersion"]));
+                }
+                Ok(_) => {}
+                Err(status) if status.is(base::Reason::Conflict) && !(own && insists) => return Ok(false),
+                Err(status) => return Err(status),
+            }
+        }
+        let mut whole = call.clone();
+        whole.subresource = None;
+        match self.delete(&whole, Some(asked), options).await {
+            Ok(_) => Ok(true),
+            Err(status) if status.is(base::Reason::Conflict) && pinned && !insists => Ok(false),
+            Err(status) => Err(status),
+        }
     }
 
     pub(crate) fn get_scale(&self, call: &Call, object: &Arc<Object>) -> Result<Reply> {

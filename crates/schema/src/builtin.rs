@@ -250,18 +250,11 @@ const COMPUTED: &[(&str, Compute)] = &[
     }),
     ("apps.v1.DeploymentStrategy", rolling_update),
     ("apps.v1.DaemonSetUpdateStrategy", rolling_update),
-    ("apps.v1.StatefulSetUpdateStrategy", rolling_update),
-    ("batch.v1.JobSpec", |spec| {
-        let absent = |spec: &Map, key| spec.get(key).is_none_or(Value::is_null);
-        if absent(spec, "completions") && absent(spec, "parallelism") {
-            spec.insert("completions", 1);
-        }
-        if absent(spec, "parallelism") {
-            spec.insert("parallelism", 1);
-        }
-        if absent(spec, "podReplacementPolicy") {
-            let policy = if absent(spec, "podFailurePolicy") { "TerminatingOrFailed" } else { "Failed" };
-            spec.insert("podReplacementPolicy", policy);
+    // Unlike the other two, a strategy that is named gets no parameters.
+    ("apps.v1.StatefulSetUpdateStrategy", |strategy| {
+        if strategy.get("type").and_then(Value::as_str).is_none_or(str::is_empty) {
+            rolling_update(strategy);
+            strategy.insert("type", "RollingUpdate");
         }
     }),
     ("rbac.v1.Subject", |subject| {

@@ -91,8 +91,31 @@ pub enum Keep {
 pub enum ActOutcome {
     /// The object was changed: commit it and answer with this body (`None`: the object itself).
     Commit(Option<Value>),
-    /// Delete the object (eviction), with these DeleteOptions, and answer with `Success`.
-    Delete(Value),
+    /// Delete the object (eviction), and answer with `Success`.
+    Delete(Deletion),
+}
+
+/// A deletion that an action amounts to.
+#[derive(Debug)]
+pub struct Deletion {
+    /// DeleteOptions; a dry run in them counts.
+    pub options: Value,
+    /// Only while the object is as the hook saw it; if not, the hook is asked again.
+    pub pinned: bool,
+    /// What is written before, in this order. Where a replaced object was changed since, the hook is asked again.
+    pub first: Vec<Write>,
+}
+
+/// A write to an object of the same namespace, through all that every write goes through but authorization.
+#[derive(Debug)]
+pub struct Write {
+    pub group: &'static str,
+    pub plural: &'static str,
+    pub name: Str,
+    pub subresource: &'static str,
+    /// The whole object with the revision that it was read at, or a strategic merge patch.
+    pub object: Value,
+    pub patch: bool,
 }
 
 /// The hooks of one kind.

@@ -25,7 +25,8 @@ pub use columns::{Column, ColumnSource, ColumnType};
 pub use decode::{Mistyped, check_types, decode, normalize, prune, strict_status, unknown_fields};
 pub use defaults::apply_defaults;
 pub use hooks::{
-    AUTO_UPDATE, ActOutcome, Claim, ClusterConfig, Context, Hooks, Initial, Keep, NoHooks, Operation, Pool, View,
+    AUTO_UPDATE, ActOutcome, Claim, ClusterConfig, Context, Deletion, Hooks, Initial, Keep, NoHooks, Operation, Pool,
+    View, Write,
 };
 pub use kind::{
     Generation, Kind, NameRule, Policy, Scope, SelectableField, Subresource, SubresourceAction, Verb, Version,

@@ -1,8 +1,14 @@
 //! Deployment: rolls a ReplicaSet out, and back.
 
 use super::replicas;
-use crate::{at::At, cells::workload, declare::declare, template};
-use base::{FieldErrors, names};
+use crate::{
+    at::At,
+    cells::{count, of, workload},
+    declare::declare,
+    rules::amount,
+    template,
+};
+use base::FieldErrors;
 use schema::{Column, Context, Hooks, Kind};
 use value::Value;
 
@@ -19,16 +25,11 @@ pub fn kind() -> Kind {
 }
 
 fn columns() -> Vec<Column> {
-    fn count(obj: &Value, path: &[&str]) -> i64 {
-        obj.at(path).as_i64().unwrap_or(0)
-    }
     let mut columns = vec![
         Column::object_name(),
-        Column::text("Ready", |obj, _| {
-            format!("{}/{}", count(obj, &["status", "readyReplicas"]), count(obj, &["spec", "replicas"])).into()
-        }),
-        Column::text("Up-to-date", |obj, _| count(obj, &["status", "updatedReplicas"]).into()),
-        Column::text("Available", |obj, _| count(obj, &["status", "availableReplicas"]).into()),
+        Column::text("Ready", |obj, _| of(obj, &["status", "readyReplicas"], &["spec", "replicas"])),
+        Column::text("Up-to-date", |obj, _| count(obj, &["status", "updatedReplicas"])),
+        Column::text("Available", |obj, _| count(obj, &["status", "availableReplicas"])),
         Column::age(),
     ];
     columns.extend(workload());
@@ -40,9 +41,7 @@ struct Deployment;
 
 impl Hooks for Deployment {
     fn default(&self, obj: &mut Value) {
-        if obj.at(&["spec", "template"]).as_object().is_some() {
-            template::default_template(obj.at_mut(&["spec", "template"]));
-        }
+        template::default_template_at(obj, &["spec", "template"]);
     }
     fn prepare_create(&self, _cx: &Context, obj: &mut Value) {
         obj.set(&["status"], Value::object());
@@ -61,7 +60,10 @@ impl Hooks for Deployment {
                 "collisionCount",
             ];
             let parts = ["updatedReplicas", "readyReplicas", "availableReplicas"];
-            return replicas::status(root.get("status"), &counts, &parts, errors);
+            let status = root.get("status");
+            replicas::status(status, &counts, &parts, errors);
+            replicas::available_are_ready(status, "readyReplicas", errors);
+            return replicas::collisions(status, old, errors);
         }
         let spec = root.get("spec");
         spec.get("replicas").non_negative(errors);
@@ -96,24 +98,14 @@ fn strategy(strategy: At, errors: &mut FieldErrors) {
 
 fn rolling_update(rolling: At, errors: &mut FieldErrors) {
     let (unavailable, surge) = (rolling.get("maxUnavailable"), rolling.get("maxSurge"));
-    for amount in [unavailable, surge] {
-        match amount.value {
-            Value::String(percent) => amount.shape(errors, names::percent(percent)),
-            _ => amount.non_negative(errors),
-        }
-    }
+    unavailable.int_or_percent(errors);
+    surge.int_or_percent(errors);
     if amount(unavailable.value) == 0 && amount(surge.value) == 0 {
         unavailable.invalid(errors, "may not be 0 when `maxSurge` is 0");
     }
     if unavailable.str().ends_with('%') && amount(unavailable.value) > 100 {
         unavailable.invalid(errors, "must not be greater than 100%");
     }
-}
-
-/// The number, with or without a percent sign; 0 for anything else.
-fn amount(value: &Value) -> i64 {
-    let percent = || value.as_str()?.strip_suffix('%')?.parse().ok();
-    value.as_i64().or_else(percent).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! `apps`: controllers that keep pods running.
 
+mod controllerrevision;
+mod daemonset;
 mod deployment;
-mod replicas;
+pub mod replicas;
 mod replicaset;
+mod statefulset;
 
 /// All kinds of the group.
 pub fn kinds() -> Vec<schema::Kind> {
-    vec![deployment::kind(), replicaset::kind()]
+    vec![controllerrevision::kind(), daemonset::kind(), deployment::kind(), replicaset::kind(), statefulset::kind()]
 }

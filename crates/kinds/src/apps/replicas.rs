@@ -1,42 +1,67 @@
-//! What Deployment and ReplicaSet share: a number of pods from a template, found by a selector.
+//! What workloads share: pods from a template, found by a selector, counted in a status.
 
-use crate::{at::At, rules::selects, template};
+use crate::{
+    at::At,
+    rules::{self, selects},
+    template,
+};
 use base::FieldErrors;
 use value::Value;
 
-/// Replicas, selector and template of a spec; the selector never changes.
+/// Selector and template of a Deployment or ReplicaSet; the selector never changes.
 pub fn spec(spec: At, old: Option<&Value>, errors: &mut FieldErrors) {
     let (selector, template) = (spec.get("selector"), spec.get("template"));
-    let everything = selector.get("matchLabels").is_empty() && selector.get("matchExpressions").is_empty();
-    match (selector.is_set(), everything) {
-        (false, _) => {
-            selector.required(errors, "");
-            mismatch(template, errors);
-        }
-        (true, true) => selector.invalid(errors, "empty selector is invalid for deployment"),
-        (true, false) => {
-            selector.label_selector(errors);
-            if !selects(selector.value, template.value.at(&["metadata", "labels"])) {
-                mismatch(template, errors);
-            }
-        }
+    required_selector(selector, "deployment", errors);
+    if !selector.is_set() || !everything(selector) {
+        matches(selector, template, errors);
     }
     template::validate_template(template, errors);
-    let pod = template.get("spec");
-    pod.get("restartPolicy").one_of_if_set(errors, &["Always"]);
-    let deadline = pod.get("activeDeadlineSeconds");
-    if deadline.is_set() {
-        deadline.forbidden(errors, "activeDeadlineSeconds in ReplicaSet is not Supported");
-    }
+    runs_forever(template, "ReplicaSet", errors);
     if let Some(old) = old {
         selector.immutable(errors, old.at(&["spec", "selector"]));
     }
 }
 
-fn mismatch(template: At, errors: &mut FieldErrors) {
+/// A selector that must be there and select something.
+pub fn required_selector(selector: At, kind: &str, errors: &mut FieldErrors) {
+    if !selector.is_set() {
+        return selector.required(errors, "");
+    }
+    selector.label_selector(errors);
+    not_everything(selector, kind, errors);
+}
+
+pub fn not_everything(selector: At, kind: &str, errors: &mut FieldErrors) {
+    if selector.is_set() && everything(selector) {
+        selector.invalid(errors, format!("empty selector is invalid for {kind}"));
+    }
+}
+
+fn everything(selector: At) -> bool {
+    selector.get("matchLabels").is_empty() && selector.get("matchExpressions").is_empty()
+}
+
+/// The template's labels are selected; no selector selects nothing.
+pub fn matches(selector: At, template: At, errors: &mut FieldErrors) {
+    if !selector.is_set() || !selects(selector.value, template.value.at(&["metadata", "labels"])) {
+        mismatch(template, errors);
+    }
+}
+
+pub fn mismatch(template: At, errors: &mut FieldErrors) {
     let metadata = template.get("metadata");
     let labels = metadata.get("labels");
     errors.invalid_raw(labels.path, labels.value, "`selector` does not match template `labels`");
+}
+
+/// Pods that are replaced when they end have no end of their own.
+pub fn runs_forever(template: At, kind: &str, errors: &mut FieldErrors) {
+    let pod = template.get("spec");
+    pod.get("restartPolicy").one_of_if_set(errors, &["Always"]);
+    let deadline = pod.get("activeDeadlineSeconds");
+    if deadline.is_set() {
+        deadline.forbidden(errors, format!("activeDeadlineSeconds in {kind} is not Supported"));
+    }
 }
 
 /// Counts of a status: none negative, none above the replicas.
@@ -47,7 +72,34 @@ pub fn status(status: At, counts: &[&str], parts: &[&str], errors: &mut FieldErr
     for part in parts.iter().filter(|part| status.get(part).int() > status.get("replicas").int()) {
         status.get(part).invalid_int(errors, "cannot be greater than status.replicas");
     }
+}
+
+/// The status of a ReplicaSet or ReplicationController.
+pub fn counted(status: At, counts: &[&str], errors: &mut FieldErrors) {
+    self::status(status, counts, &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"], errors);
+    available_are_ready(status, "readyReplicas", errors);
+}
+
+/// Who is available is ready too. `ready` is what the message says, which kinds write differently.
+pub fn available_are_ready(status: At, ready: &str, errors: &mut FieldErrors) {
     if status.get("availableReplicas").int() > status.get("readyReplicas").int() {
-        status.get("availableReplicas").invalid_int(errors, "cannot be greater than readyReplicas");
+        status.get("availableReplicas").invalid_int(errors, format!("cannot be greater than {ready}"));
+    }
+}
+
+/// `collisionCount` only grows; what is absent counts as less than any number.
+pub fn collisions(status: At, old: Option<&Value>, errors: &mut FieldErrors) {
+    let before = old.and_then(|old| old.at(&["status", "collisionCount"]).as_i64());
+    let now = status.get("collisionCount");
+    if before.is_some_and(|before| now.value.as_i64().is_none_or(|now| now < before)) {
+        now.invalid_int(errors, "cannot be decremented");
+    }
+}
+
+/// A number or percentage of pods, at most all of them.
+pub fn share(amount: At, errors: &mut FieldErrors) {
+    amount.int_or_percent(errors);
+    if amount.str().ends_with('%') && rules::amount(amount.value) > 100 {
+        amount.invalid(errors, "must not be greater than 100%");
     }
 }

@@ -1,7 +1,12 @@
 //! ReplicaSet: keeps a number of equal pods.
 
 use super::replicas;
-use crate::{at::At, cells::workload, declare::declare, template};
+use crate::{
+    at::At,
+    cells::{count, workload},
+    declare::declare,
+    template,
+};
 use base::FieldErrors;
 use schema::{Column, Context, Hooks, Kind};
 use value::Value;
@@ -20,9 +25,6 @@ pub fn kind() -> Kind {
 }
 
 fn columns() -> Vec<Column> {
-    fn count(obj: &Value, path: &[&str]) -> Value {
-        obj.at(path).as_i64().unwrap_or(0).into()
-    }
     let mut columns = vec![
         Column::object_name(),
         Column::number("Desired", |obj, _| count(obj, &["spec", "replicas"])),
@@ -39,9 +41,7 @@ struct ReplicaSet;
 
 impl Hooks for ReplicaSet {
     fn default(&self, obj: &mut Value) {
-        if obj.at(&["spec", "template"]).as_object().is_some() {
-            template::default_template(obj.at_mut(&["spec", "template"]));
-        }
+        template::default_template_at(obj, &["spec", "template"]);
     }
     fn prepare_create(&self, _cx: &Context, obj: &mut Value) {
         obj.set(&["status"], value::value!({"replicas": 0}));
@@ -49,10 +49,15 @@ impl Hooks for ReplicaSet {
     fn validate(&self, cx: &Context, obj: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
         let root = At::root(obj);
         if cx.subresource == Some("status") {
-            let counts =
-                ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
-            let parts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
-            return replicas::status(root.get("status"), &counts, &parts, errors);
+            let counts = [
+                "replicas",
+                "fullyLabeledReplicas",
+                "readyReplicas",
+                "availableReplicas",
+                "observedGeneration",
+                "terminatingReplicas",
+            ];
+            return replicas::counted(root.get("status"), &counts, errors);
         }
         let spec = root.get("spec");
         spec.get("replicas").non_negative(errors);

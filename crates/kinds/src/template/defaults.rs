@@ -3,6 +3,13 @@
 
 use value::Value;
 
+/// Fills the `PodTemplateSpec` at a path, if there is one.
+pub fn pod_template_at(obj: &mut Value, path: &[&str]) {
+    if obj.at(path).as_object().is_some() {
+        pod_template(obj.at_mut(path));
+    }
+}
+
 /// Fills a `PodTemplateSpec`.
 pub fn pod_template(template: &mut Value) {
     if template.at(&["spec"]).as_object().is_some() {

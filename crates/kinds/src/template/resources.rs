@@ -186,7 +186,8 @@ pub fn resize_policy(policies: At, pod_restart: &str, errors: &mut FieldErrors) 
     }
 }
 
-fn amount_of(amount: At, name: &str, errors: &mut FieldErrors) {
+/// An amount of the resource `name`.
+pub fn amount_of(amount: At, name: &str, errors: &mut FieldErrors) {
     let Some(quantity) = amount.quantity(errors) else { return };
     // Devices and huge pages come whole.
     if !overcommit(name) && !huge_page(name) && !quantity.is_whole() {
@@ -194,11 +195,38 @@ fn amount_of(amount: At, name: &str, errors: &mut FieldErrors) {
     }
 }
 
+/// The same in a quota, which counts objects too.
+pub fn quota_amount(amount: At, name: &str, errors: &mut FieldErrors) {
+    const COUNTED: [&str; 9] = [
+        "pods",
+        "resourcequotas",
+        "services",
+        "replicationcontrollers",
+        "secrets",
+        "configmaps",
+        "persistentvolumeclaims",
+        "services.nodeports",
+        "services.loadbalancers",
+    ];
+    let Some(quantity) = amount.quantity(errors) else { return };
+    let extended = !native(name) && !name.starts_with("requests.");
+    if (extended || COUNTED.contains(&name)) && !quantity.is_whole() {
+        amount.invalid(errors, "must be an integer");
+    }
+}
+
+/// True for a resource that has a name without a domain, here or in a quota.
+pub fn is_standard(name: &str) -> bool {
+    STANDARD.contains(&name)
+}
+
 /// A name with a domain, or one of the names without.
-fn resource_name(place: At, name: &str, errors: &mut FieldErrors) -> bool {
+pub fn resource_name(place: At, name: &str, errors: &mut FieldErrors) -> bool {
     let wrong = match names::qualified_name(name) {
         Err(message) => message,
-        Ok(()) if name.contains('/') || STANDARD.contains(&name) || huge_page(name) => return true,
+        Ok(()) if name.contains('/') || STANDARD.contains(&name) || huge_page(name.trim_start_matches("requests.")) => {
+            return true;
+        }
         Ok(()) => "must be a standard resource type or fully qualified".into(),
     };
     place.invalid_as(errors, name, wrong);
@@ -211,7 +239,8 @@ fn pod_resource(place: At, name: &str, errors: &mut FieldErrors) {
     }
 }
 
-fn container_resource(place: At, name: &str, errors: &mut FieldErrors) {
+/// The name of a resource that a container may ask for.
+pub fn container_resource(place: At, name: &str, errors: &mut FieldErrors) {
     resource_name(place, name, errors);
     if !name.contains('/') {
         if !CONTAINER.contains(&name) && !huge_page(name) {
@@ -230,6 +259,7 @@ fn huge_page(name: &str) -> bool {
 fn native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
-fn overcommit(name: &str) -> bool {
+/// True where more may be promised than there is.
+pub fn overcommit(name: &str) -> bool {
     native(name) && !huge_page(name)
 }

@@ -99,12 +99,7 @@ fn one_source(name: &str, source: At, errors: &mut FieldErrors) {
                 limit.forbidden(errors, "SizeLimit field must be a valid resource quantity");
             }
         }
-        "hostPath" => {
-            if source.get("path").need(errors) {
-                no_backsteps(source.get("path"), errors);
-                source.get("type").one_of_if_set(errors, &HOST_PATH_TYPES);
-            }
-        }
+        "hostPath" => host_path(source, errors),
         "secret" => keyed(source, "secretName", errors),
         "configMap" => keyed(source, "name", errors),
         "downwardAPI" => {
@@ -116,8 +111,9 @@ fn one_source(name: &str, source: At, errors: &mut FieldErrors) {
         "projected" => projected(source, errors),
         "ephemeral" => {
             let template = source.get("volumeClaimTemplate");
-            if !template.is_set() {
-                template.required(errors, "");
+            match template.is_set() {
+                true => crate::core::claims::spec(template.get("spec"), errors),
+                false => template.required(errors, ""),
             }
         }
         "image" => {
@@ -133,6 +129,14 @@ fn one_source(name: &str, source: At, errors: &mut FieldErrors) {
                 source.get(field).need(errors);
             }
         }
+    }
+}
+
+/// A directory or file of the node.
+pub fn host_path(source: At, errors: &mut FieldErrors) {
+    if source.get("path").need(errors) {
+        no_backsteps(source.get("path"), errors);
+        source.get("type").one_of_if_set(errors, &HOST_PATH_TYPES);
     }
 }
 
@@ -319,7 +323,7 @@ fn local_path(path: At, errors: &mut FieldErrors) {
     }
 }
 
-fn no_backsteps(path: At, errors: &mut FieldErrors) {
+pub fn no_backsteps(path: At, errors: &mut FieldErrors) {
     if path.str().split('/').any(|part| part == "..") {
         path.invalid(errors, "must not contain '..'");
     }

@@ -1,5 +1,6 @@
 //! Bodies that act on a pod: a Binding gives it a node, an Eviction deletes it.
 
+use crate::policy::eviction;
 use base::{FieldErrors, Reason, Result, Status, time};
 use schema::{ActOutcome, Context};
 use value::{Value, value};
@@ -66,11 +67,10 @@ fn scheduled(cx: &Context, pod: &mut Value) {
     }
 }
 
-/// `pods/eviction`: a deletion that disruption budgets may refuse. None are served yet, so none do.
-pub fn evict(body: &Value, pod: &Value) -> Result<ActOutcome> {
+/// `pods/eviction`: a deletion that a disruption budget may refuse.
+pub fn evict(cx: &Context, body: &Value, pod: &Value) -> Result<ActOutcome> {
     check_name(body, pod.name(), "Eviction")?;
-    let options = body.at(&["deleteOptions"]);
-    Ok(ActOutcome::Delete(if options.is_null() { Value::object() } else { options.clone() }))
+    eviction::evict(cx, body, pod).map(ActOutcome::Delete)
 }
 
 fn check_name(body: &Value, name: &str, kind: &str) -> Result<()> {

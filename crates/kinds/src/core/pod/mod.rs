@@ -139,7 +139,7 @@ impl Hooks for Pod {
     fn act(&self, cx: &Context, body: &Value, obj: &mut Value) -> Result<ActOutcome> {
         match cx.subresource {
             Some("binding") => act::bind(cx, body, obj),
-            Some("eviction") => act::evict(body, obj),
+            Some("eviction") => act::evict(cx, body, obj),
             _ => Err(base::Status::method_not_allowed()),
         }
     }

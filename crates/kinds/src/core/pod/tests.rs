@@ -641,7 +641,7 @@ fn binding_happens_once() {
 fn eviction_deletes() {
     let body = value!({"metadata": {"name": "web"}, "deleteOptions": {"gracePeriodSeconds": 1}});
     let outcome = act("eviction", &mut with(&["metadata", "name"], "web"), body).expect("evicted");
-    assert!(matches!(outcome, ActOutcome::Delete(options) if options == value!({"gracePeriodSeconds": 1})));
+    assert!(matches!(outcome, ActOutcome::Delete(deletion) if deletion.options == value!({"gracePeriodSeconds": 1})));
 }
 
 #[test]
