@@ -1,5 +1,5 @@
-//! The patches of the API: JSON patch (RFC 6902), merge patch (RFC 7386), strategic merge patch, and the place of
-//! server-side apply.
+//! The patches of the API: JSON patch (RFC 6902), merge patch (RFC 7386), strategic merge patch; and who owns what
+//! ([`managed`]), with server-side apply.
 //!
 //! A patch is parsed once per request and applied as often as the write is retried. Application is pure: patch, schema
 //! and the current object in, the new object out; decoding, defaults and validation of the result are the engine's.
@@ -49,18 +49,16 @@ pub struct Patch {
     pub duplicates: Vec<String>,
 }
 
-/// Reads a patch. 415 for an unknown content type, 400 for a body that is no such patch, 413 for a JSON patch of more
+/// Reads a patch in JSON (a configuration that is applied may be YAML, which its reader has parsed already). 415 for an
+/// unknown content type, 400 for a body that is no such patch, 413 for a JSON patch of more
 /// than 10,000 operations.
 pub fn parse(content_type: &str, body: &[u8]) -> Result<Patch> {
     let kind = PatchKind::of(content_type)?;
-    if kind == PatchKind::Apply {
-        // Comes with managed fields; until then clients fall back to client-side apply.
-        return Err(unsupported(|kind| kind != PatchKind::Apply));
-    }
     let refused = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
     let parsed = value::parse(body).map_err(|e| refused(e.to_string()))?;
     let (want, expected) = match (kind, &parsed.value) {
-        (PatchKind::Json, Value::Array(_)) | (PatchKind::Merge | PatchKind::Strategic, Value::Object(_)) => (true, ""),
+        (PatchKind::Json, Value::Array(_)) => (true, ""),
+        (PatchKind::Merge | PatchKind::Strategic | PatchKind::Apply, Value::Object(_)) => (true, ""),
         (PatchKind::Json, _) => (false, "[]handlers.jsonPatchOp"),
         _ => (false, "map[string]interface {}"),
     };
@@ -96,6 +94,7 @@ pub fn apply_to(patch: &Patch, schema: Option<&Schema>, mut current: Value) -> R
         }
         (PatchKind::Strategic, Some(schema)) => strategic::apply(schema, current, &patch.body),
         (PatchKind::Strategic, None) => Err(unsupported(|kind| kind != PatchKind::Strategic)),
+        // Needs to know who applies, and what others own: `managed::apply`.
         (PatchKind::Apply, _) => Err(unsupported(|kind| kind != PatchKind::Apply)),
     }
 }
@@ -123,9 +122,8 @@ mod tests {
                 "text/plain",
                 "{}",
                 415,
-                "accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
+                "accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml",
             ),
-            ("application/apply-patch+yaml", "{}", 415, "unknown format"),
             (
                 "application/merge-patch+json",
                 "[]",

@@ -58,10 +58,16 @@ pub fn track_update(
     if reset && !given.is_null() {
         return Ok(Value::Null);
     }
-    let mut managers = match given.items_at(&[]) {
-        [] => Managers::trusted(live),
-        _ if given == live => Managers::trusted(live),
-        _ => match Managers::read(given) {
+    let told = !given.items_at(&[]).is_empty() && given != live;
+    if live.is_null() && !told {
+        return Ok(Value::Null);
+    }
+    if old == new && !told {
+        return Ok(live.clone());
+    }
+    let mut managers = match told {
+        false => Managers::trusted(live),
+        true => match Managers::read(given) {
             Ok(given) if !given.0.is_empty() => given,
             _ => Managers::trusted(live),
         },
