@@ -4,7 +4,10 @@
 //! UTF-8 handling are well tested) into our tree; what this adds is the list of duplicate keys with their paths, which
 //! strict field validation reports.
 
-use crate::{Map, Path, Str, Value, read::quick};
+use crate::{
+    Map, Path, Str, Value,
+    read::{plain, quick},
+};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::{cell::RefCell, fmt};
 
@@ -187,8 +190,7 @@ fn write_integer(out: &mut Vec<u8>, i: i64) {
 }
 
 fn write_string(out: &mut Vec<u8>, s: &str) {
-    let plain = |b: &u8| *b >= 0x20 && *b != b'"' && *b != b'\\';
-    if s.as_bytes().iter().all(plain) {
+    if plain(s.as_bytes()) == s.len() {
         out.push(b'"');
         out.extend_from_slice(s.as_bytes());
         out.push(b'"');

@@ -16,9 +16,30 @@ pub fn quick(bytes: &[u8]) -> Option<Value> {
     let text = std::str::from_utf8(bytes).ok()?;
     let mut reader = Reader { text, bytes, at: 0, entries: Vec::with_capacity(64), items: Vec::with_capacity(64) };
     reader.space();
-    let value = reader.value(DEPTH)?;
+    let mut value = Value::Null;
+    reader.value(&mut value, DEPTH)?;
     reader.space();
     (reader.at == bytes.len()).then_some(value)
+}
+
+/// How many bytes stand before the first that cannot stand in a JSON string as it is: a quote, a backslash, a control
+/// character. Eight bytes at a time; of the flags that subtraction makes the lowest is right, and it is the one that counts.
+#[inline]
+pub fn plain(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    let zero = |x: u64| x.wrapping_sub(ONES) & !x;
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    for (i, chunk) in chunks.iter().enumerate() {
+        let x = u64::from_le_bytes(*chunk);
+        let control = x.wrapping_sub(ONES * 0x20) & !x;
+        let found = (control | zero(x ^ (ONES * 0x22)) | zero(x ^ (ONES * 0x5c))) & HIGH;
+        if found != 0 {
+            return 8 * i + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let special = |b: &u8| matches!(b, b'"' | b'\\' | 0..0x20);
+    bytes.len() - rest.len() + rest.iter().position(special).unwrap_or(rest.len())
 }
 
 struct Reader<'a> {
@@ -47,40 +68,48 @@ impl Reader<'_> {
         self.space();
         (self.peek()? == byte).then(|| self.at += 1)
     }
-    fn word(&mut self, word: &str, value: Value) -> Option<Value> {
+    fn word(&mut self, word: &str) -> Option<()> {
         let end = self.at + word.len();
-        (self.bytes.get(self.at..end)? == word.as_bytes()).then(|| self.at = end)?;
-        Some(value)
+        (self.bytes.get(self.at..end)? == word.as_bytes()).then(|| self.at = end)
     }
 
-    fn value(&mut self, depth: usize) -> Option<Value> {
+    /// Writes the value that stands here to its place: returned ones would be copied at each level.
+    fn value(&mut self, out: &mut Value, depth: usize) -> Option<()> {
         match self.peek()? {
-            b'"' => self.string().map(Value::String),
-            b'{' => self.object(depth.checked_sub(1)?),
-            b'[' => self.array(depth.checked_sub(1)?),
-            b't' => self.word("true", Value::Bool(true)),
-            b'f' => self.word("false", Value::Bool(false)),
-            b'n' => self.word("null", Value::Null),
-            _ => self.integer(),
+            b'"' => *out = Value::String(self.string()?),
+            b'{' => return self.object(out, depth.checked_sub(1)?),
+            b'[' => return self.array(out, depth.checked_sub(1)?),
+            b't' => {
+                self.word("true")?;
+                *out = Value::Bool(true);
+            }
+            b'f' => {
+                self.word("false")?;
+                *out = Value::Bool(false);
+            }
+            b'n' => self.word("null")?,
+            _ => *out = Value::Int(self.integer()?),
         }
+        Some(())
     }
 
-    fn object(&mut self, depth: usize) -> Option<Value> {
+    fn object(&mut self, out: &mut Value, depth: usize) -> Option<()> {
         self.at += 1;
         let start = self.entries.len();
         self.space();
         if self.peek()? == b'}' {
             self.at += 1;
-            return Some(Value::object());
+            *out = Value::object();
+            return Some(());
         }
         loop {
             self.space();
             (self.peek()? == b'"').then_some(())?;
-            let key = self.string()?;
+            let mut entry = (self.string()?, Value::Null);
             self.expect(b':')?;
             self.space();
-            let value = self.value(depth)?;
-            self.entries.push((key, value));
+            self.value(&mut entry.1, depth)?;
+            self.entries.push(entry);
             self.space();
             match self.peek()? {
                 b',' => self.at += 1,
@@ -89,22 +118,25 @@ impl Reader<'_> {
             }
         }
         self.at += 1;
-        let (map, repeated) = Map::from_entries(self.entries.drain(start..).collect());
-        repeated.is_empty().then_some(Value::Object(map))
+        let (map, repeated) = Map::from_entries(self.entries.split_off(start));
+        *out = Value::Object(map);
+        repeated.is_empty().then_some(())
     }
 
-    fn array(&mut self, depth: usize) -> Option<Value> {
+    fn array(&mut self, out: &mut Value, depth: usize) -> Option<()> {
         self.at += 1;
         let start = self.items.len();
         self.space();
         if self.peek()? == b']' {
             self.at += 1;
-            return Some(Value::Array(Vec::new()));
+            *out = Value::Array(Vec::new());
+            return Some(());
         }
         loop {
             self.space();
-            let value = self.value(depth)?;
-            self.items.push(value);
+            let mut item = Value::Null;
+            self.value(&mut item, depth)?;
+            self.items.push(item);
             self.space();
             match self.peek()? {
                 b',' => self.at += 1,
@@ -113,11 +145,12 @@ impl Reader<'_> {
             }
         }
         self.at += 1;
-        Some(Value::Array(self.items.drain(start..).collect()))
+        *out = Value::Array(self.items.split_off(start));
+        Some(())
     }
 
     /// Up to 18 digits; everything else that is a number needs more care.
-    fn integer(&mut self) -> Option<Value> {
+    fn integer(&mut self) -> Option<i64> {
         let negative = self.peek()? == b'-';
         self.at += usize::from(negative);
         let (start, mut number) = (self.at, 0_i64);
@@ -130,7 +163,7 @@ impl Reader<'_> {
         if odd || matches!(self.peek(), Some(b'.' | b'e' | b'E')) {
             return None;
         }
-        Some(Value::Int(if negative { -number } else { number }))
+        Some(if negative { -number } else { number })
     }
 
     fn string(&mut self) -> Option<Str> {
@@ -149,9 +182,9 @@ impl Reader<'_> {
     #[inline]
     fn plain(&mut self) -> Option<()> {
         let rest = self.bytes.get(self.at..)?;
-        let length = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20))?;
+        let length = plain(rest);
         self.at += length;
-        matches!(rest[length], b'"' | b'\\').then_some(())
+        matches!(rest.get(length)?, b'"' | b'\\').then_some(())
     }
 
     fn escaped(&mut self, start: usize) -> Option<String> {
@@ -194,7 +227,7 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::quick;
+    use super::{plain, quick};
     use crate::json::careful;
 
     /// What is accepted must be what serde_json makes of it; `taken` says whether it is accepted.
@@ -205,6 +238,26 @@ mod tests {
         if let Some(got) = got {
             let parsed = careful(text.as_bytes()).unwrap();
             assert_eq!((got, vec![]), (parsed.value, parsed.duplicates), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_special_byte_is_found() {
+        for length in 0..40 {
+            let mut bytes = vec![b'a'; length];
+            assert_eq!(plain(&bytes), length);
+            for at in 0..length {
+                for (special, behind) in [(b'"', b'\\'), (b'\\', b'"'), (0, 0x1f), (0x1f, b'"')] {
+                    bytes[at] = special;
+                    bytes[at + 1..].fill(behind);
+                    assert_eq!(plain(&bytes), at);
+                }
+                for common in [0x20, 0x21, 0x23, 0x5b, 0x5d, 0x7f, 0x80, 0xa2, 0xdc, 0xff] {
+                    bytes[at..].fill(common);
+                    assert_eq!(plain(&bytes), length, "{common} at {at}");
+                }
+                bytes.fill(b'a');
+            }
         }
     }
 
