@@ -9,9 +9,12 @@ use value::{Str, Value};
 
 const METADATA: &[u8] = b"\"metadata\":{";
 
+/// Room for what most objects take, so that the bytes are moved once at most while they are written.
+const USUAL: usize = 8 << 10;
+
 /// The JSON that the store keeps: complete but for `metadata.resourceVersion`.
 pub fn stored(object: &Value) -> Bytes {
-    let mut out = Vec::with_capacity(1024);
+    let mut out = Vec::with_capacity(USUAL);
     let Some(map) = object.as_object() else { return Bytes::from_static(b"{}") };
     out.push(b'{');
     for key in ["apiVersion", "kind"] {
