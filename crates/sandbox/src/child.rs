@@ -431,6 +431,7 @@ fn pivot(root: &CStr) -> Result<(), i32> {
     chdir(root)?;
     // SAFETY: C strings.
     check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) })?;
+    // SAFETY: a C string.
     check(unsafe { libc::umount2(c".".as_ptr(), libc::MNT_DETACH) } as i64)?;
     chdir(c"/")
 }
