@@ -64,7 +64,7 @@ pub use decl::{Decl, FieldDecl, ObjectType, Shape};
 pub use env::Env;
 pub use eval::Activation;
 pub use library::{
-    Opaque,
+    Instant, Opaque,
     authz::{Attributes, Authorizer, Decision, ResourceCheck, Subject, Verdict},
 };
 pub use names::escape;

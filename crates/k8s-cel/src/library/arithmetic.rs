@@ -99,7 +99,7 @@ fn subtract<'a>(args: &[Val<'a>]) -> Fallible<Val<'a>> {
             times::shift(*t, -i128::from(*d)).map(Val::Timestamp).ok_or_else(|| overflow("timestamp"))
         }
         (Val::Timestamp(a), Val::Timestamp(b)) => {
-            let nanos = a.as_nanosecond() - b.as_nanosecond();
+            let nanos = a.as_nanos() - b.as_nanos();
             i64::try_from(nanos).map(Val::Duration).map_err(|_| overflow("duration"))
         }
         _ => Err(EvalError::no_overload()),

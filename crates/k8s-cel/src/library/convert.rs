@@ -3,9 +3,8 @@
 use super::{Row, times};
 use crate::{
     types::Type,
-    val::{EvalError, Fallible, Val, duration_text, number_text, timestamp_text},
+    val::{EvalError, Fallible, Val, duration_text, number_text},
 };
-use jiff::Timestamp;
 
 pub(super) const ROWS: &[Row] = &[
     ("bool", "bool_to_bool", "(bool) bool", same),
@@ -90,7 +89,7 @@ fn to_int<'a>(args: &[Val<'a>]) -> Fallible<Val<'a>> {
         [Val::Double(_)] => Err(range("integer")),
         [Val::Uint(n)] => i64::try_from(*n).map(Val::Int).map_err(|_| range("integer")),
         [Val::Duration(nanos)] => Ok(Val::Int(*nanos)),
-        [Val::Timestamp(t)] => Ok(Val::Int(t.as_second())),
+        [Val::Timestamp(t)] => Ok(Val::Int(t.as_seconds())),
         [Val::String(text)] => text.parse().map(Val::Int).map_err(|_| syntax("ParseInt", text)),
         _ => Err(EvalError::no_overload()),
     }
@@ -114,7 +113,7 @@ fn to_string<'a>(args: &[Val<'a>]) -> Fallible<Val<'a>> {
         },
         [Val::Double(n)] => number_text(*n),
         [Val::Duration(nanos)] => duration_text(*nanos),
-        [Val::Timestamp(t)] => timestamp_text(*t),
+        [Val::Timestamp(t)] => t.to_string(),
         [val @ (Val::Bool(_) | Val::Int(_) | Val::Uint(_) | Val::Opaque(_))] => val.to_string(),
         _ => return Err(EvalError::no_overload()),
     };
@@ -134,8 +133,7 @@ fn to_duration<'a>(args: &[Val<'a>]) -> Fallible<Val<'a>> {
 fn to_timestamp<'a>(args: &[Val<'a>]) -> Fallible<Val<'a>> {
     match args {
         [Val::Int(seconds)] => {
-            let time = Timestamp::from_second(*seconds).ok().and_then(|t| times::shift(t, 0));
-            time.map(Val::Timestamp).ok_or_else(|| range("timestamp"))
+            times::Instant::from_seconds(*seconds).map(Val::Timestamp).ok_or_else(|| range("timestamp"))
         }
         [Val::String(text)] => {
             times::parse_time(text).map(Val::Timestamp).ok_or_else(|| refused("string", "google.protobuf.Timestamp"))

@@ -23,6 +23,7 @@ pub(crate) mod times;
 mod url;
 
 pub use opaque::Opaque;
+pub use times::Instant;
 
 use crate::{
     types::{self, Type},

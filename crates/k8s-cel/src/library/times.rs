@@ -6,9 +6,11 @@
 use super::Row;
 use crate::val::{EvalError, Fallible, Val};
 use jiff::{
-    Timestamp, Zoned,
-    tz::{Offset, TimeZone},
+    SignedDuration, Timestamp,
+    civil::{DateTime, date},
+    tz::TimeZone,
 };
+use std::fmt;
 
 pub(super) const ROWS: &[Row] = &[
     ("getFullYear", "timestamp_to_year", "timestamp.() int", |a| part(a, |t| t.year().into())),
@@ -47,26 +49,90 @@ pub(super) const ROWS: &[Row] = &[
     ("getMilliseconds", "duration_to_milliseconds", "duration.() int", |a| span(a, 1_000_000)),
 ];
 
-/// The first and the last second of the years 1 to 9999.
+/// A point in time within the years 1 to 9999. (jiff's own timestamp ends a day early, so that any zone's civil time fits.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instant {
+    seconds: i64,
+    nanos: u32,
+}
+
+/// The first and the last second.
 const SECONDS: (i64, i64) = (-62_135_596_800, 253_402_300_799);
+const NANOS: i128 = 1_000_000_000;
+
+impl Instant {
+    /// `None` outside of the years that count.
+    pub fn from_nanos(nanos: i128) -> Option<Instant> {
+        let seconds = i64::try_from(nanos.div_euclid(NANOS)).ok()?;
+        let within = (SECONDS.0..=SECONDS.1).contains(&seconds);
+        within.then_some(Instant { seconds, nanos: nanos.rem_euclid(NANOS) as u32 })
+    }
+    pub fn from_seconds(seconds: i64) -> Option<Instant> {
+        Instant::from_nanos(i128::from(seconds) * NANOS)
+    }
+    pub fn as_seconds(self) -> i64 {
+        self.seconds
+    }
+    pub fn as_nanos(self) -> i128 {
+        i128::from(self.seconds) * NANOS + i128::from(self.nanos)
+    }
+    /// What a clock shows that is some seconds off UTC.
+    fn civil(self, offset: i64) -> Option<DateTime> {
+        let since = SignedDuration::new(self.seconds + offset, self.nanos as i32);
+        date(1970, 1, 1).at(0, 0, 0, 0).checked_add(since).ok()
+    }
+}
+
+impl fmt::Display for Instant {
+    /// `2026-01-02T03:04:05.5Z`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.civil(0) {
+            Some(civil) => write!(f, "{civil}Z"),
+            None => f.write_str("?"),
+        }
+    }
+}
 
 /// RFC 3339 with an offset, whatever the number of digits of the fraction.
-pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
-    let bytes = text.as_bytes();
-    let shaped = bytes.len() >= 20
-        && bytes[4] == b'-'
-        && bytes[7] == b'-'
-        && matches!(bytes[10], b'T' | b't')
-        && bytes[13] == b':'
-        && bytes[16] == b':'
-        && !text.contains('[');
-    shaped.then(|| text.parse::<Timestamp>().ok()).flatten().and_then(|t| shift(t, 0))
+pub(crate) fn parse_time(text: &str) -> Option<Instant> {
+    let (civil, offset) = match text.strip_suffix(['Z', 'z']) {
+        Some(civil) => (civil, 0),
+        None => {
+            let (civil, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
+            (civil, parse_offset(offset)?)
+        }
+    };
+    let bytes = civil.as_bytes();
+    let punctuation = [(4, "-"), (7, "-"), (10, "Tt"), (13, ":"), (16, ":")];
+    let shaped = bytes.len() >= 19
+        && punctuation.iter().all(|(at, any)| any.as_bytes().contains(&bytes[*at]))
+        && bytes[..19].iter().filter(|b| b.is_ascii_digit()).count() == 14
+        && (bytes.len() == 19 || bytes[19] == b'.' && bytes.len() > 20 && bytes[20..].iter().all(u8::is_ascii_digit))
+        && &bytes[17..19] != b"60";
+    let civil: DateTime = shaped.then(|| civil[..civil.len().min(29)].parse().ok()).flatten()?;
+    let since = civil.duration_since(date(1970, 1, 1).at(0, 0, 0, 0));
+    Instant::from_nanos(since.as_nanos() - i128::from(offset) * NANOS)
+}
+
+/// `+05:30` in seconds.
+fn parse_offset(text: &str) -> Option<i64> {
+    let negative = match text.as_bytes().first()? {
+        b'-' => true,
+        b'+' => false,
+        _ => return None,
+    };
+    let (hours, minutes) = text[1..].split_once(':')?;
+    let two = |digits: &str| -> Option<i64> {
+        (digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok()).flatten()
+    };
+    let (hours, minutes) = (two(hours)?, two(minutes)?);
+    let seconds = hours * 3600 + minutes * 60;
+    (hours < 24 && minutes < 60).then_some(if negative { -seconds } else { seconds })
 }
 
 /// Moved by nanoseconds; `None` outside of the years that count.
-pub(super) fn shift(t: Timestamp, nanos: i128) -> Option<Timestamp> {
-    let moved = Timestamp::from_nanosecond(t.as_nanosecond().checked_add(nanos)?).ok()?;
-    (SECONDS.0..=SECONDS.1).contains(&moved.as_second()).then_some(moved)
+pub(super) fn shift(t: Instant, nanos: i128) -> Option<Instant> {
+    Instant::from_nanos(t.as_nanos().checked_add(nanos)?)
 }
 
 /// `1h30m`, `-1.5s`, `100ms`, `0`: nanoseconds.
@@ -111,29 +177,29 @@ pub(crate) fn parse_duration(text: &str) -> Option<i64> {
     i64::try_from(if negative { -total } else { total }).ok()
 }
 
-fn part<'a>(args: &[Val<'a>], of: fn(&Zoned) -> i64) -> Fallible<Val<'a>> {
+fn part<'a>(args: &[Val<'a>], of: fn(&DateTime) -> i64) -> Fallible<Val<'a>> {
     let Some(Val::Timestamp(t)) = args.first() else { return Err(EvalError::no_overload()) };
-    let zone = match args.get(1) {
-        None => TimeZone::UTC,
-        Some(Val::String(name)) => zone(name)?,
+    let offset = match args.get(1) {
+        None => 0,
+        Some(Val::String(zone)) => {
+            offset(*t, zone).ok_or_else(|| EvalError::new(format!("unknown time zone {}", zone.as_str())))?
+        }
         Some(_) => return Err(EvalError::no_overload()),
     };
-    Ok(Val::Int(of(&t.to_zoned(zone))))
+    let civil = t.civil(offset).ok_or_else(|| EvalError::new("timestamp overflow"))?;
+    Ok(Val::Int(of(&civil)))
 }
 
-fn zone(name: &str) -> Fallible<TimeZone> {
-    if name.is_empty() || name == "UTC" {
-        return Ok(TimeZone::UTC);
+/// How many seconds a zone is off UTC at a time: `+05:30`, `02:00`, `America/New_York`.
+fn offset(t: Instant, zone: &str) -> Option<i64> {
+    if zone.is_empty() || zone == "UTC" {
+        return Some(0);
     }
-    let Some((hours, minutes)) = name.split_once(':') else {
-        return TimeZone::get(name).map_err(|_| EvalError::new(format!("unknown time zone {name}")));
-    };
-    let negative = hours.starts_with('-');
-    let wrong = || EvalError::new(format!("unknown time zone {name}"));
-    let hours: i32 = hours.trim_start_matches(['+', '-']).parse().map_err(|_| wrong())?;
-    let minutes: i32 = minutes.parse().map_err(|_| wrong())?;
-    let seconds = (hours * 3600 + minutes * 60) * if negative { -1 } else { 1 };
-    Offset::from_seconds(seconds).map(TimeZone::fixed).map_err(|_| wrong())
+    if zone.contains(':') {
+        return parse_offset(zone).or_else(|| parse_offset(&format!("+{zone}")));
+    }
+    let at = Timestamp::from_second(t.as_seconds()).unwrap_or(Timestamp::MAX);
+    Some(TimeZone::get(zone).ok()?.to_offset(at).seconds().into())
 }
 
 fn span<'a>(args: &[Val<'a>], unit: i64) -> Fallible<Val<'a>> {
@@ -179,7 +245,13 @@ mod tests {
             ("0000-12-31T23:59:59Z", false),
             ("2023-02-03", false),
             ("2023-02-03 23:31:20Z", false),
+            ("9999-12-31T23:59:59-01:00", false),
             ("2023-13-03T23:31:20Z", false),
+            ("2023-02-29T00:00:00Z", false),
+            ("2023-02-03T24:00:00Z", false),
+            ("2023-02-03T23:59:60Z", false),
+            ("2023-02-03T23:31:20.Z", false),
+            ("2023-02-03T23:31:20+0530", false),
             ("2023-02-03T23:31:20", false),
             ("", false),
         ] {

@@ -103,29 +103,41 @@ impl Expr {
         }
     }
 
+    /// Nodes on the longest way down.
+    pub fn height(&self) -> usize {
+        let mut highest = 0;
+        self.each(&mut |below| highest = highest.max(below.height()));
+        highest + 1
+    }
+
     /// Calls `f` for this node and all nodes below it, parents first.
     pub fn walk<'a>(&'a self, f: &mut dyn FnMut(&'a Expr)) {
         f(self);
+        self.each(&mut |below| below.walk(f));
+    }
+
+    /// Calls `f` for the nodes right below.
+    fn each<'a>(&'a self, f: &mut dyn FnMut(&'a Expr)) {
         match &self.kind {
             Kind::Literal(_) | Kind::Ident(_) => {}
-            Kind::Select { operand, .. } => operand.walk(f),
+            Kind::Select { operand, .. } => f(operand),
             Kind::Call { target, args, .. } => {
                 if let Some(target) = target {
-                    target.walk(f);
+                    f(target);
                 }
-                args.iter().for_each(|arg| arg.walk(f));
+                args.iter().for_each(f);
             }
-            Kind::List(items) => items.iter().for_each(|(item, _)| item.walk(f)),
+            Kind::List(items) => items.iter().for_each(|(item, _)| f(item)),
             Kind::Map(entries) => {
                 for entry in entries {
-                    entry.key.walk(f);
-                    entry.value.walk(f);
+                    f(&entry.key);
+                    f(&entry.value);
                 }
             }
-            Kind::Struct { fields, .. } => fields.iter().for_each(|field| field.value.walk(f)),
+            Kind::Struct { fields, .. } => fields.iter().for_each(|field| f(&field.value)),
             Kind::Fold(fold) => {
                 for e in [&fold.range, &fold.init, &fold.condition, &fold.step, &fold.result] {
-                    e.walk(f);
+                    f(e);
                 }
             }
         }

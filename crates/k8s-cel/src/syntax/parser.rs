@@ -15,6 +15,8 @@ use value::Str;
 
 /// Nesting of brackets, and length of a chain of operators or selections.
 const DEPTH: usize = 250;
+/// Of the whole tree, macros expanded: what checks, plans and evaluates it goes as deep.
+const HEIGHT: usize = 300;
 /// In characters.
 const SIZE: usize = 100_000;
 const PRIMARY: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, \
@@ -39,10 +41,15 @@ pub fn parse(text: &str) -> Result<Parsed, Vec<Issue>> {
     let mut parser = Parser { text, tokens, at: 0, places: Vec::new(), depth: 0, issues };
     let expr = parser.expr().and_then(|expr| parser.end().map(|()| expr));
     match expr {
+        Ok(expr) if parser.issues.is_empty() && expr.height() > HEIGHT => Err(vec![too_deep()]),
         Ok(expr) if parser.issues.is_empty() => Ok(Parsed { expr, places: parser.places }),
         Ok(_) => Err(parser.issues),
         Err(Stop) => Err(parser.issues),
     }
+}
+
+fn too_deep() -> Issue {
+    Issue::nowhere(format!("expression recursion limit exceeded: {DEPTH}"))
 }
 
 /// Parsing ended; the reason stands in `issues`.
@@ -177,7 +184,7 @@ impl Parser<'_> {
         Err(self.syntax(format!("{word} input '{shown}' expecting <EOF>")))
     }
     fn too_deep(&mut self) -> Stop {
-        self.issues.push(Issue::nowhere(format!("expression recursion limit exceeded: {DEPTH}")));
+        self.issues.push(too_deep());
         Stop
     }
 
@@ -186,12 +193,12 @@ impl Parser<'_> {
         if self.depth > DEPTH {
             return Err(self.too_deep());
         }
-        let condition = self.logic("||", "_||_")?;
+        let condition = self.logic()?;
         let out = match self.take("?") {
             None => condition,
             Some(place) => {
                 let id = self.id(place);
-                let yes = self.logic("||", "_||_")?;
+                let yes = self.logic()?;
                 self.expect(":")?;
                 let no = self.expr()?;
                 call(id, "_?_:_", vec![condition, yes, no])
@@ -201,69 +208,48 @@ impl Parser<'_> {
         Ok(out)
     }
 
-    /// A chain of `||` or `&&` becomes a balanced tree: a rule of a thousand terms is not a thousand levels deep.
-    fn logic(&mut self, operator: &str, function: &str) -> Parse<Expr> {
-        let mut terms = vec![self.logic_term(operator)?];
-        let mut ids = Vec::new();
-        while let Some(place) = self.take(operator) {
-            terms.push(self.logic_term(operator)?);
-            ids.push(self.id(place));
+    /// Chains of `||` and `&&` become balanced trees: a rule of a thousand terms is not a thousand levels deep.
+    fn logic(&mut self) -> Parse<Expr> {
+        let (mut any, mut any_ids) = (Vec::new(), Vec::new());
+        loop {
+            let (mut all, mut all_ids) = (vec![Some(self.operations()?)], Vec::new());
+            while let Some(place) = self.take("&&") {
+                all.push(Some(self.operations()?));
+                all_ids.push(self.id(place));
+            }
+            any.push(Some(balance("_&&_", &mut all, &all_ids)));
+            match self.take("||") {
+                Some(place) => any_ids.push(self.id(place)),
+                None => return Ok(balance("_||_", &mut any, &any_ids)),
+            }
         }
-        let mut terms: Vec<Option<Expr>> = terms.into_iter().map(Some).collect();
-        Ok(balance(function, &mut terms, &ids))
-    }
-    fn logic_term(&mut self, operator: &str) -> Parse<Expr> {
-        if operator == "||" { self.logic("&&", "_&&_") } else { self.relation() }
     }
 
-    fn relation(&mut self) -> Parse<Expr> {
-        self.chain(Parser::sum, |word| {
-            Some(match word {
-                "<" => "_<_",
-                "<=" => "_<=_",
-                ">" => "_>_",
-                ">=" => "_>=_",
-                "==" => "_==_",
-                "!=" => "_!=_",
-                "in" => "@in",
-                _ => return None,
-            })
-        })
-    }
-    fn sum(&mut self) -> Parse<Expr> {
-        self.chain(Parser::product, |word| match word {
-            "+" => Some("_+_"),
-            "-" => Some("_-_"),
-            _ => None,
-        })
-    }
-    fn product(&mut self) -> Parse<Expr> {
-        self.chain(Parser::unary, |word| match word {
-            "*" => Some("_*_"),
-            "/" => Some("_/_"),
-            "%" => Some("_%_"),
-            _ => None,
-        })
-    }
-    /// `operand (operator operand)*`, leftmost first.
-    fn chain(
-        &mut self,
-        operand: fn(&mut Self) -> Parse<Expr>,
-        operator: fn(&str) -> Option<&'static str>,
-    ) -> Parse<Expr> {
-        let mut left = operand(self)?;
+    /// Operands and binary operators, which bind by their strength and to the left. Two stacks instead of a function per
+    /// level of strength keep the call stack small.
+    fn operations(&mut self) -> Parse<Expr> {
+        let mut operands = vec![self.unary()?];
+        let mut operators: Vec<(Id, &'static str, u8)> = Vec::new();
         for length in 0.. {
             let word = matches!(self.peek().token, Token::Punct | Token::Ident).then(|| self.word());
-            let Some(function) = word.and_then(operator) else { break };
+            let next = word.and_then(operator);
+            let strength = next.map_or(0, |(_, strength)| strength);
+            while operators.last().is_some_and(|(.., before)| *before >= strength) {
+                if let (Some((id, function, _)), Some(right), Some(left)) =
+                    (operators.pop(), operands.pop(), operands.pop())
+                {
+                    operands.push(call(id, function, vec![left, right]));
+                }
+            }
+            let Some((function, strength)) = next else { break };
             if length >= DEPTH {
                 return Err(self.too_deep());
             }
             let place = self.next().start as u32;
-            let id = self.id(place);
-            let right = operand(self)?;
-            left = call(id, function, vec![left, right]);
+            operators.push((self.id(place), function, strength));
+            operands.push(self.unary()?);
         }
-        Ok(left)
+        operands.pop().ok_or(Stop)
     }
 
     fn unary(&mut self) -> Parse<Expr> {
@@ -505,6 +491,25 @@ impl Parser<'_> {
         self.expect("}")?;
         Ok(Expr { id, kind: Kind::Map(entries) })
     }
+}
+
+/// The function of a binary operator, and how strongly it binds.
+fn operator(word: &str) -> Option<(&'static str, u8)> {
+    Some(match word {
+        "<" => ("_<_", 1),
+        "<=" => ("_<=_", 1),
+        ">" => ("_>_", 1),
+        ">=" => ("_>=_", 1),
+        "==" => ("_==_", 1),
+        "!=" => ("_!=_", 1),
+        "in" => ("@in", 1),
+        "+" => ("_+_", 2),
+        "-" => ("_-_", 2),
+        "*" => ("_*_", 3),
+        "/" => ("_/_", 3),
+        "%" => ("_%_", 3),
+        _ => return None,
+    })
 }
 
 fn call(id: Id, function: &str, args: Vec<Expr>) -> Expr {

@@ -1,6 +1,6 @@
 //! Between an object's tree and values.
 
-use super::{EvalError, Fallible, List, Map, Text, Val, duration_text, timestamp_text};
+use super::{EvalError, Fallible, List, Map, Text, Val, duration_text};
 use crate::{
     decl::{Decl, Shape},
     library::Opaque,
@@ -85,7 +85,7 @@ pub fn to_tree(val: &Val<'_>) -> Fallible<Value> {
         Val::Double(n) if n.is_finite() => Value::Float(*n),
         Val::String(text) => Value::from(text.as_str()),
         Val::Bytes(bytes) => Value::from(STANDARD.encode(bytes)),
-        Val::Timestamp(t) => Value::from(timestamp_text(*t)),
+        Val::Timestamp(t) => Value::from(t.to_string()),
         Val::Duration(nanos) => Value::from(duration_text(*nanos)),
         Val::List(List::Tree(items, _)) => Value::Array((*items).clone()),
         Val::List(list) => {

@@ -14,14 +14,13 @@ pub use adapt::{adapt, to_tree};
 pub use compare::{compare, equal};
 pub use list::List;
 pub use map::{Map, MapVals};
-pub(crate) use show::{duration_text, number_text, timestamp_text};
+pub(crate) use show::{duration_text, number_text};
 
 use crate::{
     decl::ObjectType,
-    library::Opaque,
+    library::{Instant, Opaque},
     types::{Type, library},
 };
-use jiff::Timestamp;
 use std::{borrow::Cow, fmt, sync::Arc};
 use value::Str;
 
@@ -34,7 +33,7 @@ pub enum Val<'a> {
     Double(f64),
     String(Text<'a>),
     Bytes(Arc<[u8]>),
-    Timestamp(Timestamp),
+    Timestamp(Instant),
     /// Nanoseconds.
     Duration(i64),
     Type(Type),

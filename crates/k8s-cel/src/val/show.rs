@@ -2,7 +2,6 @@
 
 use super::{Val, to_tree};
 use base::time::SignedDuration;
-use jiff::Timestamp;
 use std::fmt;
 
 impl fmt::Display for Val<'_> {
@@ -15,7 +14,7 @@ impl fmt::Display for Val<'_> {
             Val::Double(n) => f.write_str(&number_text(*n)),
             Val::String(text) => f.write_str(text),
             Val::Bytes(bytes) => f.write_str(&String::from_utf8_lossy(bytes)),
-            Val::Timestamp(t) => f.write_str(&timestamp_text(*t)),
+            Val::Timestamp(t) => write!(f, "{t}"),
             Val::Duration(nanos) => f.write_str(&duration_text(*nanos)),
             Val::Type(ty) => f.write_str(ty.name()),
             Val::Optional(None) => f.write_str("optional.none()"),
@@ -47,11 +46,6 @@ pub(crate) fn number_text(n: f64) -> String {
         return format!("{n}");
     }
     format!("{mantissa}e{}{:02}", if power < 0 { '-' } else { '+' }, power.abs())
-}
-
-/// `2026-01-02T03:04:05.5Z`
-pub(crate) fn timestamp_text(t: Timestamp) -> String {
-    t.to_string()
 }
 
 /// Seconds, as JSON has durations: `90s`, `1.5s`.
