@@ -14,11 +14,15 @@ pub fn test(args: &[String]) -> Result<(), String> {
         if !found.is_ok_and(|out| out.status.success()) {
             return Err("kubectl is not installed, or does not run; these scenarios drive it".into());
         }
-        return crate::run::run(
-            cargo().args(["test", "--package", "ferry", "--features", "kubectl", "--test", "kubectl"]).args(filter),
-        );
+        let mut names: Vec<String> = filter.map(|name| format!("kubectl::{name}")).collect();
+        if names.is_empty() {
+            names.push("kubectl::".into());
+        }
+        let mut command = cargo();
+        command.args(["test", "--package", "ferry", "--features", "kubectl", "--test", "e2e", "--"]).args(names);
+        return run(&mut command);
     }
-    crate::run::run(cargo().args(["test", "--workspace", "--no-fail-fast"]).args(filter))
+    run(cargo().args(["test", "--workspace", "--no-fail-fast"]).args(filter))
 }
 
 /// `lint`
@@ -38,9 +42,9 @@ pub fn bench(args: &[String]) -> Result<(), String> {
 pub fn soak(args: &[String]) -> Result<(), String> {
     let rounds = args.first().map_or("200", String::as_str);
     rounds.parse::<u32>().map_err(|_| format!("ROUNDS must be a number, not {rounds:?}"))?;
-    for (package, test) in [("store-disk", "crash"), ("ferry", "soak")] {
+    for (package, test, name) in [("store-disk", "crash", ""), ("ferry", "e2e", "soak::")] {
         let mut command = cargo();
-        command.args(["test", "--release", "--package", package, "--test", test, "--", "--nocapture"]);
+        command.args(["test", "--release", "--package", package, "--test", test, "--", "--nocapture", name]);
         run(command.env("FERRY_SOAK_ROUNDS", rounds))?;
     }
     Ok(())

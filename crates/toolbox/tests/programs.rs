@@ -66,7 +66,11 @@ struct Served(Child, u16);
 
 impl Served {
     fn start() -> Self {
-        let mut child = command(&["httpd", "-p", "127.0.0.1:0"]).spawn().expect("httpd");
+        Served::with(&[])
+    }
+
+    fn with(more: &[&str]) -> Self {
+        let mut child = command(&["httpd", "-p", "127.0.0.1:0"]).args(more).spawn().expect("httpd");
         let mut line = String::new();
         let mut out = BufReader::new(child.stdout.take().expect("stdout"));
         out.read_line(&mut line).expect("first line");
@@ -112,6 +116,21 @@ fn httpd_and_wget() {
     assert_eq!(server.get("/exit?code=9").0, "exiting with 9\n");
     assert_eq!(server.0.wait().expect("wait").code(), Some(9));
     assert!(server.get("/").1.contains("can't connect to remote host"));
+}
+
+#[test]
+fn httpd_answers_datagrams() {
+    let free =
+        std::net::UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("a port").port().to_string();
+    let _server = Served::with(&["-u", &free]);
+    let ask = |text: &str| run(&["nc", "-u", "-w", "0.5", "127.0.0.1", &free], text).0;
+    assert_eq!(ask("clientip\n"), "127.0.0.1\n");
+    assert_eq!(ask("hostname\n"), run(&["hostname"], "").0);
+    assert_eq!(ask("something else\n"), "something else\n");
+    assert_eq!(
+        run(&["nc", "-u", "-l", "-p", &free], "").1,
+        "nc: -l does not listen for datagrams; `httpd -u port` does\n"
+    );
 }
 
 #[test]

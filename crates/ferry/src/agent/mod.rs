@@ -68,7 +68,11 @@ async fn run(options: Agent, entered: Option<Entered>) -> Outcome {
     let remote =
         move |credentials| Remote { server: server.clone(), ca: authority.clone(), server_name: None, credentials };
     let files = place.storage.join("pki");
-    let (client, serving) = identity::obtain(&files, subject, options.token.as_deref(), remote).await?;
+    let (client, serving) = tokio::select! {
+        obtained = identity::obtain(&files, subject, options.token.as_deref(), remote) => obtained?,
+        // The server may never come. That of `up` is there, and pods of an earlier run end with its nodes.
+        () = stop.asked(), if !options.end_pods => return Ok(()),
+    };
 
     let image_dir = options.image_dir.clone().unwrap_or_else(|| place.storage.join("images"));
     let store = images::Store::open(&image_dir).map_err(|e| e.to_string())?;

@@ -11,7 +11,7 @@ use std::{
 };
 
 pub fn run(options: &Down) -> Outcome {
-    super::need_root("down")?;
+    super::need_root("down", "it removes namespaces, cgroups and network links")?;
     let layout = Layout::new(&options.data.data_dir);
     if !layout.root().exists() {
         println!("nothing is at {}", layout.root().display());

@@ -8,7 +8,7 @@ use crate::{
 use images::Store;
 
 pub fn run(options: &Image) -> Outcome {
-    super::need_root("image")?;
+    super::need_root("image", "the images of nodes hold files of any owner, in a directory of root's")?;
     let layout = Layout::new(&options.data.data_dir);
     layout.create()?;
     let store = Store::open(&layout.images()).map_err(|e| e.to_string())?;

@@ -13,12 +13,15 @@ use netlink::Cidr;
 use std::{net::Ipv4Addr, path::PathBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Everything that makes machines, mounts or networks needs root.
-fn need_root(command: &str) -> Outcome {
-    if rustix::process::geteuid().is_root() {
-        return Ok(());
+/// What nodes are made of.
+const MAKES: &str = "it makes namespaces, cgroups and network links";
+
+/// Fails for others than root, and says what `command` needs root for.
+fn need_root(command: &str, why: &str) -> Outcome {
+    match rustix::process::geteuid().is_root() {
+        true => Ok(()),
+        false => Err(format!("`ferry {command}` needs root: {why}")),
     }
-    Err(format!("`ferry {command}` needs root: it makes namespaces, cgroups and network links"))
 }
 
 /// Writes the file that was asked for, or merges the context `ferry` into the user's own.

@@ -14,7 +14,7 @@ use nodes::Nodes;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 pub async fn run(options: Up) -> Outcome {
-    super::need_root("up")?;
+    super::need_root("up", super::MAKES)?;
     let mut steps = Steps::begin();
     let mut stop = super::Stop::listen()?;
     let layout = Layout::new(&options.data.data_dir);
@@ -69,7 +69,7 @@ async fn serve(
     nodes.wait_ready(&plane.admin(), count).await?;
     steps.finish("ready");
     if demo {
-        let address = demo::run(&plane.admin(), &nodes).await?;
+        let address = demo::run(&plane.admin(), &nodes, layout).await?;
         steps.done(format!("demo answers at {address}"));
         say(format_args!("          curl {address}"));
     }

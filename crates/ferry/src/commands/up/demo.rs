@@ -2,7 +2,7 @@
 
 use super::nodes::Nodes;
 use crate::layout::Layout;
-use client::{Client, kinds};
+use client::{Client, ListOptions, kinds};
 use std::time::{Duration, Instant};
 use value::{Value, value};
 
@@ -22,7 +22,7 @@ pub fn make_image(layout: &Layout) -> Result<&'static str, String> {
 }
 
 /// Applies the objects and waits until the Service answers at a node's address.
-pub async fn run(client: &Client, nodes: &Nodes) -> Result<String, String> {
+pub async fn run(client: &Client, nodes: &Nodes, layout: &Layout) -> Result<String, String> {
     for (gvr, object) in [(&kinds::DEPLOYMENTS, deployment()), (&kinds::SERVICES, service())] {
         let api = client.api(gvr).namespace("default");
         let failed = |e: client::Error| format!("the demo's objects: {e}");
@@ -33,13 +33,37 @@ pub async fn run(client: &Client, nodes: &Nodes) -> Result<String, String> {
     let address = nodes.address().ok_or("there is no node")?;
     let url = format!("{address}:{NODE_PORT}");
     let until = Instant::now() + Duration::from_secs(60);
+    let mut look = Instant::now() + Duration::from_secs(1);
     while !answers(&url).await {
-        if Instant::now() > until {
+        let now = Instant::now();
+        if now > until {
             return Err(format!("the demo did not answer at http://{url} within a minute; see `kubectl get pods`"));
+        }
+        if now > look {
+            let nodes = client.api(&kinds::NODES).list(&ListOptions::default()).await.map_err(|e| e.to_string())?;
+            if let Some(why) = pressure(&nodes.items.iter().map(|n| n.value()).collect::<Vec<_>>()) {
+                let place = layout.root().display();
+                return Err(format!(
+                    "the demo cannot run: {why}; make room on the filesystem of {place}, or choose another --data-dir"
+                ));
+            }
+            look = now + Duration::from_secs(1);
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(format!("http://{url}"))
+}
+
+/// Which nodes have no room on their disk, where that is all of them: no pod is placed then, however long one waits.
+fn pressure(nodes: &[Value]) -> Option<String> {
+    let full = |node: &Value| {
+        let conditions = node.items_at(&["status", "conditions"]);
+        conditions.iter().any(|c| c.str_at(&["type"]) == "DiskPressure" && c.str_at(&["status"]) == "True")
+    };
+    let (full, free): (Vec<&Value>, Vec<&Value>) = nodes.iter().partition(|node| full(node));
+    let names: Vec<&str> = full.iter().map(|n| n.str_at(&["metadata", "name"])).collect();
+    let verb = if names.len() == 1 { "reports" } else { "report" };
+    (free.is_empty() && !names.is_empty()).then(|| format!("{} {verb} DiskPressure", names.join(", ")))
 }
 
 async fn answers(url: &str) -> bool {
@@ -87,4 +111,24 @@ fn service() -> Value {
             "ports": [{"name": "http", "port": 80, "targetPort": "http", "nodePort": NODE_PORT}],
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_disks_are_named_where_no_node_has_room() {
+        let node = |name: &str, status: &str| {
+            value!({"metadata": {"name": name}, "status": {"conditions": [
+                {"type": "Ready", "status": "True"}, {"type": "DiskPressure", "status": status},
+            ]}})
+        };
+        let told = pressure;
+        assert_eq!(told(&[node("a", "True")]).as_deref(), Some("a reports DiskPressure"));
+        assert_eq!(told(&[node("a", "True"), node("b", "True")]).as_deref(), Some("a, b report DiskPressure"));
+        for roomy in [vec![], vec![node("a", "False")], vec![node("a", "True"), node("b", "False")]] {
+            assert_eq!(told(&roomy), None);
+        }
+    }
 }

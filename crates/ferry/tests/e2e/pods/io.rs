@@ -1,6 +1,6 @@
 //! Logs, exec and attach.
 
-use super::{Scene, always, container, once, scenarios, sh, wait, with};
+use crate::scenes::{Scene, always, container, once, scenarios, sh, wait, with};
 use futures::{AsyncBufReadExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{AttachParams, LogParams};
@@ -34,7 +34,8 @@ async fn printed(scene: Scene) {
 }
 
 async fn filtered(scene: Scene) {
-    let spec = json!({"restartPolicy": "Never", "containers": [sh("seq 1 20"), super::named("two", "echo second")]});
+    let spec =
+        json!({"restartPolicy": "Never", "containers": [sh("seq 1 20"), crate::scenes::named("two", "echo second")]});
     scene.run("p", spec).await;
     let c = || LogParams { container: Some("c".into()), ..params() };
     let tail = scene.log("p", LogParams { tail_lines: Some(2), ..c() }).await;
@@ -93,7 +94,7 @@ async fn refused(scene: Scene) {
     let pods = scene.api::<Pod>();
     let (code, text) = message(pods.logs("none", &params()).await.expect_err("no pod"));
     assert_eq!((code, text.as_str()), (404, "pods \"none\" not found"));
-    scene.ready("p", json!({"containers": [sh("sleep 1000"), super::named("two", "sleep 1000")]})).await;
+    scene.ready("p", json!({"containers": [sh("sleep 1000"), crate::scenes::named("two", "sleep 1000")]})).await;
     let (code, text) = message(pods.logs("p", &params()).await.expect_err("two containers"));
     assert_eq!((code, text.as_str()), (400, "a container name must be specified for pod p, choose one of: [c two]"));
     let bad = LogParams { container: Some("none".into()), ..params() };
@@ -164,9 +165,13 @@ async fn exec_refused(scene: Scene) {
     let other = params.container("none");
     let no_container = scene.api::<Pod>().exec("p", ["true"], &other).await.err().expect("no container").to_string();
     assert!(no_container.contains("400") || no_container.contains("not valid"), "{no_container}");
-    let no_command = scene.api::<Pod>().exec("p", ["/no/such"], &AttachParams::default()).await.err();
-    let no_command = no_command.expect("no such command").to_string();
-    assert!(no_command.contains("exec: \"/no/such\": stat /no/such: no such file or directory"), "{no_command}");
+    // The connection stands by then: a missing command is told where a client looks for the end of one.
+    let mut process = scene.api::<Pod>().exec("p", ["/no/such"], &AttachParams::default()).await.expect("a stream");
+    let status = process.take_status().expect("a status").await.expect("a status");
+    assert_eq!((status.code, status.reason.as_deref()), (Some(500), Some("InternalError")), "{status:?}");
+    let why = "unable to start container process: exec: \"/no/such\": stat /no/such: no such file or directory";
+    let said = status.message.unwrap_or_default();
+    assert!(said.contains(why) && said.contains("error executing command in container"), "{said}");
 }
 
 async fn attach(scene: Scene) {
@@ -185,9 +190,13 @@ async fn attach(scene: Scene) {
         assert!(n > 0, "{}", String::from_utf8_lossy(&said));
         said.extend(&part[..n]);
     }
-    // FIXME: with stdinOnce the end of the client's input must end the container's; only the end of the stream does.
-    drop((stdin, out, process));
-    let pod = scene.until("p", "its end", |pod| super::over(pod).then(|| pod.clone())).await;
+    // With stdinOnce the end of the client's input is the container's; what it says then still arrives.
+    drop(stdin);
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).await.expect("output");
+    assert_eq!(rest, "over\n");
+    drop((out, process));
+    let pod = scene.until("p", "its end", |pod| crate::scenes::over(pod).then(|| pod.clone())).await;
     assert_eq!(pod["status"]["phase"], "Succeeded");
     assert_eq!(scene.logs("p").await, "up\ngot one\ngot two\nover\n");
 }

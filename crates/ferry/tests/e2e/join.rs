@@ -1,9 +1,7 @@
 //! Server and agent apart, on a host of the test's own: joined with the command that the server prints, killed, stopped and
 //! taken up again, while the pods run on.
 
-mod common;
-
-use common::parts::Parts;
+use crate::common::parts::Parts;
 use k8s_openapi::api::{certificates::v1::CertificateSigningRequest, core::v1::Pod};
 use kube::{
     Api,

@@ -1,8 +1,6 @@
 //! The demo as a new user runs it, and what becomes of it when processes die.
 
-mod common;
-
-use common::{Cluster, PATIENCE, eventually, http_get, leftovers, signal};
+use crate::common::{Cluster, PATIENCE, eventually, http_get, leftovers, signal};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};
 use rustix::process::Signal;

@@ -1,6 +1,6 @@
 //! Images that cannot be had, and the status as people and controllers read it.
 
-use super::{IMAGE, Scene, always, condition, container, once, ready, scenarios, sh, wait, with};
+use crate::scenes::{IMAGE, Scene, always, condition, container, once, ready, scenarios, sh, wait, with};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
@@ -16,6 +16,7 @@ scenarios! {
     "[sig-node] Pods should be updated [NodeConformance] [Conformance]" => updated,
     "[sig-node] Pods should allow activeDeadlineSeconds to be updated [NodeConformance] [Conformance]" => deadline,
     "a container whose image is changed runs anew" => new_image,
+    "a changed image restarts its container under any restart policy" => new_image_never,
     "ports of the node that are taken: the second pod waits" => host_port,
 }
 
@@ -202,6 +203,26 @@ async fn new_image(scene: Scene) {
         scene.events().await.iter().any(|e| e == want).then_some(())
     })
     .await;
+}
+
+async fn new_image_never(scene: Scene) {
+    for policy in ["Never", "OnFailure"] {
+        let name = policy.to_lowercase();
+        // It ends with 0 when it is asked to.
+        let script = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
+        let pod = scene.ready(&name, with(always(sh(script)), json!({"restartPolicy": policy}))).await;
+        let id = container(&pod, "c")["imageID"].as_str().expect("an id").to_string();
+        let other = id.split('@').next_back().unwrap_or(&id).to_string();
+        let fix = json!([{"op": "replace", "path": "/spec/containers/0/image", "value": other}]);
+        let fix = kube::api::Patch::Json::<()>(serde_json::from_value(fix).expect("a patch"));
+        scene.api::<Pod>().patch(&name, &Default::default(), &fix).await.expect("a patch");
+        scene
+            .until(&name, "a new container", |pod| {
+                let status = container(pod, "c");
+                (status["restartCount"] == 1 && status["image"] == other.as_str() && ready(pod)).then_some(())
+            })
+            .await;
+    }
 }
 
 async fn host_port(scene: Scene) {

@@ -1,14 +1,6 @@
-//! What every scenario uses: its namespace, pods of the toolbox image, and waiting.
+//! Scenarios that share a cluster, and what every one of them uses: its namespace, pods of the toolbox image, and waiting.
 
-mod env;
-mod io;
-mod lifecycle;
-mod probes;
-mod security;
-mod status;
-mod volumes;
-
-use crate::common::PATIENCE;
+use crate::common::{Cluster, PATIENCE};
 use futures::future::LocalBoxFuture;
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod, ServiceAccount};
 use kube::{
@@ -18,36 +10,86 @@ use kube::{
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
+    rc::Rc,
     time::{Duration, Instant},
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Semaphore,
+};
 
 /// What a scenario is: a name and what happens.
 pub type Scenario = (&'static str, fn(Scene) -> LocalBoxFuture<'static, ()>);
 
-/// All of them.
-pub fn table() -> Vec<Scenario> {
-    [
-        lifecycle::table(),
-        probes::table(),
-        env::table(),
-        volumes::table(),
-        security::table(),
-        io::table(),
-        status::table(),
-    ]
-    .concat()
-}
-
 /// A table of names and async functions.
 macro_rules! scenarios {
     ($($name:literal => $story:ident,)*) => {
-        pub fn table() -> Vec<$crate::scenarios::Scenario> {
+        pub fn table() -> Vec<$crate::scenes::Scenario> {
             vec![$(($name, |scene| Box::pin($story(scene)))),*]
         }
     };
 }
 pub(crate) use scenarios;
+
+/// How scenarios take their turns.
+#[derive(Clone, Copy, PartialEq)]
+pub enum All {
+    /// Each a task of its own: a scenario mostly waits.
+    AtOnce,
+    /// One after the other, because they change what all of them see.
+    InTurn,
+}
+
+/// Plays the scenarios on a cluster, each in a namespace of its own, and fails with the story of those that failed.
+/// `SCENARIO=word` plays those that have the word in their name.
+pub async fn play(cluster: &Cluster, table: Vec<Scenario>, all: All) {
+    let client = cluster.client().await;
+    let wanted = std::env::var("SCENARIO").unwrap_or_default();
+    let local = tokio::task::LocalSet::new();
+    let turn = Rc::new(Semaphore::new(if all == All::AtOnce { table.len() } else { 1 }));
+    let mut running = Vec::new();
+    for (i, (name, story)) in table.into_iter().filter(|(name, _)| name.contains(&wanted)).enumerate() {
+        let scene = Scene::new(client.clone(), &cluster.kubeconfig(), &format!("scenario-{i}"));
+        let turn = turn.clone();
+        running.push(local.spawn_local(async move {
+            let _turn = turn.acquire().await.expect("a turn");
+            one(name, story, scene).await
+        }));
+    }
+    let (count, mut failures) = (running.len(), Vec::new());
+    local
+        .run_until(async {
+            for task in running {
+                failures.extend(task.await.expect("the task that waits"));
+            }
+        })
+        .await;
+    assert!(count > 0 || !wanted.is_empty(), "there are no scenarios");
+    assert!(failures.is_empty(), "{} of {count} scenarios failed\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Plays one; what is left of it if it failed.
+async fn one(name: &str, story: fn(Scene) -> LocalBoxFuture<'static, ()>, scene: Scene) -> Option<String> {
+    let (own, started) = (scene.clone(), Instant::now());
+    let task = tokio::task::spawn_local(async move {
+        own.open().await;
+        tokio::time::timeout(2 * PATIENCE, story(own)).await.expect("an end");
+    });
+    let end = task.await;
+    let took = started.elapsed().as_secs_f32();
+    println!("{} {took:5.1} s  {name}", if end.is_ok() { "passed" } else { "FAILED" });
+    let failure = match end {
+        Ok(()) => None,
+        Err(error) => {
+            let panic = error.into_panic();
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+            Some(format!("=== {name}\n{text}\n{}", scene.dump().await))
+        }
+    };
+    scene.close().await;
+    failure
+}
 
 /// The image of every pod.
 pub const IMAGE: &str = "ferry.local/toolbox:latest";

@@ -1,11 +1,8 @@
 //! The real kubectl against `ferry up --nodes 2`: what people type, and what they are used to see.
 //!
 //! Outputs are snapshots with everything that differs between two runs (ages, hashes, addresses) replaced by a word.
-#![cfg(feature = "kubectl")]
 
-mod common;
-
-use common::{Cluster, eventually};
+use crate::common::{Cluster, eventually};
 use expect_test::{Expect, expect};
 use std::{
     io::{BufRead, BufReader, Write},

@@ -1,6 +1,6 @@
 //! Security contexts and the namespaces of a pod.
 
-use super::{Scene, always, container, named, once, scenarios, sh, with};
+use crate::scenes::{Scene, always, container, named, once, scenarios, sh, with};
 use k8s_openapi::api::core::v1::Service;
 use serde_json::{Value, json};
 
@@ -175,7 +175,7 @@ async fn host_name(scene: Scene) {
     let own = with(always(sh("sleep 1000")), json!({"hostname": "own", "subdomain": "sub"}));
     let pod = json!({"metadata": {"name": "p", "labels": {"a": "b"}}, "spec": own});
     scene.make::<k8s_openapi::api::core::v1::Pod>(pod).await;
-    let pod = scene.until("p", "Ready", |pod| super::ready(pod).then(|| pod.clone())).await;
+    let pod = scene.until("p", "Ready", |pod| crate::scenes::ready(pod).then(|| pod.clone())).await;
     let ip = pod["status"]["podIP"].as_str().expect("an address");
     let full = format!("own.sub.{}.svc.cluster.local", scene.namespace);
     assert_eq!(scene.exec("p", "c", "hostname").await.out, "own\n");
@@ -183,7 +183,7 @@ async fn host_name(scene: Scene) {
     assert!(hosts.contains(&format!("{ip}\t{full}\town\n")), "{hosts}");
     // And everybody else finds it through the DNS.
     scene.ready("other", always(sh("sleep 1000"))).await;
-    super::wait("the name in the DNS", async || {
+    crate::scenes::wait("the name in the DNS", async || {
         let ran = scene.exec("other", "c", &format!("nslookup {full}; nslookup own.sub")).await;
         (ran.out.matches(ip).count() >= 2).then_some(())
     })

@@ -1,6 +1,6 @@
 //! Environment, commands and their expansion.
 
-use super::{Scene, container, once, ready, scenarios, sh, wait, with};
+use crate::scenes::{Scene, container, once, ready, scenarios, sh, wait, with};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use serde_json::{Value, json};
 
@@ -89,7 +89,7 @@ async fn fields(scene: Scene) {
     ]);
     let metadata = json!({"name": "p", "labels": {"a": "label"}, "annotations": {"example.com/b": "note"}});
     scene.make::<Pod>(json!({"metadata": metadata, "spec": once(printer(env))})).await;
-    let pod = scene.until("p", "its end", |pod| super::over(pod).then(|| pod.clone())).await;
+    let pod = scene.until("p", "its end", |pod| crate::scenes::over(pod).then(|| pod.clone())).await;
     let said = scene.logs("p").await;
     let ip = pod["status"]["podIP"].as_str().expect("an address");
     let host = pod["status"]["hostIP"].as_str().expect("an address");

@@ -38,8 +38,10 @@ impl Host {
             make_cgroup(&hierarchy.target, &hierarchy.target.join(&cgroup));
         }
         let script = format!(
-            "{}exec unshare --net --mount --cgroup --propagation private sh -ec '{}'",
+            "{}exec unshare --net --mount --cgroup --propagation private sh -ec '{}{}'",
             enter_cgroup(&hierarchies, &cgroup),
+            // What Ferry remembers of a host is this one's own.
+            "mkdir -p /run/ferry; mount -t tmpfs -o mode=755 ferry /run/ferry; ",
             show_cgroups(&hierarchies)
         );
         let mut holder = Running::spawn(Command::new("sh").args(["-ec", &script]));

@@ -5,9 +5,7 @@
 //! 2. Pods created and deleted in random order while the agent is killed at random: every exit known and counted once,
 //!    nothing left behind.
 
-mod common;
-
-use common::{parts::Parts, server::Server};
+use crate::common::{parts::Parts, server::Server};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{
     Api, Client,
@@ -421,8 +419,8 @@ fn pods_come_and_go_while_the_agent_is_killed() {
         let (finished, checked, starts) = (finished.clone(), checked.clone(), starts.clone());
         let network = parts.host.network();
         std::thread::spawn(move || {
-            let work = async { drive(common::client(&kubeconfig).await, total, &starts, &checked).await };
-            let done = network.run(|| common::host::runtime(network.clone()).block_on(work));
+            let work = async { drive(crate::common::client(&kubeconfig).await, total, &starts, &checked).await };
+            let done = network.run(|| crate::common::host::runtime(network.clone()).block_on(work));
             finished.store(true, Relaxed);
             done.expect("entered");
         })
@@ -501,6 +499,6 @@ async fn drive(client: Client, total: u64, starts: &Path, checked: &AtomicU64) {
             quiet = Instant::now();
         }
         let stuck = || alive.keys().map(|n| format!("{n}: {:?}", there.get(n).map(|p| &p.status))).collect::<Vec<_>>();
-        assert!(quiet.elapsed() < common::PATIENCE, "nothing moves any more:\n{}", stuck().join("\n"));
+        assert!(quiet.elapsed() < crate::common::PATIENCE, "nothing moves any more:\n{}", stuck().join("\n"));
     }
 }

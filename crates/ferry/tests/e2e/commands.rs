@@ -1,8 +1,6 @@
 //! Commands as a person meets them: what was typed, the exit code and every word of the answer, in one snapshot.
 
-mod common;
-
-use common::{Dir, FERRY, free_port, read, server::Server};
+use crate::common::{Dir, FERRY, free_port, read, server::Server};
 use expect_test::{Expect, expect};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, api::PostParams};
@@ -236,7 +234,7 @@ fn without_root() {
         expect![[r#"
         exit code: 1
         ----- stderr
-        ferry: `ferry down` needs root: it makes namespaces, cgroups and network links
+        ferry: `ferry down` needs root: it removes namespaces, cgroups and network links
     "#]],
     );
     check(
@@ -245,7 +243,7 @@ fn without_root() {
         expect![[r#"
         exit code: 1
         ----- stderr
-        ferry: `ferry image` needs root: it makes namespaces, cgroups and network links
+        ferry: `ferry image` needs root: the images of nodes hold files of any owner, in a directory of root's
     "#]],
     );
     check(
@@ -342,7 +340,7 @@ fn a_directory_in_use_says_by_whom() {
         down
     "#]],
     );
-    assert_eq!(common::processes(&server.data(), |_| true), Vec::<u32>::new());
+    assert_eq!(crate::common::processes(&server.data(), |_| true), Vec::<u32>::new());
 }
 
 async fn write(client: kube::Client, names: impl Iterator<Item = String>) {
@@ -652,7 +650,7 @@ fn images() {
         ferry: image archive [DIR]/text.tar: damaged or not a tar archive: failed to read entire block
     "#]],
     );
-    common::archive(&server.dir.0.join("toolbox.tar"));
+    crate::common::archive(&server.dir.0.join("toolbox.tar"));
     let whole = fs::read(at("toolbox.tar")).expect("an archive");
     fs::write(at("cut.tar"), &whole[..whole.len() / 2]).expect("a file");
     let out = server.command(&["image", "import", &at("cut.tar")]).output().expect("it runs");
@@ -799,12 +797,26 @@ fn agents_that_cannot_join() {
         assert_eq!(out.status.code(), Some(1), "{said}");
     }
     // A server that is not there yet is waited for, and the log says so.
-    let mut waiting = common::Running::spawn(&mut agent(&["--server", &nowhere, "--token", &token, "--ca-file", &ca]));
+    let mut waiting =
+        crate::common::Running::spawn(&mut agent(&["--server", &nowhere, "--token", &token, "--ca-file", &ca]));
     for _ in 0..2 {
         let line = waiting.wait_for("cannot be asked for a certificate yet").expect("a word");
         assert!(line.contains("Connection refused"), "{line}");
     }
-    waiting.kill();
+    assert_eq!(waiting.terminate(), Some(0), "it can be told to stop while it waits");
+}
+
+/// Who sees the port open may end the server: it is asked, not killed.
+#[test]
+fn a_server_can_be_told_to_stop_from_its_first_moment() {
+    let mut server = Server::new();
+    for _ in 0..5 {
+        let running = crate::common::Running::spawn(&mut server.server());
+        let port = server.port;
+        crate::common::eventually("its port", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        assert_eq!(running.terminate(), Some(0));
+    }
+    server.start();
 }
 
 /// Every file below a directory and what it holds.

@@ -1,8 +1,6 @@
 //! A cluster of the real binary for tests: `ferry up` as a process, clients over its socket, and everything gone at the
 //! end, whatever happened.
 
-#![allow(dead_code)] // every test binary uses a part of it
-
 pub mod host;
 pub mod parts;
 pub mod server;
@@ -74,10 +72,6 @@ impl Cluster {
             Some(line) => line,
             None => panic!("ferry up never said {word:?}; it said:\n{}\n{}", up.seen.join("\n"), self.logs()),
         }
-    }
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.up.as_ref().expect("it runs").pid()
     }
     /// `kill -9`, of this process alone.
     pub fn kill(&mut self) {
@@ -279,11 +273,6 @@ pub fn leftovers(cluster: &Cluster) -> Vec<String> {
     let mut left: Vec<String> = mounts.lines().filter(|l| l.contains(&data)).map(|l| format!("mount {l}")).collect();
     left.extend(cluster.processes(|_| true).iter().map(|pid| format!("process {pid}")));
     left
-}
-
-/// True for root; the tests that need it say so.
-pub fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }
 
 /// A file's text.

@@ -1,6 +1,6 @@
 //! Probes, readiness gates, hooks, and the end of a pod.
 
-use super::{Scene, always, condition, container, named, once, over, ready, scenarios, sh, wait, with};
+use crate::scenes::{Scene, always, condition, container, named, once, over, ready, scenarios, sh, wait, with};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, LogParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -23,6 +23,8 @@ scenarios! {
     "[sig-node] Container Lifecycle Hook when create a pod with lifecycle hook should execute prestop exec hook properly [NodeConformance] [Conformance]"
         => pre_stop,
     "[sig-node] PreStop should call prestop when killing a pod [Conformance]" => pre_stop_http,
+    "a sleeping hook holds the container's start, and its end" => sleeping_hooks,
+    "the grace period of a probe comes before the pod's" => grace_of_probe,
     "the grace period is honoured: TERM first, and a container that ends at once is not waited for" => grace,
     "after the grace period comes KILL" => kill,
 }
@@ -196,6 +198,33 @@ async fn pre_stop_http(scene: Scene) {
     scene.delete("p", DeleteParams::default().grace_period(3)).await;
     wait("the hook's request", async || scene.logs("server").await.contains("from=prestop").then_some(())).await;
     scene.gone("p").await;
+}
+
+async fn sleeping_hooks(scene: Scene) {
+    let hooks = json!({"lifecycle": {"postStart": {"sleep": {"seconds": 2}}, "preStop": {"sleep": {"seconds": 2}}}});
+    let pod =
+        scene.ready("p", with(always(with(sh("sleep 1000"), hooks)), json!({"terminationGracePeriodSeconds": 30})));
+    let pod = pod.await;
+    let time = |value: &serde_json::Value| value.as_str().and_then(base::time::parse).expect("a time").as_second();
+    let started = time(&container(&pod, "c")["state"]["running"]["startedAt"]);
+    let ready_at = time(&crate::scenes::condition(&pod, "Ready")["lastTransitionTime"]);
+    // Times are told in whole seconds.
+    assert!(ready_at - started >= 1, "{}", pod["status"]);
+    let before = base::time::Timestamp::now().as_second();
+    scene.delete("p", DeleteParams::default().grace_period(30)).await;
+    scene.gone("p").await;
+    assert!(base::time::Timestamp::now().as_second() - before >= 1);
+}
+
+async fn grace_of_probe(scene: Scene) {
+    // It hears no TERM; only a short grace ends it in time.
+    let probe = json!({"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1,
+        "terminationGracePeriodSeconds": 1});
+    let spec = always(with(sh("trap '' TERM; while :; do sleep 0.1; done"), json!({"livenessProbe": probe})));
+    scene.pod("p", with(spec, json!({"terminationGracePeriodSeconds": 3600}))).await;
+    let pod = restarted(&scene, "p").await;
+    assert_eq!(container(&pod, "c")["lastState"]["terminated"]["exitCode"], 137, "{}", pod["status"]);
+    scene.delete("p", DeleteParams::default().grace_period(0)).await;
 }
 
 async fn grace(scene: Scene) {

@@ -1,6 +1,6 @@
 //! Init containers, sidecars, restart policies, back-off, exit codes and termination messages.
 
-use super::{Scene, always, condition, container, named, once, ready, scenarios, sh, with};
+use crate::scenes::{Scene, always, condition, container, named, once, ready, scenarios, sh, with};
 use serde_json::json;
 
 scenarios! {
@@ -153,7 +153,7 @@ async fn crash_loop(scene: Scene) {
     assert_eq!(last["containerID"], status["containerID"], "{status}");
     assert_eq!(condition(&pod, "Ready")["reason"], "ContainersNotReady");
     assert_eq!(condition(&pod, "Ready")["message"], "containers with unready status: [c]");
-    super::wait("an event of the back-off", async || {
+    crate::scenes::wait("an event of the back-off", async || {
         let want = format!("p BackOff: Back-off restarting failed container c in pod p_{}({uid})", scene.namespace);
         scene.events().await.contains(&want).then_some(())
     })

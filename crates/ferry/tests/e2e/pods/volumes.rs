@@ -1,6 +1,6 @@
 //! Volumes: what is in them, with which modes and owners, and that changes arrive.
 
-use super::{Scene, always, once, scenarios, sh, wait, with};
+use crate::scenes::{Scene, always, once, scenarios, sh, wait, with};
 use k8s_openapi::api::{
     authentication::v1::SelfSubjectReview,
     core::v1::{ConfigMap, Pod, Secret},
@@ -27,6 +27,8 @@ scenarios! {
     "hostPath volumes show the node's files, by type" => host_path,
     "[sig-storage] Subpath Atomic writer volumes should support subpaths with configmap pod [Conformance]" => sub_path,
     "[sig-node] Variable Expansion should allow substituting values in a volume subpath [Conformance]" => sub_path_expr,
+    "[sig-node] Variable Expansion should verify that a failing subpath expansion can be modified during the lifecycle of a container [Slow] [Conformance]"
+        => sub_path_mended,
     "[sig-auth] ServiceAccounts should mount an API token into pods [Conformance]" => token,
 }
 
@@ -72,7 +74,10 @@ async fn config_map_items(scene: Scene) {
         scene.events().await.iter().any(found).then_some(())
     })
     .await;
-    assert_eq!(super::container(&scene.get("held").await, "c")["state"]["waiting"]["reason"], "ContainerCreating");
+    assert_eq!(
+        crate::scenes::container(&scene.get("held").await, "c")["state"]["waiting"]["reason"],
+        "ContainerCreating"
+    );
 }
 
 /// Waits until a command in the pod says this.
@@ -134,7 +139,7 @@ async fn projected(scene: Scene) {
     let limit = json!({"resources": {"limits": {"cpu": "1500m"}}});
     let spec = mounted(with(sh(script), limit), json!({"projected": {"defaultMode": 0o444, "sources": sources}}));
     scene.make::<Pod>(json!({"metadata": {"name": "p", "labels": {"x": "y", "a": "b"}}, "spec": spec})).await;
-    scene.until("p", "its end", |pod| super::over(pod).then_some(())).await;
+    scene.until("p", "its end", |pod| crate::scenes::over(pod).then_some(())).await;
     assert_eq!(scene.logs("p").await, "configsecretpa=\"b\"\nx=\"y\"\n2600\n0\n");
 }
 
@@ -144,7 +149,7 @@ async fn downward(scene: Scene) {
         json!([item("labels", "metadata.labels"), item("notes", "metadata.annotations"), item("uid", "metadata.uid")]);
     let spec = staying(json!({"downwardAPI": {"items": items}}));
     scene.make::<Pod>(json!({"metadata": {"name": "p", "labels": {"a": "1"}}, "spec": spec})).await;
-    let pod = scene.until("p", "Ready", |pod| super::ready(pod).then(|| pod.clone())).await;
+    let pod = scene.until("p", "Ready", |pod| crate::scenes::ready(pod).then(|| pod.clone())).await;
     says(&scene, "p", "cat /v/labels /v/uid", &format!("a=\"1\"{}", pod["metadata"]["uid"].as_str().expect("a uid")))
         .await;
     scene.merge::<Pod>("p", json!({"metadata": {"labels": {"b": "2"}, "annotations": {"n": "two\nlines"}}})).await;
@@ -156,7 +161,7 @@ async fn shared(scene: Scene) {
     let mount = json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]});
     let read_only = json!({"volumeMounts": [{"name": "v", "mountPath": "/w", "readOnly": true}]});
     let one = with(sh("echo hello >/v/file; sleep 1000"), mount);
-    let two = with(super::named("two", "sleep 1000"), read_only);
+    let two = with(crate::scenes::named("two", "sleep 1000"), read_only);
     scene.ready("p", json!({"containers": [one, two], "volumes": [{"name": "v", "emptyDir": {}}]})).await;
     wait("the other's file", async || (scene.exec("p", "two", "cat /w/file").await.out == "hello\n").then_some(()))
         .await;
@@ -232,9 +237,30 @@ async fn sub_path_expr(scene: Scene) {
     scene.pod("bad", with(once(container), json!({"volumes": [{"name": "v", "emptyDir": {}}]}))).await;
     scene
         .until("bad", "the error", |pod| {
-            (super::container(pod, "c")["state"]["waiting"]["reason"] == "CreateContainerConfigError").then_some(())
+            (crate::scenes::container(pod, "c")["state"]["waiting"]["reason"] == "CreateContainerConfigError")
+                .then_some(())
         })
         .await;
+}
+
+async fn sub_path_mended(scene: Scene) {
+    let mounts = json!([
+        {"name": "v", "mountPath": "/own", "subPathExpr": "$(ANNOTATION)/x"}, {"name": "v", "mountPath": "/all"},
+    ]);
+    let field = json!({"fieldRef": {"fieldPath": "metadata.annotations['mysubpath']"}});
+    let env = json!([{"name": "ANNOTATION", "valueFrom": field}]);
+    let container = with(sh("echo y >/own/f; cat /all/mypath/x/f"), json!({"volumeMounts": mounts, "env": env}));
+    scene.pod("p", with(once(container), json!({"volumes": [{"name": "v", "emptyDir": {}}]}))).await;
+    scene
+        .until("p", "the error", |pod| {
+            let status = crate::scenes::container(pod, "c");
+            (status["state"]["waiting"]["reason"] == "CreateContainerConfigError").then_some(())
+        })
+        .await;
+    assert_eq!(scene.get("p").await["status"]["phase"], "Pending");
+    scene.merge::<Pod>("p", json!({"metadata": {"annotations": {"mysubpath": "mypath"}}})).await;
+    let pod = scene.until("p", "its end", |pod| crate::scenes::over(pod).then(|| pod.clone())).await;
+    assert_eq!((pod["status"]["phase"].as_str(), scene.logs("p").await.as_str()), (Some("Succeeded"), "y\n"));
 }
 
 async fn token(scene: Scene) {
