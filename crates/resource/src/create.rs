@@ -4,6 +4,7 @@ use crate::{
     Answer, Body, Call, Engine, Reply, WriteOptions,
     decode::{self, decode},
     engine::{Change, Committed, Half, RETRIES},
+    managed::{self, Tracked},
     meta,
 };
 use base::{FieldErrors, Result, Status};
@@ -28,14 +29,30 @@ impl Engine {
     pub(crate) async fn create_decoded(
         &self,
         call: &Call,
+        object: Value,
+        options: &WriteOptions,
+        warnings: Vec<String>,
+    ) -> Result<Reply> {
+        self.create_managed(call, object, None, options, warnings).await
+    }
+
+    /// The same for one whose managers are known: it was applied.
+    pub(crate) async fn create_managed(
+        &self,
+        call: &Call,
         mut object: Value,
+        managers: Option<Value>,
         options: &WriteOptions,
         mut warnings: Vec<String>,
     ) -> Result<Reply> {
         let kind = &call.kind;
         meta::adopt_path(call, &mut object)?;
-        let change = Change { object, old: None, options, warnings: &mut warnings };
-        let mut object = self.admit(Half::Mutating, call, Operation::Create, change).await?;
+        let given = managed::take(&mut object);
+        let managers = match managers {
+            Some(managers) => managers,
+            None => Tracked::new(call, options, self.clock()).create(&object, &given)?,
+        };
+        let mut object = self.mutate(call, Operation::Create, object, None, managers, options, &mut warnings).await?;
         let cx = self.context(call, Operation::Create);
         if kind.policy.status_apart {
             object.remove(&["status"]);

@@ -1,6 +1,6 @@
 //! From a request's tree to an object in its storage version: types, unknown fields, defaults, conversion.
 
-use crate::{Body, Call, FieldValidation, WriteOptions, encode};
+use crate::{Body, Call, FieldValidation, WriteOptions, encode, managed};
 use base::{FieldErrors, Result, Status};
 use schema::{Kind, Mistyped};
 use std::sync::Arc;
@@ -40,7 +40,12 @@ pub(crate) fn decode_tree(
 ) -> Result<Value, Refused> {
     check_type_meta(call, &mut value)?;
     let version = &call.kind.versions[call.version];
+    // Decoding drops empty lists; this one says something.
+    let reset = managed::list(&value).as_array().is_some_and(Vec::is_empty);
     let mut problems = schema::decode(&version.schema, &mut value).map_err(Refused::Mistyped)?;
+    if reset {
+        managed::put(&mut value, Value::Array(vec![Value::object()]));
+    }
     if options.field_validation != FieldValidation::Ignore {
         problems.extend(duplicates);
         if !problems.is_empty() && options.field_validation == FieldValidation::Strict {
@@ -55,28 +60,12 @@ pub(crate) fn decode_tree(
 /// prints a map.
 pub(crate) fn patch_refused(patch: &merge::Patch, result: &Value, why: Mistyped) -> Status {
     let shown = match patch.kind {
-        merge::PatchKind::Strategic => go_text(&patch.body),
+        merge::PatchKind::Strategic => merge::managed::go_text(&patch.body),
         _ => result.to_string(),
     };
     let mut errors = FieldErrors::default();
     errors.invalid("patch", &shown, why.to_string());
     Status::invalid("", "", "", &errors)
-}
-
-/// A tree in the form of Go's `%+v`: `map[spec:map[replicas:2]]`.
-fn go_text(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".into(),
-        Value::String(text) => text.to_string(),
-        Value::Array(items) => format!("[{}]", items.iter().map(go_text).collect::<Vec<_>>().join(" ")),
-        Value::Object(map) => {
-            let mut members: Vec<_> = map.iter().collect();
-            members.sort_by_key(|(key, _)| *key);
-            let members: Vec<_> = members.into_iter().map(|(key, v)| format!("{key}:{}", go_text(v))).collect();
-            format!("map[{}]", members.join(" "))
-        }
-        other => other.to_string(),
-    }
 }
 
 /// Defaults in the call's version, then conversion.

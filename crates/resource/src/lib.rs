@@ -6,6 +6,7 @@
 //! kind; reads never touch the store; a reply means durable and visible to the next read.
 
 mod admission;
+mod apply;
 mod budget;
 mod cache;
 mod call;
@@ -17,6 +18,7 @@ mod encode;
 mod engine;
 mod event;
 mod list;
+mod managed;
 mod meta;
 mod publish;
 mod seal;

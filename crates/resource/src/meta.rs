@@ -43,7 +43,7 @@ pub(crate) fn adopt_path(call: &Call, object: &mut Value) -> Result<()> {
 
 /// Fills what the server decides at creation.
 pub(crate) fn fill_new(kind: &Kind, object: &mut Value, now: time::Timestamp) {
-    for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields"] {
+    for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         object.remove(&["metadata", field]);
     }
     object.set(&["metadata", "uid"], ids::uid());
@@ -76,7 +76,7 @@ pub(crate) fn keep_system_fields(object: &mut Value, old: &Value) {
             kept => object.set(&["metadata", field], kept),
         }
     }
-    for field in ["selfLink", "managedFields", "resourceVersion"] {
+    for field in ["selfLink", "resourceVersion"] {
         object.remove(&["metadata", field]);
     }
 }

@@ -146,7 +146,7 @@ impl Engine {
             object.set(&members(path), replicas);
             let mut main = whole.clone();
             main.version = call.kind.storage;
-            match Box::pin(self.update(&main, Body::from(object), options)).await {
+            match self.update_through(&main, Body::from(object), options, call).await {
                 Ok(reply) => {
                     let answer = Answer::Made(scale_of(call, &reply.answer.value())?);
                     return Ok(Reply { answer, ..reply });
@@ -178,7 +178,7 @@ fn members(path: &[Str]) -> Vec<&str> {
 }
 
 /// `autoscaling/v1 Scale` of an object.
-fn scale_of(call: &Call, object: &Value) -> Result<Value> {
+pub(crate) fn scale_of(call: &Call, object: &Value) -> Result<Value> {
     let (replicas, status_replicas, selector) = scale_paths(call)?;
     let mut scale = value!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {}});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
@@ -192,6 +192,10 @@ fn scale_of(call: &Call, object: &Value) -> Result<Value> {
     let selector = selector.map(|path| object.at(&members(path)));
     let text = match selector {
         Some(Value::String(text)) => text.to_string(),
+        // A ReplicationController's selector is a plain map.
+        Some(Value::Object(map)) if map.iter().any(|(_, value)| value.as_str().is_some()) => {
+            select::LabelSelector::from_map(&Value::Object(map.clone())).to_string()
+        }
         Some(found @ Value::Object(_)) => {
             select::LabelSelector::from_object(found).map_err(Status::internal)?.to_string()
         }

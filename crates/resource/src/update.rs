@@ -7,6 +7,7 @@ use crate::{
     decode::{self, Refused, decode, stored_value},
     encode,
     engine::{Change, Committed, Half, RETRIES, last_state},
+    managed::{self, BESIDE, Tracked},
     meta,
 };
 use base::{FieldErrors, Result, Revision, Status};
@@ -24,9 +25,25 @@ enum Source<'a> {
 }
 
 /// The outcome of one round of the loop.
-enum Round {
+pub(crate) enum Round {
     Done(Reply),
     Again,
+}
+
+/// A new state on its way to the store.
+pub(crate) struct Written<'a> {
+    /// In the storage version, without managed fields.
+    pub new: Value,
+    /// The managed fields of the old state.
+    pub live: Value,
+    /// Those that the client gave.
+    pub given: Value,
+    /// Those of the new state, where they are known.
+    pub managers: Option<Value>,
+    /// The call that managers are told of: a Scale is written through the main resource.
+    pub by: &'a Call,
+    /// The client insists on a revision.
+    pub pinned: bool,
 }
 
 impl Engine {
@@ -46,22 +63,36 @@ impl Engine {
         if let Some(SubresourceAction::Scale { .. }) = self.action(call) {
             return self.put_scale(call, body, options).await;
         }
-        self.change(call, Source::Body(body, may_create), options).await
+        self.change(call, Source::Body(body, may_create), options, call).await
+    }
+
+    /// Replaces an object on behalf of a call to one of its subresources.
+    pub(crate) async fn update_through(
+        &self,
+        call: &Call,
+        body: Body,
+        options: &WriteOptions,
+        by: &Call,
+    ) -> Result<Reply> {
+        self.change(call, Source::Body(body, &|| Ok(())), options, by).await
     }
 
     /// Applies a patch.
     pub async fn patch(&self, call: &Call, patch: &merge::Patch, options: &WriteOptions) -> Result<Reply> {
+        if patch.kind == merge::PatchKind::Apply {
+            return self.apply(call, patch, options, &|| Ok(())).await;
+        }
         if let Some(SubresourceAction::Scale { .. }) = self.action(call) {
             return self.patch_scale(call, patch, options).await;
         }
-        self.change(call, Source::Patch(patch), options).await
+        self.change(call, Source::Patch(patch), options, call).await
     }
 
     pub(crate) fn action<'a>(&self, call: &'a Call) -> Option<&'a SubresourceAction> {
         call.kind.subresource(call.subresource.as_deref()?).map(|s| &s.action)
     }
 
-    async fn change(&self, call: &Call, source: Source<'_>, options: &WriteOptions) -> Result<Reply> {
+    async fn change(&self, call: &Call, source: Source<'_>, options: &WriteOptions, by: &Call) -> Result<Reply> {
         for _ in 0..RETRIES {
             let Some(current) = self.current(call) else {
                 return match source {
@@ -78,9 +109,19 @@ impl Engine {
             };
             let mut old = stored_value(&call.kind, &current)?;
             let mut warnings = Vec::new();
-            let (new, pinned) = self.desired(call, &source, &current, &old, options, &mut warnings)?;
+            let named = matches!(source, Source::Patch(patch) if names_managers(patch));
+            let mut live = managed::take(&mut old);
+            if named {
+                managed::put(&mut old, live.clone());
+            }
+            let (mut new, pinned) = self.desired(call, &source, &current, &old, options, &mut warnings)?;
+            let given = managed::take(&mut new);
+            if named {
+                live = managed::take(&mut old);
+            }
             old.remove(&["metadata", "resourceVersion"]);
-            match self.write(call, &current, &old, new, pinned, options, warnings).await? {
+            let written = Written { new, live, given, managers: None, by, pinned };
+            match self.write(call, &current, old, written, options, warnings).await? {
                 Round::Done(reply) => return Ok(reply),
                 Round::Again => {}
             }
@@ -127,29 +168,35 @@ impl Engine {
         Ok((new, pinned))
     }
 
-    #[allow(clippy::too_many_arguments)]
-    async fn write(
+    /// Everything between the desired state and the store. `old` is without managed fields and revision.
+    pub(crate) async fn write(
         &self,
         call: &Call,
         current: &Arc<Object>,
-        old: &Value,
-        mut new: Value,
-        pinned: bool,
+        mut old: Value,
+        written: Written<'_>,
         options: &WriteOptions,
         mut warnings: Vec<String>,
     ) -> Result<Round> {
         let kind = &call.kind;
+        let Written { mut new, live, given, managers, by, pinned } = written;
         meta::adopt_path(call, &mut new)?;
         if let Some(SubresourceAction::Fields(fields)) = self.action(call) {
-            new = only_fields(kind, old, new, fields);
+            new = only_fields(kind, &old, new, fields);
         } else if kind.policy.status_apart {
-            take(&mut new, old, &["status".into()]);
+            take(&mut new, &old, &["status".into()]);
         }
-        meta::keep_system_fields(&mut new, old);
-        let change = Change { object: new, old: Some(old), options, warnings: &mut warnings };
-        let mut new = self.admit(Half::Mutating, call, Operation::Update, change).await?;
+        meta::keep_system_fields(&mut new, &old);
+        let managers = match managers {
+            Some(managers) => managers,
+            None => Tracked::new(by, options, self.clock()).update(&old, &new, &live, &given)?,
+        };
+        managed::put(&mut old, live);
+        let old = &old;
+        let mut new = self.mutate(call, Operation::Update, new, Some(old), managers, options, &mut warnings).await?;
         let cx = self.context(call, Operation::Update);
         kind.hooks.prepare_update(&cx, &mut new, old);
+        managed::keep_times(&mut new, old);
         // A write without a change is none, but for moving the object to the storage version of today.
         if new == *old && encode::api_version(current.json()) == kind.api_version(kind.storage) {
             let answer = Answer::Stored(decode::in_version(kind, call.version, current)?);
@@ -214,6 +261,18 @@ fn patched(
     }
 }
 
+/// True for a patch that says something about managed fields.
+fn names_managers(patch: &merge::Patch) -> bool {
+    let in_operation = |op: &Value| {
+        let path = |field: &str| op.at(&[field]).as_str().unwrap_or("-");
+        let around = |p: &str| matches!(p, "" | "/metadata") || p.starts_with("/metadata/managedFields");
+        around(path("path")) || around(path("from"))
+    };
+    let metadata = patch.body.get("metadata");
+    let named = metadata.is_some_and(|m| m.is_null() || m.get("managedFields").is_some());
+    named || patch.body.items_at(&[]).iter().any(in_operation)
+}
+
 /// True for an object that is being deleted and that nothing holds any more.
 pub(crate) fn may_go(kind: &Kind, object: &Value) -> bool {
     !object.at(&["metadata", "deletionTimestamp"]).is_null()
@@ -229,7 +288,7 @@ fn only_fields(kind: &Kind, old: &Value, new: Value, fields: &[Vec<Str>]) -> Val
     for field in fields {
         take(&mut out, &new, field);
     }
-    let metadata: &[&str] = if kind.custom.is_some() { &[] } else { &["labels", "annotations", "finalizers"] };
+    let metadata: &[&str] = if kind.custom.is_some() { &[] } else { BESIDE };
     for field in metadata {
         take(&mut out, &new, &["metadata".into(), (*field).into()]);
     }

@@ -1,0 +1,186 @@
+//! The engine's side of managed fields: what `merge::managed` needs to know of a kind and a request, and where the list
+//! stands while an object is being written.
+//!
+//! The list is taken out of both states before they are patched, compared or prepared, and put back before admission: a
+//! patch does not copy it, and a change of the list alone is told from a change of the object. What admission and the
+//! kind's hooks change belongs to nobody, as with upstream, which tracks before them.
+
+use crate::{
+    Call, Engine, WriteOptions, decode,
+    engine::{Change, Half},
+};
+use base::{Result, time};
+use merge::managed::{self, Reach, Versions, Write};
+use schema::{Kind, Operation, Schema, SubresourceAction};
+use value::{Str, Value};
+
+const LIST: &[&str] = &["metadata", "managedFields"];
+
+/// Metadata that a subresource of a built-in kind writes beside its own fields. Source: upstream's status strategies.
+pub(crate) const BESIDE: &[&str] = &["labels", "annotations", "finalizers"];
+
+/// A kind as its managers see it.
+pub(crate) struct KindVersions<'a>(pub &'a Kind);
+
+impl KindVersions<'_> {
+    fn index(&self, api_version: &str) -> Option<usize> {
+        (0..self.0.versions.len()).find(|i| self.0.api_version(*i) == api_version)
+    }
+}
+
+impl Versions for KindVersions<'_> {
+    fn schema(&self, api_version: &str) -> Option<&Schema> {
+        Some(&self.0.versions[self.index(api_version)?].schema)
+    }
+    fn convert(&self, object: &Value, api_version: &str) -> Result<Option<Value>> {
+        let (from, to) = (self.index(object.str_at(&["apiVersion"])), self.index(api_version));
+        let (Some(from), Some(to)) = (from, to) else { return Ok(None) };
+        decode::convert(self.0, object.clone(), from, to).map(Some)
+    }
+    fn custom(&self) -> bool {
+        self.0.custom.is_some()
+    }
+}
+
+/// Takes the list out of an object; Null where there is none.
+pub(crate) fn take(object: &mut Value) -> Value {
+    object.remove(LIST).unwrap_or_default()
+}
+
+/// Puts a list into an object that has none.
+pub(crate) fn put(object: &mut Value, list: Value) {
+    if !list.is_null() {
+        object.set(LIST, list);
+    }
+}
+
+/// The list as it stands in an object.
+pub(crate) fn list(object: &Value) -> &Value {
+    object.at(LIST)
+}
+
+/// A request, as managers are concerned with it.
+pub(crate) struct Tracked<'a> {
+    call: &'a Call,
+    api_version: String,
+    manager: &'a str,
+    time: String,
+    reach: Reach,
+}
+
+impl<'a> Tracked<'a> {
+    pub fn new(call: &'a Call, options: &'a WriteOptions, now: time::Timestamp) -> Self {
+        Tracked {
+            call,
+            api_version: call.api_version(),
+            manager: &options.field_manager,
+            time: time::seconds(now),
+            reach: reach(call),
+        }
+    }
+    /// The same as a write to one field of the object by way of a subresource.
+    pub fn write(&self) -> Write<'_> {
+        Write {
+            manager: self.manager,
+            api_version: &self.api_version,
+            subresource: self.call.subresource.as_deref().unwrap_or(""),
+            time: &self.time,
+            reach: &self.reach,
+        }
+    }
+    /// The list of a new object in the storage version, of which it was `given`.
+    pub fn create(&self, object: &Value, given: &Value) -> Result<Value> {
+        let kind = &self.call.kind;
+        let versions = KindVersions(kind);
+        if self.call.is_storage_version() {
+            return managed::track_create(&versions, object, given, &self.write());
+        }
+        let object = decode::convert(kind, object.clone(), kind.storage, self.call.version)?;
+        managed::track_create(&versions, &object, given, &self.write())
+    }
+    /// The list after an update. Both states are in the storage version and without theirs.
+    pub fn update(&self, old: &Value, new: &Value, live: &Value, given: &Value) -> Result<Value> {
+        let kind = &self.call.kind;
+        let versions = KindVersions(kind);
+        if self.call.is_storage_version() || old == new {
+            return managed::track_update(&versions, old, new, live, given, &self.write());
+        }
+        let shown = |v: &Value| decode::convert(kind, v.clone(), kind.storage, self.call.version);
+        managed::track_update(&versions, &shown(old)?, &shown(new)?, live, given, &self.write())
+    }
+}
+
+/// The fields that the call's endpoint writes.
+fn reach(call: &Call) -> Reach {
+    let kind = &call.kind;
+    let Some(name) = call.subresource.as_deref() else {
+        let never = if kind.policy.status_apart { vec!["status".into()] } else { Vec::new() };
+        return Reach { only: None, never };
+    };
+    match kind.subresource(name).map(|s| &s.action) {
+        Some(SubresourceAction::Fields(fields)) => {
+            let mut only = fields.clone();
+            if kind.custom.is_none() {
+                only.extend(BESIDE.iter().map(|name| vec![Str::from("metadata"), Str::from(*name)]));
+            }
+            Reach { only: Some(only), never: Vec::new() }
+        }
+        Some(SubresourceAction::Scale { replicas, .. }) => {
+            Reach { only: Some(vec![replicas.clone()]), never: Vec::new() }
+        }
+        _ => Reach::default(),
+    }
+}
+
+impl Engine {
+    /// Mutating admission of an object with its managers.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) async fn mutate(
+        &self,
+        call: &Call,
+        operation: Operation,
+        mut object: Value,
+        old: Option<&Value>,
+        managers: Value,
+        options: &WriteOptions,
+        warnings: &mut Vec<String>,
+    ) -> Result<Value> {
+        put(&mut object, managers);
+        if !self.options.admission.applies(call, operation) {
+            return Ok(object);
+        }
+        let before = list(&object).clone();
+        let change = Change { object, old, options, warnings };
+        let mut object = self.admit(Half::Mutating, call, operation, change).await?;
+        warnings.extend(mend(&mut object, &before));
+        Ok(object)
+    }
+}
+
+/// Keeps the list as it was where admission has made it unreadable; the warning that the client gets for it.
+fn mend(object: &mut Value, before: &Value) -> Option<String> {
+    if list(object) == before {
+        return None;
+    }
+    let why = managed::Managers::read(list(object)).err()?;
+    take(object);
+    put(object, before.clone());
+    Some(format!(
+        ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating admission controller; please fix your requests: {why}"
+    ))
+}
+
+/// Where only times in the list differ from what is stored, they are what they were: a write that changes nothing is
+/// none. Source: `IgnoreManagedFieldsTimestampsTransformer`.
+pub(crate) fn keep_times(new: &mut Value, old: &Value) {
+    if list(new) == list(old) || !managed::same_but_for_times(list(new), list(old)) {
+        return;
+    }
+    let changed = take(new);
+    let live = list(old).clone();
+    put(new, live);
+    if new != old {
+        take(new);
+        put(new, changed);
+    }
+}
