@@ -34,14 +34,7 @@ pub async fn update(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<
     let (accepted, include) = accepted(x, call)?;
     let options = params::write(&x.query, &x.parts.headers, "UpdateOptions")?;
     let body = decode(x, call, body).await?;
-    let may_create = || {
-        let attributes = Attributes { verb: "create", ..x.attributes() };
-        match x.server.authorizer.authorize(&attributes) {
-            Decision::Allow(_) => Ok(()),
-            Decision::NoOpinion(why) => Err(forbidden(&attributes, &why)),
-        }
-    };
-    let reply = x.server.engine.update_or_create(call, body, &options, &may_create).await?;
+    let reply = x.server.engine.update_or_create(call, body, &options, &|| may_create(x)).await?;
     Ok(written(x, call, &accepted, include, reply).await)
 }
 
@@ -51,9 +44,39 @@ pub async fn patch(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<R
     // Before the body is looked at: 415 does not depend on it.
     let form = merge::PatchKind::of(content_type)?;
     let options = params::patch(&x.query, &x.parts.headers, form == merge::PatchKind::Apply)?;
-    let patch = merge::parse(content_type, &body.read().await?)?;
-    let reply = x.server.engine.patch(call, &patch, &options).await?;
+    let bytes = body.read().await?;
+    let reply = match form {
+        merge::PatchKind::Apply => {
+            let patch = configuration(&bytes)?;
+            x.server.engine.apply(call, &patch, &options, &|| may_create(x)).await?
+        }
+        _ => x.server.engine.patch(call, &merge::parse(content_type, &bytes)?, &options).await?,
+    };
     Ok(written(x, call, &accepted, include, reply).await)
+}
+
+/// Whether the caller may create what a write does not find.
+fn may_create(x: &Exchange<'_>) -> Result<()> {
+    let attributes = Attributes { verb: "create", ..x.attributes() };
+    match x.server.authorizer.authorize(&attributes) {
+        Decision::Allow(_) => Ok(()),
+        Decision::NoOpinion(why) => Err(forbidden(&attributes, &why)),
+    }
+}
+
+/// What is applied: YAML, or JSON, which is YAML too and read faster.
+fn configuration(bytes: &[u8]) -> Result<merge::Patch> {
+    let refused = |why: String| Status::bad_request(format!("error decoding YAML: {why}"));
+    let parsed = match value::parse(bytes) {
+        Ok(parsed) => parsed,
+        Err(_) => {
+            let text = std::str::from_utf8(bytes).map_err(|e| refused(e.to_string()))?;
+            wire::yaml::parse(text).map_err(refused)?
+        }
+    };
+    let name = |path: &String| path.rsplit('.').next().unwrap_or(path).to_string();
+    let duplicates = parsed.duplicates.iter().map(|path| format!("key {:?} already set in map", name(path))).collect();
+    Ok(merge::Patch { kind: merge::PatchKind::Apply, body: parsed.value, duplicates })
 }
 
 pub async fn delete(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
