@@ -3,9 +3,9 @@
 use crate::{
     check,
     decl::Decl,
-    plan,
+    deep, plan,
     program::Program,
-    syntax,
+    syntax::{self, Parsed},
     text::{CompileError, Issue, report},
     types::Type,
 };
@@ -53,8 +53,15 @@ impl Env {
     pub fn compile(&self, text: &str) -> Result<Program, CompileError> {
         let failed = |issues: Vec<Issue>| CompileError::Issues(report(text, &issues));
         let parsed = syntax::parse(text).map_err(failed)?;
+        deep::run(parsed.height, || self.compiled(text, parsed))
+            .unwrap_or_else(|| Err(failed(vec![Issue::nowhere("expression recursion limit exceeded: out of memory")])))
+    }
+
+    fn compiled(&self, text: &str, parsed: Parsed) -> Result<Program, CompileError> {
+        let failed = |issues: Vec<Issue>| CompileError::Issues(report(text, &issues));
+        let height = parsed.height;
         let checked = check::check(self, parsed).map_err(failed)?;
         let plan = plan::plan(self, &checked).map_err(CompileError::Program)?;
-        Ok(Program::new(checked, plan))
+        Ok(Program::new(checked, plan, height))
     }
 }

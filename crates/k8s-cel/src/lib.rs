@@ -46,6 +46,7 @@ pub mod budget;
 mod check;
 mod cost;
 mod decl;
+mod deep;
 mod env;
 mod eval;
 mod library;

@@ -5,6 +5,7 @@ use crate::{
     check::Checked,
     cost::{self, Estimate},
     decl::Decl,
+    deep,
     eval::{self, Activation},
     plan::Plan,
     types::Type,
@@ -16,11 +17,12 @@ use crate::{
 pub struct Program {
     checked: Checked,
     plan: Plan,
+    height: usize,
 }
 
 impl Program {
-    pub(crate) fn new(checked: Checked, plan: Plan) -> Self {
-        Program { checked, plan }
+    pub(crate) fn new(checked: Checked, plan: Plan, height: usize) -> Self {
+        Program { checked, plan, height }
     }
     /// The type of its value.
     pub fn output_type(&self) -> &Type {
@@ -33,7 +35,7 @@ impl Program {
     /// The least and the greatest cost. `root` bounds the sizes of what is reached from any variable (upstream's
     /// estimator does not tell `self` and `oldSelf` apart); without it, whatever is no scalar may have any size.
     pub fn estimate_cost(&self, root: Option<&Decl>) -> Estimate {
-        cost::estimate(&self.checked, root)
+        deep::run(self.height, || cost::estimate(&self.checked, root)).unwrap_or(Estimate::UNKNOWN)
     }
     /// Evaluates. The value borrows from the program and from what the activation binds, not from the activation.
     pub fn eval<'a>(&'a self, activation: &Activation<'a>, budget: &mut Budget) -> Result<Val<'a>, EvalError> {

@@ -47,7 +47,7 @@ impl Checked {
 
 /// Checks an expression against the variables and types of an environment.
 pub fn check(env: &Env, parsed: Parsed) -> Result<Checked, Vec<Issue>> {
-    let Parsed { mut expr, places } = parsed;
+    let Parsed { mut expr, places, .. } = parsed;
     let mut checker = Checker {
         env,
         types: vec![Type::Error; places.len()],

@@ -15,6 +15,7 @@ use crate::{
     cost::{self, LIST, MAP, OBJECT},
     library,
     plan::{Call, Node, Plan},
+    types::Type,
     val::{EvalError, Fallible, List, Map, MapVals, Struct, Val, equal},
 };
 use std::sync::Arc;
@@ -64,45 +65,47 @@ impl<'a> Eval<'a, '_> {
             Node::And(sides) => self.logic(sides, false),
             Node::Or(sides) => self.logic(sides, true),
             Node::If(parts) => self.choose(parts),
-            Node::Equal { sides, negated } => {
-                let (a, b) = (self.node(&sides[0])?, self.node(&sides[1])?);
-                self.charge(cost::equality(&a, &b, *negated))?;
-                Ok(Val::Bool(equal(&a, &b) != *negated))
-            }
-            Node::Among { item, list } => {
-                let item = self.node(item)?;
-                list.contains(&item).map(Val::Bool)
-            }
-            Node::NotStrictlyFalse(inner) => {
-                let inner = self.node(inner);
-                self.charge(1)?;
-                match inner {
-                    Ok(val) => Ok(Val::Bool(val.as_bool() != Some(false))),
-                    Err(EvalError::Failed(_)) => Ok(Val::Bool(true)),
-                    Err(end) => Err(end),
-                }
-            }
-            Node::OrElse { sides, value } => match self.node(&sides[0])? {
-                Val::Optional(Some(inner)) if *value => Ok((*inner).clone()),
-                Val::Optional(None) => self.node(&sides[1]),
-                Val::Optional(some) => Ok(Val::Optional(some)),
-                _ => Err(EvalError::no_overload()),
-            },
+            Node::Equal { sides, negated } => self.equal(sides, *negated),
+            Node::Among { item, list } => self.among(item, list),
+            Node::NotStrictlyFalse(inner) => self.not_strictly_false(inner),
+            Node::OrElse { sides, value } => self.or_else(sides, *value),
             Node::Call(call) => self.call(call),
-            Node::List(items) => {
-                let items = self.items(items)?;
-                self.charge(LIST)?;
-                Ok(Val::list(items))
-            }
+            Node::List(items) => self.list(items),
             Node::Map(entries) => self.map(entries),
-            Node::Struct { ty, fields } => {
-                let fields = self.fields(fields)?;
-                self.charge(OBJECT)?;
-                Ok(Val::Struct(Arc::new(Struct { ty: ty.clone(), fields })))
-            }
+            Node::Struct { ty, fields } => self.structure(ty, fields),
             Node::Fold(fold) => self.fold(fold),
             Node::Append { slot, items } => self.append(*slot, items),
             Node::Insert { slot, key, value } => self.insert(*slot, key, value),
+        }
+    }
+
+    fn equal(&mut self, sides: &'a [Node; 2], negated: bool) -> Fallible<Val<'a>> {
+        let (a, b) = (self.node(&sides[0])?, self.node(&sides[1])?);
+        self.charge(cost::equality(&a, &b, negated))?;
+        Ok(Val::Bool(equal(&a, &b) != negated))
+    }
+
+    fn among(&mut self, item: &'a Node, list: &'a List<'static>) -> Fallible<Val<'a>> {
+        let (item, list): (Val<'a>, List<'a>) = (self.node(item)?, list.clone());
+        list.contains(&item).map(Val::Bool)
+    }
+
+    fn not_strictly_false(&mut self, inner: &'a Node) -> Fallible<Val<'a>> {
+        let inner = self.node(inner);
+        self.charge(1)?;
+        match inner {
+            Ok(val) => Ok(Val::Bool(val.as_bool() != Some(false))),
+            Err(EvalError::Failed(_)) => Ok(Val::Bool(true)),
+            Err(end) => Err(end),
+        }
+    }
+
+    fn or_else(&mut self, sides: &'a [Node; 2], value: bool) -> Fallible<Val<'a>> {
+        match self.node(&sides[0])? {
+            Val::Optional(Some(inner)) if value => Ok((*inner).clone()),
+            Val::Optional(None) => self.node(&sides[1]),
+            Val::Optional(some) => Ok(Val::Optional(some)),
+            _ => Err(EvalError::no_overload()),
         }
     }
 
@@ -174,6 +177,18 @@ impl<'a> Eval<'a, '_> {
                 Err(failed)
             }
         }
+    }
+
+    fn list(&mut self, items: &'a [(Node, bool)]) -> Fallible<Val<'a>> {
+        let items = self.items(items)?;
+        self.charge(LIST)?;
+        Ok(Val::list(items))
+    }
+
+    fn structure(&mut self, ty: &'a Type, fields: &'a [(Str, Node, bool)]) -> Fallible<Val<'a>> {
+        let fields = self.fields(fields)?;
+        self.charge(OBJECT)?;
+        Ok(Val::Struct(Arc::new(Struct { ty: ty.clone(), fields })))
     }
 
     fn items(&mut self, items: &'a [(Node, bool)]) -> Fallible<Vec<Val<'a>>> {

@@ -117,7 +117,7 @@ impl Expr {
     }
 
     /// Calls `f` for the nodes right below.
-    fn each<'a>(&'a self, f: &mut dyn FnMut(&'a Expr)) {
+    pub fn each<'a>(&'a self, f: &mut dyn FnMut(&'a Expr)) {
         match &self.kind {
             Kind::Literal(_) | Kind::Ident(_) => {}
             Kind::Select { operand, .. } => f(operand),

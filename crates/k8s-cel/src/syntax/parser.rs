@@ -10,7 +10,7 @@ use super::{
     lexer::{Lexeme, Token, tokens},
     literals, macros,
 };
-use crate::{names::RESERVED, text::Issue};
+use crate::{deep, names::RESERVED, text::Issue};
 use value::Str;
 
 /// Nesting of brackets, and length of a chain of operators or selections.
@@ -28,6 +28,8 @@ pub struct Parsed {
     pub expr: Expr,
     /// Byte offset of a node, by its id.
     pub places: Vec<u32>,
+    /// Nodes on the longest way down.
+    pub height: usize,
 }
 
 /// Parses and expands macros.
@@ -38,11 +40,33 @@ pub fn parse(text: &str) -> Result<Parsed, Vec<Issue>> {
         return Err(vec![Issue::nowhere(message)]);
     }
     let (tokens, issues) = tokens(text);
-    let mut parser = Parser { text, tokens, at: 0, places: Vec::new(), depth: 0, issues };
+    let nesting = nesting(text, &tokens);
+    deep::run(nesting, || parse_tokens(text, tokens, issues)).unwrap_or_else(|| Err(vec![too_deep()]))
+}
+
+/// A bound for how deep the parser goes: brackets that are open at once, and conditionals.
+fn nesting(text: &str, tokens: &[Lexeme]) -> usize {
+    let (mut open, mut most, mut conditionals) = (0_usize, 0, 0);
+    for token in tokens {
+        match &text[token.start..token.end] {
+            "(" | "[" | "{" => open += 1,
+            ")" | "]" | "}" => open = open.saturating_sub(1),
+            "?" => conditionals += 1,
+            _ => {}
+        }
+        most = most.max(open);
+    }
+    most + conditionals
+}
+
+fn parse_tokens(text: &str, tokens: Vec<Lexeme>, issues: Vec<Issue>) -> Result<Parsed, Vec<Issue>> {
+    let mut parser = Parser { text, tokens, at: 0, places: Vec::new(), heights: Vec::new(), depth: 0, issues };
     let expr = parser.expr().and_then(|expr| parser.end().map(|()| expr));
     match expr {
-        Ok(expr) if parser.issues.is_empty() && expr.height() > HEIGHT => Err(vec![too_deep()]),
-        Ok(expr) if parser.issues.is_empty() => Ok(Parsed { expr, places: parser.places }),
+        Ok(expr) if parser.issues.is_empty() => {
+            let height = usize::from(parser.heights[expr.id as usize]);
+            Ok(Parsed { expr, places: parser.places, height })
+        }
         Ok(_) => Err(parser.issues),
         Err(Stop) => Err(parser.issues),
     }
@@ -61,6 +85,8 @@ pub(super) struct Parser<'a> {
     tokens: Vec<Lexeme>,
     at: usize,
     places: Vec<u32>,
+    /// Of the nodes that are done, by their ids.
+    heights: Vec<u16>,
     depth: usize,
     pub issues: Vec<Issue>,
 }
@@ -72,10 +98,24 @@ impl Parser<'_> {
     }
     pub fn id(&mut self, place: u32) -> Id {
         self.places.push(place);
+        self.heights.push(1);
         (self.places.len() - 1) as Id
     }
     pub fn place(&self, id: Id) -> u32 {
         self.places[id as usize]
+    }
+    /// A node whose children are done; an error where it stands too high above its leaves.
+    fn done(&mut self, expr: Expr) -> Parse<Expr> {
+        let mut highest = 0;
+        expr.each(&mut |below| highest = highest.max(self.heights[below.id as usize]));
+        self.heights[expr.id as usize] = highest + 1;
+        if usize::from(highest) < HEIGHT { Ok(expr) } else { Err(self.too_deep()) }
+    }
+    /// A macro's expansion, whose inner nodes nobody measured.
+    fn expanded(&mut self, expr: Expr) -> Parse<Expr> {
+        let height = expr.height();
+        self.heights[expr.id as usize] = height.min(usize::from(u16::MAX)) as u16;
+        if height <= HEIGHT { Ok(expr) } else { Err(self.too_deep()) }
     }
     /// A copy with ids of its own at the same places.
     pub fn copy(&mut self, expr: &Expr) -> Expr {
@@ -201,7 +241,7 @@ impl Parser<'_> {
                 let yes = self.logic()?;
                 self.expect(":")?;
                 let no = self.expr()?;
-                call(id, "_?_:_", vec![condition, yes, no])
+                self.done(call(id, "_?_:_", vec![condition, yes, no]))?
             }
         };
         self.depth -= 1;
@@ -217,10 +257,10 @@ impl Parser<'_> {
                 all.push(Some(self.operations()?));
                 all_ids.push(self.id(place));
             }
-            any.push(Some(balance("_&&_", &mut all, &all_ids)));
+            any.push(Some(self.balance("_&&_", &mut all, &all_ids)?));
             match self.take("||") {
                 Some(place) => any_ids.push(self.id(place)),
-                None => return Ok(balance("_||_", &mut any, &any_ids)),
+                None => return self.balance("_||_", &mut any, &any_ids),
             }
         }
     }
@@ -238,7 +278,7 @@ impl Parser<'_> {
                 if let (Some((id, function, _)), Some(right), Some(left)) =
                     (operators.pop(), operands.pop(), operands.pop())
                 {
-                    operands.push(call(id, function, vec![left, right]));
+                    operands.push(self.done(call(id, function, vec![left, right]))?);
                 }
             }
             let Some((function, strength)) = next else { break };
@@ -250,6 +290,18 @@ impl Parser<'_> {
             operands.push(self.unary()?);
         }
         operands.pop().ok_or(Stop)
+    }
+
+    /// The terms as a tree of calls; `ids[i]` stands between term `i` and `i + 1`.
+    fn balance(&mut self, function: &str, terms: &mut [Option<Expr>], ids: &[Id]) -> Parse<Expr> {
+        if let [only] = terms {
+            return only.take().ok_or(Stop);
+        }
+        let middle = ids.len() / 2;
+        let (left, right) = terms.split_at_mut(middle + 1);
+        let left = self.balance(function, left, &ids[..middle])?;
+        let right = self.balance(function, right, &ids[middle + 1..])?;
+        self.done(call(ids[middle], function, vec![left, right]))
     }
 
     fn unary(&mut self) -> Parse<Expr> {
@@ -273,7 +325,7 @@ impl Parser<'_> {
         }
         let (id, function) = (self.id(first), if operator == "!" { "!_" } else { "-_" });
         let operand = self.member()?;
-        Ok(if count % 2 == 0 { operand } else { call(id, function, vec![operand]) })
+        if count % 2 == 0 { Ok(operand) } else { self.done(call(id, function, vec![operand])) }
     }
 
     fn member(&mut self) -> Parse<Expr> {
@@ -289,7 +341,7 @@ impl Parser<'_> {
                 let id = self.id(open);
                 let index = self.expr()?;
                 self.expect("]")?;
-                out = call(id, function, vec![out, index]);
+                out = self.done(call(id, function, vec![out, index]))?;
             } else if self.is("{") && out.qualified_name().is_some() {
                 out = self.structure(&out)?;
             } else {
@@ -306,17 +358,18 @@ impl Parser<'_> {
         if optional {
             let id = self.id(dot);
             let field = self.node(place, Kind::Literal(Literal::String(name)));
-            return Ok(call(id, "_?._", vec![operand, field]));
+            return self.done(call(id, "_?._", vec![operand, field]));
         }
         let Some(open) = self.take("(") else {
-            return Ok(self.node(dot, Kind::Select { operand: Box::new(operand), field: name, test: false }));
+            let select = self.node(dot, Kind::Select { operand: Box::new(operand), field: name, test: false });
+            return self.done(select);
         };
         let id = self.id(open);
         let args = self.arguments()?;
         if let Some(expanded) = macros::method(self, open, &name, &operand, &args) {
-            return expanded;
+            return expanded.and_then(|expr| self.expanded(expr));
         }
-        Ok(Expr { id, kind: Kind::Call { target: Some(Box::new(operand)), function: name, args } })
+        self.done(Expr { id, kind: Kind::Call { target: Some(Box::new(operand)), function: name, args } })
     }
 
     fn field_name(&mut self, expected: &str) -> Parse<(u32, Str)> {
@@ -368,7 +421,7 @@ impl Parser<'_> {
             }
         }
         self.expect("}")?;
-        Ok(Expr { id, kind: Kind::Struct { name, fields } })
+        self.done(Expr { id, kind: Kind::Struct { name, fields } })
     }
 
     fn primary(&mut self) -> Parse<Expr> {
@@ -454,9 +507,9 @@ impl Parser<'_> {
         let id = self.id(open);
         let args = self.arguments()?;
         if let Some(expanded) = macros::function(self, open, &name, &args) {
-            return expanded;
+            return expanded.and_then(|expr| self.expanded(expr));
         }
-        Ok(Expr { id, kind: Kind::Call { target: None, function: name, args } })
+        self.done(Expr { id, kind: Kind::Call { target: None, function: name, args } })
     }
 
     fn list(&mut self) -> Parse<Expr> {
@@ -471,7 +524,7 @@ impl Parser<'_> {
             }
         }
         self.expect("]")?;
-        Ok(Expr { id, kind: Kind::List(items) })
+        self.done(Expr { id, kind: Kind::List(items) })
     }
 
     fn map(&mut self) -> Parse<Expr> {
@@ -489,7 +542,7 @@ impl Parser<'_> {
             }
         }
         self.expect("}")?;
-        Ok(Expr { id, kind: Kind::Map(entries) })
+        self.done(Expr { id, kind: Kind::Map(entries) })
     }
 }
 
@@ -514,16 +567,4 @@ fn operator(word: &str) -> Option<(&'static str, u8)> {
 
 fn call(id: Id, function: &str, args: Vec<Expr>) -> Expr {
     Expr { id, kind: Kind::Call { target: None, function: function.into(), args } }
-}
-
-/// The terms as a tree of calls; `ids[i]` stands between term `i` and `i + 1`.
-fn balance(function: &str, terms: &mut [Option<Expr>], ids: &[Id]) -> Expr {
-    if let [only] = terms {
-        return only.take().unwrap_or(Expr { id: 0, kind: Kind::Literal(Literal::Null) });
-    }
-    let middle = ids.len() / 2;
-    let (left, right) = terms.split_at_mut(middle + 1);
-    let left = balance(function, left, &ids[..middle]);
-    let right = balance(function, right, &ids[middle + 1..]);
-    call(ids[middle], function, vec![left, right])
 }

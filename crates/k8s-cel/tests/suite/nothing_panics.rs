@@ -95,7 +95,7 @@ const RIGHT: &[&str] = &[
     "x.spec.replicas <= 5 && has(x.metadata.labels)",
     "x.list.all(i, i > 0) || x.list.exists(j, j == 1)",
     "[1, 2, 3].map(i, i > 1, i * 2).sum() == 10",
-    "{'a': 1, 'b': [2]}.transformMap(k, v, v)",
+    "{'a': [1], 'b': [2]}.transformMap(k, v, v)",
     "'%s is %d and %f'.format(['a', 1, 2.5])",
     "x.?spec.?replicas.orValue(1) == 1 ? 'a' : 'b'",
     "quantity('1Gi').isGreaterThan(quantity('1M'))",

@@ -1,13 +1,12 @@
 //! Expressions over objects with a schema: what is visible, how values are read, what fits.
 
-mod table;
+use crate::table::{check, outcome};
 use k8s_cel::{Decl, Env, ready};
 use std::sync::Arc;
-use table::{check, outcome};
 use value::{Value, value};
 
 /// The declaration of `self` for an openAPIV3Schema.
-fn declared(schema: &Value, resource: bool) -> Arc<Decl> {
+pub fn declared(schema: &Value, resource: bool) -> Arc<Decl> {
     let crd = value!({"spec": {"group": "x.io", "scope": "Namespaced", "names": {"plural": "as", "kind": "A"},
         "versions": [{"name": "v1", "served": true, "storage": true,
             "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": schema}}}}]}});
@@ -134,7 +133,7 @@ fn lists_are_equal_by_their_type() {
         "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
         "plain": {"type": "array", "items": {"type": "string"}},
         "map": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
-            "items": {"type": "object", "properties": {"k": {"type": "string"}, "v": {"type": "integer"}}}}
+            "items": {"type": "object", "required": ["k"], "properties": {"k": {"type": "string"}, "v": {"type": "integer"}}}}
     }});
     let new = value!({"set": ["a", "b"], "plain": ["a", "b"], "map": [{"k": "x", "v": 1}, {"k": "y", "v": 2}]});
     let old = value!({"set": ["b", "a"], "plain": ["b", "a"], "map": [{"k": "y", "v": 2}, {"k": "x", "v": 1}]});

@@ -1,7 +1,6 @@
 //! The language itself: literals, operators, equality, conversions, loops, optional values, errors.
 
-mod table;
-use table::{check, constant, dynamic};
+use crate::table::{check, constant, dynamic};
 use value::value;
 
 #[test]

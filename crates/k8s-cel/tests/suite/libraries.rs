@@ -1,9 +1,8 @@
 //! Kubernetes' libraries and the extensions that its environment has.
 
-mod table;
+use crate::table::{check, constant, outcome};
 use k8s_cel::{Activation, Attributes, Authorizer, Budget, Decision, Env, Opaque, Subject, Verdict, ready};
 use std::sync::Arc;
-use table::{check, constant, outcome};
 use value::{Value, value};
 
 #[test]
@@ -135,7 +134,7 @@ fn lists_and_sets() {
             ("sets.intersects([1], [2, 1])", "true"),
             ("sets.intersects([1], [])", "false"),
         ],
-        |text| table::dynamic(text, &value!({"nested": [1, [2, [3]]], "mixed": [1, "a"]})),
+        |text| crate::table::dynamic(text, &value!({"nested": [1, [2, [3]]], "mixed": [1, "a"]})),
     );
 }
 
@@ -170,7 +169,7 @@ fn patterns_and_urls() {
                 "error: URL parse error during conversion from string: parse \"x y\": invalid URI for request",
             ),
         ],
-        |text| table::dynamic(text, &value!([])),
+        |text| crate::table::dynamic(text, &value!([])),
     );
 }
 
