@@ -1,116 +1,102 @@
 //! The catalog as a whole: every kind is complete, and its names, verbs and subresources are those of the API.
 
 use crate::builtin;
-use schema::{Kind, Scope, SubresourceAction, Verb};
+use schema::{SubresourceAction, discovery};
 use std::collections::BTreeSet;
+use value::Value;
 
-/// Group, plural, kind, scope, short names, categories, subresources: the facts of Kubernetes 1.36 discovery for the
-/// kinds declared here. `-` is nothing.
-const FACTS: &str = "
-- bindings Binding N - - -
-- configmaps ConfigMap N cm - -
-- endpoints Endpoints N ep - -
-- events Event N ev - -
-- namespaces Namespace C ns - finalize,status
-- nodes Node C no - proxy,status
-- pods Pod N po all attach,binding,ephemeralcontainers,eviction,exec,log,portforward,proxy,resize,status
-- podtemplates PodTemplate N - - -
-- replicationcontrollers ReplicationController N rc all scale,status
-- secrets Secret N - - -
-- serviceaccounts ServiceAccount N sa - token
-- services Service N svc all proxy,status
-apiextensions.k8s.io customresourcedefinitions CustomResourceDefinition C crd,crds api-extensions status
-apps controllerrevisions ControllerRevision N - - -
-apps daemonsets DaemonSet N ds all status
-apps deployments Deployment N deploy all scale,status
-apps replicasets ReplicaSet N rs all scale,status
-apps statefulsets StatefulSet N sts all scale,status
-authentication.k8s.io selfsubjectreviews SelfSubjectReview C - - -
-authentication.k8s.io tokenreviews TokenReview C - - -
-authorization.k8s.io localsubjectaccessreviews LocalSubjectAccessReview N - - -
-authorization.k8s.io selfsubjectaccessreviews SelfSubjectAccessReview C - - -
-authorization.k8s.io selfsubjectrulesreviews SelfSubjectRulesReview C - - -
-authorization.k8s.io subjectaccessreviews SubjectAccessReview C - - -
-batch cronjobs CronJob N cj all status
-batch jobs Job N - all status
-certificates.k8s.io certificatesigningrequests CertificateSigningRequest C csr - approval,status
-coordination.k8s.io leases Lease N - - -
-discovery.k8s.io endpointslices EndpointSlice N - - -
-node.k8s.io runtimeclasses RuntimeClass C - - -
-rbac.authorization.k8s.io clusterrolebindings ClusterRoleBinding C - - -
-rbac.authorization.k8s.io clusterroles ClusterRole C - - -
-rbac.authorization.k8s.io rolebindings RoleBinding N - - -
-rbac.authorization.k8s.io roles Role N - - -
-admissionregistration.k8s.io mutatingadmissionpolicies MutatingAdmissionPolicy C - api-extensions -
-admissionregistration.k8s.io mutatingadmissionpolicybindings MutatingAdmissionPolicyBinding C - api-extensions -
-admissionregistration.k8s.io mutatingwebhookconfigurations MutatingWebhookConfiguration C - api-extensions -
-admissionregistration.k8s.io validatingadmissionpolicies ValidatingAdmissionPolicy C - api-extensions status
-admissionregistration.k8s.io validatingadmissionpolicybindings ValidatingAdmissionPolicyBinding C - api-extensions -
-admissionregistration.k8s.io validatingwebhookconfigurations ValidatingWebhookConfiguration C - api-extensions -
-apiregistration.k8s.io apiservices APIService C - api-extensions status
-flowcontrol.apiserver.k8s.io flowschemas FlowSchema C - - status
-flowcontrol.apiserver.k8s.io prioritylevelconfigurations PriorityLevelConfiguration C - - status
-networking.k8s.io ingressclasses IngressClass C - - -
-networking.k8s.io ingresses Ingress N ing - status
-networking.k8s.io ipaddresses IPAddress C ip - -
-networking.k8s.io networkpolicies NetworkPolicy N netpol - -
-networking.k8s.io servicecidrs ServiceCIDR C - - status
-resource.k8s.io deviceclasses DeviceClass C - - -
-resource.k8s.io resourceclaims ResourceClaim N - - status
-resource.k8s.io resourceclaimtemplates ResourceClaimTemplate N - - -
-resource.k8s.io resourceslices ResourceSlice C - - -
-- componentstatuses ComponentStatus C cs - -
-- limitranges LimitRange N limits - -
-- persistentvolumeclaims PersistentVolumeClaim N pvc - status
-- persistentvolumes PersistentVolume C pv - status
-- resourcequotas ResourceQuota N quota - status
-autoscaling horizontalpodautoscalers HorizontalPodAutoscaler N hpa all status
-policy poddisruptionbudgets PodDisruptionBudget N pdb - status
-storage.k8s.io csidrivers CSIDriver C - - -
-storage.k8s.io csinodes CSINode C - - -
-storage.k8s.io csistoragecapacities CSIStorageCapacity N - - -
-storage.k8s.io storageclasses StorageClass C sc - -
-storage.k8s.io volumeattachments VolumeAttachment C - - status
-storage.k8s.io volumeattributesclasses VolumeAttributesClass C vac - -
-scheduling.k8s.io priorityclasses PriorityClass C pc - -";
+/// What a Kubernetes 1.36 serves by default: group and version, plural, kind, scope, short names, categories, verbs,
+/// storageVersionHash, subresources. `-` is nothing; verbs are letters ([`letters`]); a subresource is `name:verbs`, with
+/// `=kind` where its body is not the parent's, and group and version where those are not the parent's either.
+const FACTS: &str = include_str!("../data/discovery.txt");
 
-/// Kinds that are never stored.
-const VIRTUAL: [&str; 7] = [
-    "Binding",
-    "LocalSubjectAccessReview",
-    "SelfSubjectAccessReview",
-    "SelfSubjectReview",
-    "SelfSubjectRulesReview",
-    "SubjectAccessReview",
-    "TokenReview",
-];
-
-fn facts(kind: &Kind) -> String {
-    let join = |mut names: Vec<&str>| {
-        names.sort_unstable();
-        if names.is_empty() { "-".to_string() } else { names.join(",") }
+/// `cdDglpuw`: create, delete, deletecollection, get, list, patch, update, watch.
+fn letters(verbs: &Value) -> String {
+    let letter = |verb: &Value| match verb.as_str() {
+        Some("deletecollection") => 'D',
+        verb => verb.and_then(|verb| verb.chars().next()).unwrap_or('?'),
     };
-    let group = if kind.group.is_empty() { "-" } else { kind.group.as_str() };
-    let scope = if kind.scope == Scope::Cluster { "C" } else { "N" };
-    let short = join(kind.short_names.iter().map(|n| n.as_str()).collect());
-    let categories = join(kind.categories.iter().map(|n| n.as_str()).collect());
-    let subresources = join(kind.subresources.iter().map(|s| s.name.as_str()).collect());
-    format!("{group} {} {} {scope} {short} {categories} {subresources}", kind.plural, kind.kind)
+    verbs.items_at(&[]).iter().map(letter).collect()
+}
+
+fn join(names: &[Value]) -> String {
+    let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+    if names.is_empty() { "-".into() } else { names.join(",") }
+}
+
+/// The lines of one group and version, from the list that clients ask for first.
+fn lines_of(group: &str, version: &str) -> Vec<String> {
+    let list = discovery::resource_list(&builtin(), group, version).expect("a version that is served");
+    let resources = list.items_at(&["resources"]);
+    let (parts, whole): (Vec<&Value>, Vec<&Value>) = resources.iter().partition(|r| r.str_at(&["name"]).contains('/'));
+    let line = |resource: &&Value| {
+        let (name, kind) = (resource.str_at(&["name"]), resource.str_at(&["kind"]));
+        let scope = if resource.at(&["namespaced"]).as_bool() == Some(true) { "N" } else { "C" };
+        let hash = match resource.str_at(&["storageVersionHash"]) {
+            "" => "-",
+            hash => hash,
+        };
+        let mut words = vec![list.str_at(&["groupVersion"]).to_string(), name.into(), kind.into(), scope.into()];
+        words.extend([join(resource.items_at(&["shortNames"])), join(resource.items_at(&["categories"]))]);
+        words.extend([letters(resource.at(&["verbs"])), hash.into()]);
+        for part in &parts {
+            let Some(sub) = part.str_at(&["name"]).strip_prefix(&format!("{name}/")) else { continue };
+            let body = match (part.str_at(&["group"]), part.str_at(&["version"]), part.str_at(&["kind"])) {
+                ("", _, own) if own == kind => String::new(),
+                ("", _, other) => format!("={other}"),
+                (group, version, other) => format!("={group}/{version}/{other}"),
+            };
+            words.push(format!("{sub}:{}{body}", letters(part.at(&["verbs"]))));
+        }
+        words.join(" ")
+    };
+    whole.iter().map(line).collect()
 }
 
 #[test]
-fn names_and_subresources_are_those_of_the_api() {
-    let have: Vec<String> = builtin().iter().map(|kind| facts(kind)).collect();
-    let want: Vec<&str> = FACTS.trim().lines().collect();
-    pretty(&have, &want);
-}
-
-fn pretty(have: &[String], want: &[&str]) {
-    let have: BTreeSet<&str> = have.iter().map(String::as_str).collect();
-    let want: BTreeSet<&str> = want.iter().copied().collect();
+fn discovery_is_that_of_the_api() {
+    let catalog = builtin();
+    let served: BTreeSet<(String, String)> = catalog
+        .served()
+        .map(|(kind, version)| kind.group_version(version))
+        .map(|(group, version)| (group.to_string(), version.to_string()))
+        .collect();
+    let have: BTreeSet<String> = served.iter().flat_map(|(group, version)| lines_of(group, version)).collect();
+    let want: BTreeSet<String> = FACTS.lines().map(String::from).collect();
     let missing: Vec<_> = want.difference(&have).collect();
     let extra: Vec<_> = have.difference(&want).collect();
     assert!(missing.is_empty() && extra.is_empty(), "missing {missing:#?}\nnot in the facts {extra:#?}");
+}
+
+/// The document that asks for everything at once says the same as the lists.
+#[test]
+fn aggregated_discovery_says_the_same() {
+    for legacy in [true, false] {
+        let all = discovery::aggregated(&builtin(), legacy);
+        for group in all.items_at(&["items"]) {
+            for version in group.items_at(&["versions"]) {
+                let (name, number) = (group.str_at(&["metadata", "name"]), version.str_at(&["version"]));
+                let lines = lines_of(name, number);
+                let resources = version.items_at(&["resources"]);
+                assert_eq!(resources.len(), lines.len(), "{name}/{number}");
+                for (resource, line) in resources.iter().zip(lines) {
+                    let words: Vec<&str> = line.split(' ').collect();
+                    assert_eq!(resource.str_at(&["resource"]), words[1]);
+                    assert_eq!(resource.str_at(&["responseKind", "kind"]), words[2]);
+                    assert_eq!(resource.str_at(&["scope"]).get(..1), Some(words[3]));
+                    assert_eq!(letters(resource.at(&["verbs"])), words[6], "{line}");
+                    assert_eq!(resource.items_at(&["subresources"]).len(), words.len() - 8, "{line}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_newer_version_is_preferred() {
+    let group = discovery::group(&builtin(), "autoscaling").expect("a group that is served");
+    assert_eq!(group.str_at(&["preferredVersion", "version"]), "v2");
+    assert_eq!(group.items_at(&["versions"]).len(), 2);
 }
 
 #[test]
@@ -130,19 +116,6 @@ fn every_kind_is_complete() {
         }
         let has_status = kind.subresource("status").is_some();
         assert!(has_status || !kind.policy.status_apart, "{name} keeps a status apart that nobody can write");
-    }
-}
-
-#[test]
-fn verbs_are_those_of_the_api() {
-    for kind in builtin().iter() {
-        let want = match kind.kind.as_str() {
-            name if VIRTUAL.contains(&name) => vec![Verb::Create],
-            "ComponentStatus" => vec![Verb::Get, Verb::List],
-            "Namespace" => crate::declare::ALL.into_iter().filter(|v| *v != Verb::DeleteCollection).collect(),
-            _ => crate::declare::ALL.to_vec(),
-        };
-        assert_eq!(kind.verbs, want, "{}", kind.kind);
     }
 }
 

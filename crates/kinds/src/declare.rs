@@ -199,6 +199,11 @@ impl Declaration {
         self.0.policy.defines_kinds = true;
         self
     }
+    /// Upstream stores another version, whose name the `storageVersionHash` is made of.
+    pub fn hashed_as(mut self, version: &str) -> Self {
+        self.0.policy.hashed_as = Some(version.into());
+        self
+    }
     pub fn hooks(mut self, hooks: impl Hooks + 'static) -> Self {
         self.0.hooks = Arc::new(hooks);
         self

@@ -195,6 +195,7 @@ fn set_list(entry: &mut Value, key: &str, list: &[Str]) {
 /// The first eight bytes of the SHA-256 of `group/version/kind` of the stored version, in base64.
 fn storage_version_hash(kind: &Kind) -> String {
     let (group, version) = kind.group_version(kind.storage);
+    let version = kind.policy.hashed_as.as_deref().unwrap_or(version);
     let digest = Sha256::digest(format!("{group}/{version}/{}", kind.kind));
     base64(&digest[..8])
 }

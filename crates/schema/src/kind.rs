@@ -138,6 +138,9 @@ pub struct Policy {
     pub orphan_by_default: bool,
     /// Its objects define kinds ([`Hooks::defines`]): CustomResourceDefinition.
     pub defines_kinds: bool,
+    /// The version that upstream stores, where that is not the one stored here: discovery's `storageVersionHash` is made
+    /// of its name, and clients hold it against what they know.
+    pub hashed_as: Option<Str>,
 }
 
 impl Default for Policy {
@@ -153,6 +156,7 @@ impl Default for Policy {
             name: NameRule::Subdomain,
             orphan_by_default: false,
             defines_kinds: false,
+            hashed_as: None,
         }
     }
 }

@@ -14,6 +14,7 @@ pub fn kind() -> Kind {
     registration("MutatingAdmissionPolicy")
         .plural("mutatingadmissionpolicies")
         .version("v1", "io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicy", policy::columns(mutations))
+        .hashed_as("v1beta1")
         .hooks(MutatingAdmissionPolicy)
         .build()
 }

@@ -9,6 +9,7 @@ use value::Value;
 pub fn kind() -> Kind {
     registration("MutatingAdmissionPolicyBinding")
         .version("v1", "io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicyBinding", binding::columns())
+        .hashed_as("v1beta1")
         .hooks(MutatingAdmissionPolicyBinding)
         .build()
 }

@@ -26,6 +26,7 @@ pub fn kind() -> Kind {
         .status()
         .conditional_update()
         .defines_kinds()
+        .hashed_as("v1beta1")
         .hooks(CustomResourceDefinition)
         .build()
 }

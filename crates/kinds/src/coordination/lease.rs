@@ -22,7 +22,20 @@ fn columns() -> Vec<Column> {
 #[derive(Debug)]
 struct Lease;
 
+/// Fields of coordinated leader election, whose gate is off by default.
+const GATED: [&str; 2] = ["strategy", "preferredHolder"];
+
 impl Hooks for Lease {
+    fn prepare_create(&self, _cx: &Context, obj: &mut Value) {
+        for field in GATED {
+            obj.remove(&["spec", field]);
+        }
+    }
+    fn prepare_update(&self, _cx: &Context, obj: &mut Value, old: &Value) {
+        for field in GATED.into_iter().filter(|field| old.at(&["spec", field]).is_null()) {
+            obj.remove(&["spec", field]);
+        }
+    }
     fn validate(&self, _cx: &Context, obj: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
         let root = At::root(obj);
         let spec = root.get("spec");
@@ -46,7 +59,7 @@ impl Hooks for Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{cells, create};
+    use crate::testing::{cells, create, update};
     use expect_test::expect;
     use value::value;
 
@@ -57,8 +70,14 @@ mod tests {
             value!({"spec": {"leaseDurationSeconds": 0, "leaseTransitions": -1, "preferredHolder": "x"}}),
             expect![[r#"
                 spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0
-                spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0
-                spec.preferredHolder: Forbidden: may only be specified if `strategy` is defined"#]],
+                spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0"#]],
+        );
+        // What an object has already, it keeps.
+        update(
+            &kind(),
+            value!({"spec": {"preferredHolder": "x"}}),
+            value!({"spec": {"preferredHolder": "y"}}),
+            expect!["spec.preferredHolder: Forbidden: may only be specified if `strategy` is defined"],
         );
     }
 

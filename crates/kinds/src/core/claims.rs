@@ -99,6 +99,13 @@ pub fn fractions(spec: At, warnings: &mut Vec<String>) {
     }
 }
 
+/// An amount that is not negative, in the words of volumes.
+pub fn basic(amount: At, errors: &mut FieldErrors) {
+    if let Some(negative) = quantity(amount.value).filter(|amount| amount.is_negative()) {
+        errors.invalid_raw(amount.path, negative.units(), "must be a valid resource quantity");
+    }
+}
+
 /// Checks the keys of `allocatedResources` and its like; true for one that may stand there.
 pub fn allocated(place: At, name: &str, errors: &mut FieldErrors) -> bool {
     if let Err(why) = names::qualified_name(name) {

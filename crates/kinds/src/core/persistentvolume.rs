@@ -1,7 +1,7 @@
 //! PersistentVolume: storage that outlives pods, and the claim that has it.
 
 use super::volumes;
-use crate::{at::At, cells, declare::declare, rules::IMMUTABLE, rules::same, template};
+use crate::{at::At, cells, declare::declare, rules::IMMUTABLE, rules::same, template::node_labels};
 use base::{FieldErrors, time};
 use schema::{Column, Context, Hooks, Kind};
 use value::{Value, value};
@@ -100,11 +100,7 @@ impl Hooks for PersistentVolume {
         let required = affinity.get("required");
         let terms = required.get("nodeSelectorTerms");
         for term in terms.items() {
-            let expressions = term.get("matchExpressions");
-            for expression in expressions.items() {
-                let key = expression.get("key");
-                template::deprecated_node_label(key, key.str(), &mut warnings);
-            }
+            node_labels::warn_of_expressions(term.get("matchExpressions"), &mut warnings);
         }
         volumes::warnings(spec.value, &mut warnings);
         warnings
@@ -144,7 +140,7 @@ fn update(spec: At, old: &Value, errors: &mut FieldErrors) {
     let root = At::root(spec.value);
     root.get("volumeMode").immutable(errors, before.at(&["volumeMode"]));
     let (affinity, now) = (before.at(&["nodeAffinity"]), spec.value.at(&["nodeAffinity"]));
-    if !affinity.is_null() && !same(now, affinity) && !same(now, &template::renamed_node_labels(affinity)) {
+    if !affinity.is_null() && !same(now, affinity) && !same(now, &node_labels::renamed(affinity)) {
         let detail = format!("{IMMUTABLE}, except for updating from beta label to GA");
         root.get("nodeAffinity").invalid(errors, detail);
     }

@@ -180,9 +180,7 @@ fn take(into: &mut Value, from: &Value, field: &str) {
 fn status(status: At, errors: &mut FieldErrors) {
     let capacity = status.get("capacity");
     for (_, amount) in capacity.entries() {
-        if quantity(amount.value).is_some_and(|amount| amount.is_negative()) {
-            amount.invalid(errors, "must be a valid resource quantity");
-        }
+        claims::basic(amount, errors);
     }
     let statuses = status.get("allocatedResourceStatuses");
     for (name, state) in statuses.entries() {
@@ -357,7 +355,7 @@ mod tests {
             claim(),
             with(&["status"], wrong),
             expect![[r#"
-            status.capacity[storage]: Invalid value: "-1": must be a valid resource quantity
+            status.capacity[storage]: Invalid value: -1: must be a valid resource quantity
             status.allocatedResourceStatuses: Unsupported value: "storage": supported values: "ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizeInProgress", "NodeResizeInfeasible", "NodeResizePending"
             status.allocatedResources: Unsupported value: "cpu": supported values: "storage"
             status.allocatedResources[storage]: Invalid value: "-1": must be greater than or equal to 0"#]],

@@ -125,6 +125,7 @@ fn capacity(capacity: At, errors: &mut FieldErrors) {
         errors.add(Problem::NotSupported, capacity.path, Some(shown), "supported values: \"storage\"");
     }
     for (_, amount) in capacity.entries() {
+        claims::basic(amount, errors);
         match quantity(amount.value) {
             Some(size) if size.is_zero() || size.is_negative() => amount.invalid(errors, "must be greater than zero"),
             Some(_) => {}

@@ -2,12 +2,13 @@
 
 use crate::{at::At, cells, declare::declare};
 use base::FieldErrors;
-use schema::{Column, Context, Hooks, Kind};
+use schema::{Column, Context, Hooks, Kind, NameRule};
 use value::{Value, value};
 
 pub fn kind() -> Kind {
     declare("policy", "PodDisruptionBudget")
         .short(["pdb"])
+        .names(NameRule::PathSegment)
         .version("v1", "io.k8s.api.policy.v1.PodDisruptionBudget", columns())
         .generation()
         .status()

@@ -1,6 +1,6 @@
 //! CSIStorageCapacity: how much a driver could still make, for a class and a part of the cluster.
 
-use crate::{at::At, cells, declare::declare, template};
+use crate::{at::At, cells, declare::declare, template::node_labels};
 use base::FieldErrors;
 use schema::{Column, Context, Hooks, Kind};
 use value::Value;
@@ -44,15 +44,8 @@ impl Hooks for CsiStorageCapacity {
         let root = At::root(obj);
         let topology = root.get("nodeTopology");
         let mut warnings = Vec::new();
-        let labels = topology.get("matchLabels");
-        for (key, place) in labels.entries() {
-            template::deprecated_node_label(place, key, &mut warnings);
-        }
-        let expressions = topology.get("matchExpressions");
-        for expression in expressions.items() {
-            let key = expression.get("key");
-            template::deprecated_node_label(key, key.str(), &mut warnings);
-        }
+        node_labels::warn_of_expressions(topology.get("matchExpressions"), &mut warnings);
+        node_labels::warn_of_map(topology.get("matchLabels"), false, &mut warnings);
         warnings
     }
 }
@@ -90,9 +83,7 @@ mod tests {
         testing::warnings(
             &kind(),
             old,
-            expect![[
-                r#"nodeTopology.matchLabels[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead"#
-            ]],
+            expect![[r#"nodeTopology.matchLabels.beta.kubernetes.io/os: deprecated since v1.14; use "kubernetes.io/os" instead"#]],
         );
         cells(&kind(), good, expect!["obj | fast | 1Gi"]);
         cells(&kind(), value!({}), expect!["obj |  | <unset>"]);

@@ -1,7 +1,7 @@
 //! StorageClass: how volumes are made for claims that name it.
 
 use super::rules;
-use crate::{at::At, cells, declare::declare};
+use crate::{at::At, cells, declare::declare, template::node_labels};
 use base::FieldErrors;
 use schema::{Column, Context, Hooks, Kind};
 use std::collections::BTreeSet;
@@ -64,11 +64,7 @@ impl Hooks for StorageClass {
         let mut warnings = Vec::new();
         let topologies = root.get("allowedTopologies");
         for term in topologies.items() {
-            let expressions = term.get("matchLabelExpressions");
-            for expression in expressions.items() {
-                let key = expression.get("key");
-                crate::template::deprecated_node_label(key, key.str(), &mut warnings);
-            }
+            node_labels::warn_of_keys(term.get("matchLabelExpressions"), &mut warnings);
         }
         warnings
     }

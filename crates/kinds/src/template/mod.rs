@@ -7,7 +7,7 @@
 mod containers;
 mod defaults;
 mod env;
-mod node_labels;
+pub mod node_labels;
 mod probes;
 mod resources;
 mod scheduling;
@@ -18,7 +18,6 @@ mod volumes;
 pub use defaults::{
     default_resources, fill as defaults, pod_template as default_template, pod_template_at as default_template_at,
 };
-pub use node_labels::{renamed as renamed_node_labels, warn as deprecated_node_label};
 pub use resources::{
     amount_of as amount, container_resource, default_pod as default_pod_resources, is_standard as is_standard_resource,
     overcommit, quota_amount, resource_name,

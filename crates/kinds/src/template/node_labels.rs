@@ -26,10 +26,39 @@ const RENAMED: [(&str, &str); 5] = [
     ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
 ];
 
-/// Warns about an old label that is named at this place.
-pub fn warn(place: At, label: &str, warnings: &mut Vec<String>) {
-    if let Some((_, text)) = DEPRECATED.iter().find(|(old, _)| *old == label) {
-        warnings.push(format!("{}: {text}", place.path));
+/// What is said about a label that has another name by now.
+pub fn deprecated(label: &str) -> Option<&'static str> {
+    DEPRECATED.iter().find(|(old, _)| *old == label).map(|(_, text)| *text)
+}
+
+/// Warns where a map names an old label; `whole` for messages that name the map only.
+pub fn warn_of_map(labels: At, whole: bool, warnings: &mut Vec<String>) {
+    for (label, _) in labels.entries() {
+        match deprecated(label) {
+            Some(text) if whole => warnings.push(format!("{}: {text}", labels.path)),
+            Some(text) => warnings.push(format!("{}: {text}", labels.path.key(label))),
+            None => {}
+        }
+    }
+}
+
+/// Warns where the `key` of an expression is an old label.
+pub fn warn_of_expressions(expressions: At, warnings: &mut Vec<String>) {
+    for expression in expressions.items() {
+        let key = expression.get("key");
+        if let Some(text) = deprecated(key.str()) {
+            warnings.push(format!("{}: {} is {text}", key.path, key.str()));
+        }
+    }
+}
+
+/// The same in the words of a StorageClass, which names the label nowhere.
+pub fn warn_of_keys(expressions: At, warnings: &mut Vec<String>) {
+    for expression in expressions.items() {
+        let key = expression.get("key");
+        if let Some(text) = deprecated(key.str()) {
+            warnings.push(format!("{}: {text}", key.path));
+        }
     }
 }
 

@@ -115,7 +115,8 @@ async fn watch() {
             s.admin.watch(&format!("{collection}?watch=true&resourceVersion={}", revision(&created))).await;
         s.same("resumed", resumed.lines(3).await, vec![format!("MODIFIED {name}"); 3]);
         // Those by path, as old clients write them.
-        let old = collection.replacen("/v1/", "/v1/watch/", 1).replacen("/v1beta1/", "/v1beta1/watch/", 1);
+        let version = s.kind.group_version(s.version).1;
+        let old = collection.replacen(&format!("/{version}/"), &format!("/{version}/watch/"), 1);
         let mut old = s.admin.watch(&format!("{old}?resourceVersion={}", revision(&created))).await;
         s.same("by path", old.lines(1).await, vec![format!("MODIFIED {name}")]);
     })

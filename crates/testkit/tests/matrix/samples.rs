@@ -19,6 +19,8 @@ pub struct Sample {
 pub fn name(kind: &str, plain: &str) -> String {
     match kind {
         "CustomResourceDefinition" => format!("{plain}s.defined.example.com"),
+        "APIService" => format!("v1.{plain}.matrix.example.com"),
+        "IPAddress" => address(plain),
         _ => plain.into(),
     }
 }
@@ -37,7 +39,7 @@ pub fn sample(kind: &str, api_version: &str, plain: &str, namespace: &str) -> Op
         "ConfigMap" => (json!({"data": {"k": "1"}}), json!({"data": {"k": "2"}}), none),
         "Secret" => (json!({"data": {"k": "MQ=="}}), json!({"data": {"k": "Mg=="}}), none),
         "Endpoints" => (
-            json!({"subsets": [{"addresses": [{"ip": "10.1.2.3"}], "ports": [{"port": 80}]}]}),
+            json!({"subsets": [{"addresses": [{"ip": "10.1.2.3"}], "ports": [{"port": 80, "protocol": "TCP"}]}]}),
             json!({"subsets": [{"addresses": [{"ip": "10.1.2.4"}], "ports": [{"port": 80}]}]}),
             none,
         ),
@@ -73,6 +75,72 @@ pub fn sample(kind: &str, api_version: &str, plain: &str, namespace: &str) -> Op
         }
         "Deployment" => (json!({"spec": workload}), json!({"spec": {"replicas": 2}}), json!({"observedGeneration": 1})),
         "ReplicaSet" => (json!({"spec": workload}), json!({"spec": {"replicas": 2}}), json!({"replicas": 1})),
+        "ReplicationController" => (
+            json!({"spec": {"replicas": 1, "template": template}}),
+            json!({"spec": {"replicas": 2}}),
+            json!({"replicas": 1}),
+        ),
+        "StatefulSet" => (
+            json!({"spec": workload}),
+            json!({"spec": {"replicas": 2}}),
+            json!({"replicas": 1, "observedGeneration": 1}),
+        ),
+        "DaemonSet" => (
+            json!({"spec": {"selector": {"matchLabels": {"app": "matrix"}}, "template": template}}),
+            json!({"spec": {"minReadySeconds": 2}}),
+            json!({"numberReady": 1}),
+        ),
+        "ControllerRevision" => (json!({"revision": 1, "data": {"spec": {}}}), json!({"revision": 2}), none),
+        "Job" => (job(), json!({"spec": {"parallelism": 2}}), json!({"active": 1, "conditions": [condition]})),
+        "CronJob" => (
+            json!({"spec": {"schedule": "*/5 * * * *", "jobTemplate": job()}}),
+            json!({"spec": {"suspend": true}}),
+            json!({"lastScheduleTime": "2026-01-02T03:04:05Z"}),
+        ),
+        "HorizontalPodAutoscaler" => (
+            json!({"spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}}}),
+            json!({"spec": {"maxReplicas": 4}}),
+            json!({"currentReplicas": 2, "desiredReplicas": 3}),
+        ),
+        "PodDisruptionBudget" => (
+            json!({"spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "matrix"}}}}),
+            json!({"spec": {"minAvailable": 2}}),
+            json!({"disruptionsAllowed": 1, "conditions": [condition]}),
+        ),
+        "LimitRange" => (
+            json!({"spec": {"limits": [{"type": "Container", "max": {"cpu": "2"}}]}}),
+            json!({"spec": {"limits": [{"type": "Container", "max": {"cpu": "3"}}]}}),
+            none,
+        ),
+        "ResourceQuota" => (
+            json!({"spec": {"hard": {"services": "5"}}}),
+            json!({"spec": {"hard": {"services": "6"}}}),
+            json!({"hard": {"services": "5"}, "used": {"services": "0"}}),
+        ),
+        "PersistentVolume" => (
+            json!({"spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/data"}}}),
+            json!({"spec": {"persistentVolumeReclaimPolicy": "Delete"}}),
+            json!({"phase": "Available"}),
+        ),
+        "PersistentVolumeClaim" => (
+            json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}),
+            json!({"spec": {"volumeName": "none"}}),
+            json!({"phase": "Lost"}),
+        ),
+        "StorageClass" => (json!({"provisioner": "example.com/p"}), json!({"allowVolumeExpansion": true}), none),
+        "VolumeAttributesClass" => (json!({"driverName": "csi.example.com", "parameters": {"iops": "5"}}), none.clone(), none),
+        "VolumeAttachment" => (
+            json!({"spec": {"attacher": "csi.example.com", "nodeName": "n", "source": {"persistentVolumeName": "none"}}}),
+            none,
+            json!({"attached": true}),
+        ),
+        "CSIDriver" => (json!({"spec": {}}), none.clone(), none),
+        "CSINode" => (
+            json!({"spec": {"drivers": []}}),
+            json!({"spec": {"drivers": [{"name": "csi.example.com", "nodeID": "n", "topologyKeys": ["zone"]}]}}),
+            none,
+        ),
+        "CSIStorageCapacity" => (json!({"storageClassName": "fast"}), json!({"capacity": "1Gi"}), none),
         "CertificateSigningRequest" => (
             json!({"spec": {"request": csr(), "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"]}}),
             none,
@@ -80,7 +148,8 @@ pub fn sample(kind: &str, api_version: &str, plain: &str, namespace: &str) -> Op
         ),
         "Lease" => (json!({"spec": {"holderIdentity": "a"}}), json!({"spec": {"holderIdentity": "b"}}), none),
         "EndpointSlice" => (
-            json!({"addressType": "IPv4", "endpoints": [{"addresses": ["10.1.2.3"]}], "ports": [{"port": 80}]}),
+            json!({"addressType": "IPv4", "endpoints": [{"addresses": ["10.1.2.3"], "conditions": {}}],
+                "ports": [{"name": "", "port": 80, "protocol": "TCP"}]}),
             json!({"endpoints": [{"addresses": ["10.1.2.4"]}]}),
             none,
         ),
@@ -94,10 +163,120 @@ pub fn sample(kind: &str, api_version: &str, plain: &str, namespace: &str) -> Op
             none,
         ),
         "PriorityClass" => (json!({"value": 7}), json!({"description": "d"}), none),
+        "Ingress" => (
+            json!({"spec": {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}}),
+            json!({"spec": {"ingressClassName": "c"}}),
+            json!({"loadBalancer": {"ingress": [{"ip": "10.1.2.3"}]}}),
+        ),
+        "IngressClass" => (
+            json!({"spec": {"controller": "example.com/c"}}),
+            json!({"spec": {"parameters": {"kind": "K", "name": "n"}}}),
+            none,
+        ),
+        "NetworkPolicy" => (
+            json!({"spec": {"podSelector": {}}}),
+            json!({"spec": {"ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]}}),
+            none,
+        ),
+        "IPAddress" => (
+            json!({"spec": {"parentRef": {"resource": "services", "namespace": namespace, "name": "none"}}}),
+            none.clone(),
+            none,
+        ),
+        "ServiceCIDR" => (json!({"spec": {"cidrs": ["10.200.0.0/16"]}}), none, json!({"conditions": [condition]})),
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
+            (json!({"webhooks": [webhook(10)]}), json!({"webhooks": [webhook(5)]}), none)
+        }
+        "ValidatingAdmissionPolicy" => (
+            json!({"spec": {"matchConstraints": constraints(), "validations": [{"expression": "true"}]}}),
+            json!({"spec": {"failurePolicy": "Ignore"}}),
+            json!({"observedGeneration": 1, "conditions": [condition]}),
+        ),
+        "MutatingAdmissionPolicy" => (
+            json!({"spec": {"matchConstraints": constraints(), "reinvocationPolicy": "Never",
+                "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}]}}),
+            json!({"spec": {"failurePolicy": "Ignore"}}),
+            none,
+        ),
+        "ValidatingAdmissionPolicyBinding" => (
+            json!({"spec": {"policyName": "none", "validationActions": ["Deny"]}}),
+            json!({"spec": {"validationActions": ["Audit"]}}),
+            none,
+        ),
+        "MutatingAdmissionPolicyBinding" => {
+            (json!({"spec": {"policyName": "none"}}), json!({"spec": {"policyName": "other"}}), none)
+        }
+        "APIService" => (
+            json!({"spec": {"group": format!("{plain}.{CUSTOM_GROUP}"), "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10}}),
+            json!({"spec": {"versionPriority": 20}}),
+            json!({"conditions": [condition]}),
+        ),
+        "FlowSchema" => (
+            json!({"spec": {"priorityLevelConfiguration": {"name": "global-default"}, "matchingPrecedence": 9999}}),
+            json!({"spec": {"matchingPrecedence": 9998}}),
+            json!({"conditions": [condition]}),
+        ),
+        "PriorityLevelConfiguration" => (
+            json!({"spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 1, "limitResponse": {"type": "Reject"}}}}),
+            json!({"spec": {"limited": {"nominalConcurrencyShares": 2}}}),
+            json!({"conditions": [condition]}),
+        ),
+        "DeviceClass" => (
+            json!({"spec": {"selectors": [{"cel": {"expression": "true"}}]}}),
+            json!({"spec": {"extendedResourceName": "example.com/device"}}),
+            none,
+        ),
+        "ResourceClaim" => (
+            devices(),
+            none,
+            json!({"allocation": {"devices": {"results": [{"request": "r", "driver": "d.example.com", "pool": "p", "device": "d"}]}}}),
+        ),
+        "ResourceClaimTemplate" => (json!({"spec": devices()}), none.clone(), none),
+        "ResourceSlice" => (
+            json!({"spec": {"driver": "d.example.com", "nodeName": "n", "pool": {"name": "p", "generation": 1, "resourceSliceCount": 1},
+                "devices": [{"name": "d", "attributes": {"model": {"string": "m"}}, "capacity": {"memory": {"value": "1Gi"}}}]}}),
+            json!({"spec": {"pool": {"generation": 2}}}),
+            none,
+        ),
         "Widget" => (json!({"spec": {"size": 3}}), json!({"spec": {"size": 4}}), json!({"ready": 1})),
         _ => return None,
     };
     Some(Sample { object, change, status })
+}
+
+/// All but the metadata of a job.
+fn job() -> Value {
+    let pod = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "registry.example.com/c:1"}]});
+    json!({"spec": {"template": {"spec": pod}}})
+}
+
+/// An address that follows from the name.
+fn address(plain: &str) -> String {
+    let sum = plain.bytes().fold(7_u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    format!("10.250.{}.{}", sum >> 8, sum & 255)
+}
+
+/// A claim for one device.
+fn devices() -> Value {
+    json!({"spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "c", "allocationMode": "ExactCount", "count": 1}}]}}})
+}
+
+/// A rule for what no server has.
+fn nothing() -> Value {
+    json!({"operations": ["CREATE"], "apiGroups": ["nothing.example.com"], "apiVersions": ["v1"], "resources": ["nothings"], "scope": "*"})
+}
+
+/// Constraints that no request meets. Whole, because what is left out of an atomic field is not what is stored.
+fn constraints() -> Value {
+    json!({"resourceRules": [nothing()], "matchPolicy": "Equivalent", "namespaceSelector": {}, "objectSelector": {}})
+}
+
+/// A webhook that nobody calls.
+fn webhook(timeout: u8) -> Value {
+    json!({
+        "name": "nothing.matrix.example.com", "rules": [nothing()], "sideEffects": "None", "timeoutSeconds": timeout,
+        "admissionReviewVersions": ["v1"], "clientConfig": {"url": "https://127.0.0.1:1/nothing"},
+    })
 }
 
 /// A definition of its own kind per name.
@@ -143,9 +322,12 @@ pub fn widgets() -> Value {
     })
 }
 
-/// A certificate request for `jane`, base64 of PEM.
+/// A certificate request for `jane`, base64 of PEM; always the same one.
 fn csr() -> String {
     use base64::Engine;
-    let request = pki::CertificateRequest::new("jane", None, &[]).expect("a request");
-    base64::engine::general_purpose::STANDARD.encode(request.request_pem)
+    static REQUEST: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
+        let request = pki::CertificateRequest::new("jane", None, &[]).expect("a request");
+        base64::engine::general_purpose::STANDARD.encode(request.request_pem)
+    });
+    REQUEST.clone()
 }
