@@ -31,18 +31,24 @@ async fn images_from_a_registry() {
     scenes::play(&cluster, table(), scenes::All::AtOnce).await;
 }
 
-/// An image `app:v1` that holds one file, and says `HELLO` in its environment. What runs in it comes from the node.
+/// A registry with an image `app:v1` that shows a file of its own. The program that does it is lent by the node.
 async fn registry(auth: Auth) -> Arc<Registry> {
     let mut layer = tar::Builder::new(Vec::new());
-    let mut header = tar::Header::new_gnu();
-    header.set_size(6);
-    header.set_mode(0o644);
-    layer.append_data(&mut header, "hello", &b"hello\n"[..]).expect("in memory");
+    // The second makes it another image than those of other registries: nodes keep what is the same once.
+    for (name, content) in [("hello", "hello\n".to_string()), ("own", base::ids::suffix(8))] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        layer.append_data(&mut header, name, content.as_bytes()).expect("in memory");
+    }
     let layer = layer.into_inner().expect("in memory");
     let digest = |bytes: &[u8]| Digest::of(bytes).to_string();
     let config = json!({
         "architecture": images::spec::Platform::host().architecture, "os": "linux",
-        "config": {"Env": ["HELLO=from the image"], "Cmd": ["/bin/cat", "/hello"]},
+        "config": {"Cmd": ["/bin/cat", "/hello"]},
         "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
     })
     .to_string();
@@ -58,7 +64,7 @@ async fn registry(auth: Auth) -> Arc<Registry> {
     registry.start().await
 }
 
-/// A pod spec of the image `app`; the program that it names is lent to it.
+/// A pod spec of the image `app`.
 fn app(registry: &Registry, tag: &str) -> Value {
     let container = json!({
         "name": "c", "image": format!("{}/app:{tag}", registry.address()),

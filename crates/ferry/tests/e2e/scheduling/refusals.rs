@@ -45,7 +45,9 @@ async fn resources(scene: Scene) {
     scene.delete("second", Default::default()).await;
     assert_eq!(placed(&scene, "third").await, freed);
     // An extended resource that no node has.
-    scene.pod("device", asks("example.com/device", "1")).await;
+    let mut device = asks("example.com/device", "1");
+    device["containers"][0]["resources"]["limits"] = json!({"example.com/device": "1"});
+    scene.pod("device", device).await;
     refused(&scene, "device", "0/2 nodes are available: 2 Insufficient example.com/device.").await;
 }
 
