@@ -59,7 +59,8 @@ fn processes() -> impl Iterator<Item = Pid> {
 fn unmount_below(directory: &Path) -> Outcome {
     let directory = directory.canonicalize().map_err(|e| format!("{}: {e}", directory.display()))?;
     let text = fs::read_to_string("/proc/self/mountinfo").map_err(|e| format!("/proc/self/mountinfo: {e}"))?;
-    let points: Vec<PathBuf> = text.lines().filter_map(|l| l.split(' ').nth(4)).map(PathBuf::from).collect();
+    let points = text.lines().filter_map(|l| l.split(' ').nth(4));
+    let points: Vec<PathBuf> = points.map(|p| base::escape::mountinfo(p).into_owned().into()).collect();
     // Those that lie deepest were made last.
     for point in points.iter().rev().filter(|p| p.starts_with(&directory)) {
         unmount(point, UnmountFlags::DETACH).map_err(|e| format!("{}: {e}", point.display()))?;
