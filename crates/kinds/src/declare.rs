@@ -161,8 +161,12 @@ impl Declaration {
     }
 
     /// `metadata.generation` counts changes beside metadata and status.
-    pub fn generation(mut self) -> Self {
-        self.0.policy.generation = Generation::Spec;
+    pub fn generation(self) -> Self {
+        self.generations(Generation::Spec)
+    }
+    /// The same in one of the rarer ways.
+    pub fn generations(mut self, rule: Generation) -> Self {
+        self.0.policy.generation = rule;
         self
     }
     pub fn names(mut self, rule: NameRule) -> Self {

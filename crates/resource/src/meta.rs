@@ -49,8 +49,8 @@ pub(crate) fn fill_new(kind: &Kind, object: &mut Value, now: time::Timestamp) {
     object.set(&["metadata", "uid"], ids::uid());
     object.set(&["metadata", "creationTimestamp"], time::seconds(now));
     match kind.policy.generation {
-        Generation::None => drop(object.remove(&["metadata", "generation"])),
-        Generation::Spec => object.set(&["metadata", "generation"], 1),
+        Generation::None | Generation::Changes => drop(object.remove(&["metadata", "generation"])),
+        Generation::Once | Generation::Spec => object.set(&["metadata", "generation"], 1),
     }
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn keep_system_fields(object: &mut Value, old: &Value) {
 
 /// Counts the generation up where anything but metadata and status changed.
 pub(crate) fn count_generation(kind: &Kind, object: &mut Value, old: &Value) {
-    if kind.policy.generation == Generation::None {
+    if !matches!(kind.policy.generation, Generation::Changes | Generation::Spec) {
         return;
     }
     fn desired(v: &Value) -> impl Iterator<Item = (&str, &Value)> {

@@ -166,6 +166,10 @@ impl Default for Policy {
 pub enum Generation {
     /// Never set.
     None,
+    /// Starts at 1, and stays.
+    Once,
+    /// Absent at first, then the number of changes of anything but `metadata` and `status`.
+    Changes,
     /// Starts at 1, counts when anything but `metadata` and `status` changes.
     Spec,
 }

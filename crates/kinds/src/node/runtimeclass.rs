@@ -73,11 +73,15 @@ mod tests {
     fn validation() {
         let class = value!({"handler": "runc", "overhead": {"podFixed": {"cpu": "10m"}}});
         create(&kind(), class.clone(), expect![]);
-        create(&kind(), value!({"overhead": {"podFixed": {"disk": "1", "cpu": "-1"}}}), expect![[r#"
+        create(
+            &kind(),
+            value!({"overhead": {"podFixed": {"disk": "1", "cpu": "-1"}}}),
+            expect![[r#"
             handler: Required value
             overhead.limits[cpu]: Invalid value: "-1": must be greater than or equal to 0
             overhead.limits[disk]: Invalid value: "disk": must be a standard resource type or fully qualified
-            overhead.limits[disk]: Invalid value: "disk": must be a standard resource for containers"#]]);
+            overhead.limits[disk]: Invalid value: "disk": must be a standard resource for containers"#]],
+        );
         let toleration = value!({"key": "a", "operator": "Exists"});
         create(
             &kind(),
@@ -87,9 +91,18 @@ mod tests {
                 scheduling.nodeSelector: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
                 scheduling.tolerations[1]: Duplicate value: {"key":"a","operator":"Exists"}"#]],
         );
-        update(&kind(), class.clone(), value!({"handler": "kata"}), expect![[r#"handler: Invalid value: "kata": field is immutable"#]]);
+        update(
+            &kind(),
+            class.clone(),
+            value!({"handler": "kata"}),
+            expect![[r#"handler: Invalid value: "kata": field is immutable"#]],
+        );
         let old = value!({"handler": "runc", "scheduling": {"nodeSelector": {"beta.kubernetes.io/os": "linux"}}});
-        testing::warnings(&kind(), old, expect![[r#"scheduling.nodeSelector: deprecated since v1.14; use "kubernetes.io/os" instead"#]]);
+        testing::warnings(
+            &kind(),
+            old,
+            expect![[r#"scheduling.nodeSelector: deprecated since v1.14; use "kubernetes.io/os" instead"#]],
+        );
         cells(&kind(), class, expect!["obj | runc | 5m"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{at::At, declare::declare};
 use base::FieldErrors;
-use schema::{Column, ColumnType, Context, Hooks, Kind};
+use schema::{Column, ColumnType, Context, Generation, Hooks, Kind};
 use value::Value;
 
 const HIGHEST: i64 = 1_000_000_000;
@@ -14,7 +14,7 @@ pub fn kind() -> Kind {
         .short(["pc"])
         .cluster()
         .version("v1", "io.k8s.api.scheduling.v1.PriorityClass", columns())
-        .generation()
+        .generations(Generation::Once)
         .hooks(PriorityClass)
         .build()
 }

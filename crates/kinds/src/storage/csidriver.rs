@@ -2,7 +2,7 @@
 
 use crate::{at::At, cells, declare::declare, rules::same};
 use base::FieldErrors;
-use schema::{Column, ColumnType, Context, Hooks, Kind};
+use schema::{Column, ColumnType, Context, Generation, Hooks, Kind};
 use std::collections::BTreeSet;
 use value::Value;
 
@@ -13,6 +13,7 @@ pub fn kind() -> Kind {
     declare("storage.k8s.io", "CSIDriver")
         .cluster()
         .version("v1", "io.k8s.api.storage.v1.CSIDriver", columns())
+        .generations(Generation::Changes)
         .conditional_update()
         .hooks(CsiDriver)
         .build()
@@ -49,14 +50,9 @@ impl Hooks for CsiDriver {
         // The gate `VolumeLimitScaling` is off by default.
         obj.remove(&["spec", "preventPodSchedulingIfMissing"]);
     }
-    /// Changes are counted, but the first state has no number.
     fn prepare_update(&self, _cx: &Context, obj: &mut Value, old: &Value) {
         if old.at(&["spec", "preventPodSchedulingIfMissing"]).is_null() {
             obj.remove(&["spec", "preventPodSchedulingIfMissing"]);
-        }
-        if !same(obj.at(&["spec"]), old.at(&["spec"])) {
-            let generation = old.at(&["metadata", "generation"]).as_i64().unwrap_or(0);
-            obj.set(&["metadata", "generation"], generation + 1);
         }
     }
     fn validate(&self, _cx: &Context, obj: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
@@ -120,7 +116,7 @@ fn token_requests(tokens: At, errors: &mut FieldErrors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{self, cells, create, created, defaults, update, updated};
+    use crate::testing::{self, cells, create, defaults, update};
     use expect_test::expect;
     use value::value;
 
@@ -180,14 +176,6 @@ mod tests {
                 "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes"
             ],
         );
-    }
-
-    #[test]
-    fn only_changes_are_counted() {
-        let first = created(&kind(), driver(value!({})));
-        assert!(first.at(&["metadata", "generation"]).is_null());
-        let next = updated(&kind(), &first, driver(value!({"podInfoOnMount": true})));
-        assert_eq!(next.at(&["metadata", "generation"]).as_i64(), Some(1));
     }
 
     #[test]

@@ -83,7 +83,9 @@ mod tests {
         testing::warnings(
             &kind(),
             old,
-            expect![[r#"nodeTopology.matchLabels.beta.kubernetes.io/os: deprecated since v1.14; use "kubernetes.io/os" instead"#]],
+            expect![[
+                r#"nodeTopology.matchLabels.beta.kubernetes.io/os: deprecated since v1.14; use "kubernetes.io/os" instead"#
+            ]],
         );
         cells(&kind(), good, expect!["obj | fast | 1Gi"]);
         cells(&kind(), value!({}), expect!["obj |  | <unset>"]);

@@ -108,8 +108,8 @@ pub fn sample(kind: &str, api_version: &str, plain: &str, namespace: &str) -> Op
             json!({"disruptionsAllowed": 1, "conditions": [condition]}),
         ),
         "LimitRange" => (
-            json!({"spec": {"limits": [{"type": "Container", "max": {"cpu": "2"}}]}}),
-            json!({"spec": {"limits": [{"type": "Container", "max": {"cpu": "3"}}]}}),
+            json!({"spec": {"limits": [{"type": "Pod", "max": {"cpu": "2"}}]}}),
+            json!({"spec": {"limits": [{"type": "Pod", "max": {"cpu": "3"}}]}}),
             none,
         ),
         "ResourceQuota" => (
@@ -134,7 +134,7 @@ pub fn sample(kind: &str, api_version: &str, plain: &str, namespace: &str) -> Op
             none,
             json!({"attached": true}),
         ),
-        "CSIDriver" => (json!({"spec": {}}), none.clone(), none),
+        "CSIDriver" => (json!({"spec": {}}), json!({"spec": {"podInfoOnMount": true}}), none),
         "CSINode" => (
             json!({"spec": {"drivers": []}}),
             json!({"spec": {"drivers": [{"name": "csi.example.com", "nodeID": "n", "topologyKeys": ["zone"]}]}}),
