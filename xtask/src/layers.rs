@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::Path};
 /// The layers, lowest first. A crate may depend on lower layers, and inside its own only as the golden file says.
 const LAYERS: &[(&str, &[&str])] = &[
     ("base", &["base", "net", "netlink", "pki", "telemetry"]),
-    ("model", &["value", "select", "schema", "wire", "merge", "k8s-cel"]),
+    ("model", &["value", "select", "quota", "schema", "wire", "merge", "k8s-cel"]),
     ("engine", &["store", "store-disk", "resource", "kinds"]),
     ("server", &["auth", "admission", "apiserver"]),
     ("client", &["client", "control"]),
