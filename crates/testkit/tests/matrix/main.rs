@@ -1,5 +1,6 @@
 //! Every verb on every kind of the catalog, built-in or custom, through a real client. A new kind joins by existing.
 
+mod apply;
 mod reads;
 mod samples;
 mod subject;
