@@ -4,6 +4,7 @@ use crate::{
     at::At,
     cells::few,
     declare::declare,
+    ip,
     rules::{PROTOCOLS, same},
 };
 use base::FieldErrors;
@@ -65,10 +66,24 @@ impl Hooks for Endpoints {
             ports.items().for_each(|p| port(p, ports.len() > 1, errors));
         }
     }
+
+    fn warnings(&self, _cx: &Context, obj: &Value, _old: Option<&Value>) -> Vec<String> {
+        if obj.str_at(&["metadata", "labels", "endpoints.kubernetes.io/managed-by"]) == "endpoint-controller" {
+            return Vec::new();
+        }
+        let (root, mut warnings) = (At::root(obj), Vec::new());
+        for subset in root.get("subsets").items() {
+            for list in ["addresses", "notReadyAddresses"] {
+                let list = subset.get(list);
+                warnings.extend(list.items().filter_map(|a| ip::ip_warning(a.get("ip").path, a.get("ip").str())));
+            }
+        }
+        warnings
+    }
 }
 
 fn address(address: At, errors: &mut FieldErrors) {
-    address.get("ip").ip(errors);
+    address.get("ip").any_ip(errors, &[]);
     if !address.get("hostname").is_empty() {
         address.get("hostname").dns_label(errors);
     }

@@ -23,8 +23,11 @@ pub fn kind() -> Kind {
         .selectable(["reason", "type", "reportingComponent"])
         .selectable_at("source", "source.component", "");
     for field in involved {
-        declaration = declaration.selectable([format!("involvedObject.{field}").as_str()]);
+        let path = format!("involvedObject.{field}");
+        // As events.k8s.io calls it; a selector may use either name in both views, where upstream lets it use one.
+        declaration = declaration.selectable([path.as_str()]).selectable_at(&format!("regarding.{field}"), &path, "");
     }
+    declaration = declaration.selectable_at("reportingController", "reportingComponent", "");
     declaration.hooks(Event).build()
 }
 
@@ -122,7 +125,7 @@ impl Hooks for Event {
         let fits = match about.str() {
             "" if is_new => ["default", "kube-system"].contains(&namespace),
             "" => ["", "default"].contains(&namespace),
-            about => about == namespace,
+            about => is_new || about == namespace,
         };
         if !fits {
             about.invalid(errors, "does not match event.namespace");

@@ -1,6 +1,6 @@
 //! Node: a machine that runs pods. The kubelet registers it with its status, so a creation keeps the status.
 
-use crate::{at::At, cells::condition, declare::declare, rules::same, template};
+use crate::{at::At, cells::condition, declare::declare, ip, rules::same, template};
 use base::FieldErrors;
 use schema::{Column, Context, Hooks, Kind, Verb};
 use std::collections::BTreeSet;
@@ -100,16 +100,38 @@ impl Hooks for Node {
                 amount.quantity(errors);
             }
         }
-        for cidr in spec.get("podCIDRs").items() {
-            if !is_cidr(cidr.str()) {
-                cidr.invalid(errors, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
-            }
-        }
+        pod_networks(spec.get("podCIDRs"), old, errors);
         if let Some(old) = old {
             changes(root, old, errors);
         }
         // Upstream's path is below metadata.
         template::taints(At { value: spec.get("taints").value, path: metadata.path.key("taints") }, errors);
+    }
+
+    fn warnings(&self, _cx: &Context, obj: &Value, _old: Option<&Value>) -> Vec<String> {
+        let root = At::root(obj);
+        let (spec, mut warnings) = (root.get("spec"), Vec::new());
+        if spec.get("configSource").is_set() {
+            warnings.push("spec.configSource: the feature is removed".into());
+        }
+        if !spec.get("externalID").is_empty() {
+            warnings.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".into());
+        }
+        for cidr in spec.get("podCIDRs").items() {
+            warnings.extend(ip::cidr_warnings(cidr.path, cidr.str()));
+        }
+        warnings
+    }
+}
+
+/// One network for pods, or one of each family.
+fn pod_networks(cidrs: At, old: Option<&Value>, errors: &mut FieldErrors) {
+    let kept = old.map(|old| old.items_at(&["spec", "podCIDRs"])).unwrap_or_default();
+    let kept: Vec<&str> = kept.iter().filter_map(Value::as_str).collect();
+    let families: Vec<bool> =
+        cidrs.items().filter_map(|cidr| cidr.any_cidr(errors, &kept)).map(|(network, _)| network.is_ipv4()).collect();
+    if cidrs.len() > 1 && (cidrs.len() > 2 || families.len() == 2 && families[0] == families[1]) {
+        cidrs.invalid(errors, "may specify no more than one CIDR for each IP family");
     }
 }
 
@@ -126,17 +148,13 @@ fn changes(root: At, old: &Value, errors: &mut FieldErrors) {
     if cidrs.as_array().is_some_and(|c| !c.is_empty()) && !same(cidrs, spec.get("podCIDRs").value) {
         spec.get("podCIDRs").forbidden(errors, "node updates may not change podCIDR except from \"\" to valid");
     }
+    if spec.get("externalID").str() != old.str_at(&["spec", "externalID"]) {
+        spec.get("externalID").forbidden(errors, "may not be updated");
+    }
     let provider = old.str_at(&["spec", "providerID"]);
     if !provider.is_empty() && spec.get("providerID").str() != provider {
         spec.get("providerID").forbidden(errors, "node updates may not change providerID except from \"\" to valid");
     }
-}
-
-/// `10.0.0.0/8`
-pub fn is_cidr(text: &str) -> bool {
-    let Some((ip, len)) = text.split_once('/') else { return false };
-    let (Ok(ip), Ok(len)) = (ip.parse::<std::net::IpAddr>(), len.parse::<u8>()) else { return false };
-    len <= if ip.is_ipv4() { 32 } else { 128 }
 }
 
 #[cfg(test)]

@@ -38,4 +38,7 @@ impl Hooks for PodTemplate {
     fn validate(&self, _cx: &Context, obj: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
         template::validate_template(At::root(obj).get("template"), errors);
     }
+    fn warnings(&self, _cx: &Context, obj: &Value, _old: Option<&Value>) -> Vec<String> {
+        template::warnings(At::root(obj).get("template"))
+    }
 }

@@ -4,9 +4,10 @@ use crate::{
     at::At,
     cells::few,
     declare::declare,
+    ip,
     rules::{PROTOCOLS, same},
 };
-use base::FieldErrors;
+use base::{FieldErrors, names};
 use schema::{Column, ColumnType, Context, Hooks, Kind};
 use std::{collections::BTreeSet, net::IpAddr};
 use value::Value;
@@ -14,6 +15,7 @@ use value::Value;
 const MAX_ENDPOINTS: usize = 1000;
 const MAX_ADDRESSES: usize = 100;
 const MAX_PORTS: usize = 20_000;
+const CONTROLLERS: [&str; 2] = ["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
 const MAX_HINTS: usize = 8;
 
 pub fn kind() -> Kind {
@@ -67,6 +69,21 @@ impl Hooks for EndpointSlice {
             ty.immutable(errors, old.at(&["addressType"]));
         }
     }
+
+    fn warnings(&self, _cx: &Context, obj: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if old.is_none() && obj.str_at(&["addressType"]) == "FQDN" {
+            warnings.push("spec.addressType: FQDN endpoints are deprecated".into());
+        }
+        // Controllers write addresses as they should be.
+        if !CONTROLLERS.contains(&obj.str_at(&["metadata", "labels", "endpointslice.kubernetes.io/managed-by"])) {
+            for endpoint in At::root(obj).get("endpoints").items() {
+                let addresses = endpoint.get("addresses");
+                warnings.extend(addresses.items().filter_map(|address| ip::ip_warning(address.path, address.str())));
+            }
+        }
+        warnings
+    }
 }
 
 fn ports(ports: At, errors: &mut FieldErrors) {
@@ -117,15 +134,40 @@ fn endpoints(endpoints: At, ty: &str, errors: &mut FieldErrors) {
 }
 
 fn address(list: At, address: At, ty: &str, errors: &mut FieldErrors) {
-    if ty == "FQDN" {
-        return address.dns_subdomain(errors);
-    }
-    let Some(ip) = address.ip(errors) else { return };
+    let found = errors.0.len();
+    let ip = match ty {
+        "FQDN" => return domain(address, errors),
+        "IPv6" => address.canonical_ip(errors),
+        "IPv4" => address.any_ip(errors, &[]),
+        _ => return,
+    };
+    let Some(ip) = ip.filter(|_| errors.0.len() == found) else { return };
     let fits = matches!((ip, ty), (IpAddr::V4(_), "IPv4") | (IpAddr::V6(_), "IPv6"));
     if !fits && ["IPv4", "IPv6"].contains(&ty) {
         list.invalid_as(errors, address.str(), format!("must be an {ty} address"));
     }
     address.endpoint_ip(errors);
+}
+
+/// At least two labels, and a dot behind them if it likes.
+fn domain(address: At, errors: &mut FieldErrors) {
+    if !address.need(errors) {
+        return;
+    }
+    let name = address.str().strip_suffix('.').unwrap_or(address.str());
+    match names::subdomain(name) {
+        Err(why) => address.invalid_as(errors, name, why),
+        Ok(()) if !name.contains('.') => {
+            address.invalid_as(errors, name, "should be a domain with at least two segments separated by dots");
+        }
+        Ok(()) => {
+            for label in name.split('.') {
+                if let Err(why) = names::label(label) {
+                    return address.invalid_as(errors, label, why);
+                }
+            }
+        }
+    }
 }
 
 fn hint_names(hints: At, list: &str, errors: &mut FieldErrors) {

@@ -14,6 +14,8 @@ mod scheduling;
 mod security;
 mod spec;
 mod volumes;
+mod warnings;
+mod whole;
 
 pub use defaults::{
     default_resources, fill as defaults, pod_template as default_template, pod_template_at as default_template_at,
@@ -25,3 +27,4 @@ pub use resources::{
 pub use scheduling::{node_selector, taints, tolerations};
 pub use spec::{In, template as validate_template, validate};
 pub use volumes::{host_path, no_backsteps};
+pub use warnings::warnings;

@@ -1,6 +1,6 @@
 //! The pod spec as a whole, in the order of upstream's `ValidatePodSpec`.
 
-use super::{containers, resources, scheduling, security, volumes};
+use super::{containers, resources, scheduling, security, volumes, whole};
 use crate::{at::At, rules::quantity};
 use base::FieldErrors;
 
@@ -34,6 +34,7 @@ pub fn validate(spec: At, place: In, errors: &mut FieldErrors) {
     let grace = spec.get("terminationGracePeriodSeconds");
     grace.need(errors);
     let volumes = volumes::validate(spec.get("volumes"), errors);
+    whole::resource_claims(spec, errors);
     containers::validate(spec, &volumes, errors);
     resources::pod(spec, errors);
     host_network(spec, place, errors);
@@ -48,6 +49,8 @@ pub fn validate(spec: At, place: In, errors: &mut FieldErrors) {
     }
     scheduling::gates(spec.get("schedulingGates"), errors);
     scheduling::spread(spec.get("topologySpreadConstraints"), errors);
+    whole::host_users(spec, errors);
+    whole::host_name(spec, errors);
     names(spec, errors);
     scheduling::tolerations(spec.get("tolerations"), errors);
     for alias in spec.get("hostAliases").items() {
@@ -70,6 +73,7 @@ pub fn validate(spec: At, place: In, errors: &mut FieldErrors) {
     let os = spec.get("os");
     if os.is_set() {
         os.get("name").one_of(errors, &["linux", "windows"]);
+        whole::operating_system(spec, errors);
     }
     if place == In::Pod {
         pod_only(spec, errors);

@@ -113,14 +113,20 @@ impl Hooks for Pod {
         }
     }
 
+    /// Only at creation: nobody reads what a kubelet is told.
     fn warnings(&self, cx: &Context, obj: &Value, old: Option<&Value>) -> Vec<String> {
-        match base::names::label(obj.name()) {
-            Err(why) if old.is_none() && cx.subresource.is_none() => vec![format!(
+        if old.is_some() || cx.subresource.is_some() {
+            return Vec::new();
+        }
+        let mut warnings = Vec::new();
+        if let Err(why) = base::names::label(obj.name()) {
+            warnings.push(format!(
                 "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; \
                  a DNS label is recommended: [{why}]"
-            )],
-            _ => Vec::new(),
+            ));
         }
+        warnings.extend(template::warnings(At::root(obj)));
+        warnings
     }
 
     /// A pod that no node knows, or that has ended, goes at once.

@@ -6,6 +6,7 @@
 mod addresses;
 mod columns;
 mod validate;
+mod warnings;
 
 use crate::declare::declare;
 use base::{FieldErrors, Result};
@@ -87,7 +88,14 @@ impl Hooks for Service {
     fn validate(&self, cx: &Context, obj: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
         match cx.subresource {
             None => validate::service(obj, old, errors),
-            Some(_) => validate::status(obj, errors),
+            Some(_) => validate::status(obj, old, errors),
+        }
+    }
+
+    fn warnings(&self, cx: &Context, obj: &Value, _old: Option<&Value>) -> Vec<String> {
+        match cx.subresource {
+            None => warnings::service(obj),
+            Some(_) => warnings::status(obj),
         }
     }
 }

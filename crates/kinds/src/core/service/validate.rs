@@ -3,6 +3,7 @@
 use super::{externally_accessible, is_headless, needs_health_port};
 use crate::{
     at::At,
+    ip,
     rules::{IMMUTABLE, PROTOCOLS, same},
 };
 use base::FieldErrors;
@@ -36,16 +37,17 @@ pub fn service(obj: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     spec.get("selector").labels(errors);
     affinity(spec, errors);
     if spec.get("type").str() != "ExternalName" {
-        cluster_ips(spec, headless, errors);
+        cluster_ips(spec, headless, &texts(old, &["spec", "clusterIPs"]), errors);
     }
+    let before = texts(old, &["spec", "externalIPs"]);
     for ip in spec.get("externalIPs").items() {
-        if ip.ip(errors).is_some() {
+        if ip.any_ip(errors, &before).is_some() {
             ip.endpoint_ip(errors);
         }
     }
     spec.get("type").one_of(errors, &TYPES);
     unique_ports(spec, errors);
-    source_ranges(spec, errors);
+    source_ranges(spec, &texts(old, &["spec", "loadBalancerSourceRanges"]), errors);
     let allocate = spec.get("allocateLoadBalancerNodePorts");
     let class = spec.get("loadBalancerClass");
     if spec.get("type").str() != "LoadBalancer" {
@@ -62,19 +64,39 @@ pub fn service(obj: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
 }
 
 /// The status subresource.
-pub fn status(obj: &Value, errors: &mut FieldErrors) {
+pub fn status(obj: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     let root = At::root(obj);
     let status = root.get("status");
     let balancer = status.get("loadBalancer");
-    for ingress in balancer.get("ingress").items() {
-        if !ingress.get("ip").is_empty() {
-            ingress.get("ip").ip(errors);
-        }
-        if !ingress.get("hostname").is_empty() {
-            ingress.get("hostname").dns_subdomain(errors);
-        }
-        ingress.get("ipMode").one_of_if_set(errors, &["Proxy", "VIP"]);
+    let points = balancer.get("ingress");
+    if !points.is_empty() && obj.str_at(&["spec", "type"]) != "LoadBalancer" {
+        return points.forbidden(errors, "may only be used when `spec.type` is 'LoadBalancer'");
     }
+    let points_before = old.map(|old| old.items_at(&["status", "loadBalancer", "ingress"])).unwrap_or_default();
+    let before: Vec<&str> = points_before.iter().map(|point| point.str_at(&["ip"])).collect();
+    for point in points.items() {
+        let (ip, mode, hostname) = (point.get("ip"), point.get("ipMode"), point.get("hostname"));
+        if !ip.is_empty() {
+            ip.any_ip(errors, &before);
+        }
+        match (mode.is_set(), ip.is_empty()) {
+            (false, false) => mode.required(errors, "must be specified when `ip` is set"),
+            (true, true) => mode.forbidden(errors, "may not be specified when `ip` is not set"),
+            (true, false) => mode.one_of_if_set(errors, &["Proxy", "VIP"]),
+            (false, true) => {}
+        }
+        if !hostname.is_empty() {
+            hostname.dns_subdomain(errors);
+            if ip::parse(hostname.str()).is_some() {
+                hostname.invalid(errors, "must be a DNS name, not an IP address");
+            }
+        }
+    }
+}
+
+/// The texts of a list of the old object.
+fn texts<'a>(old: Option<&'a Value>, path: &[&str]) -> Vec<&'a str> {
+    old.map(|old| old.items_at(path)).unwrap_or_default().iter().filter_map(Value::as_str).collect()
 }
 
 fn by_type(spec: At, headless: bool, errors: &mut FieldErrors) {
@@ -138,7 +160,7 @@ fn affinity(spec: At, errors: &mut FieldErrors) {
     }
 }
 
-fn cluster_ips(spec: At, headless: bool, errors: &mut FieldErrors) {
+fn cluster_ips(spec: At, headless: bool, before: &[&str], errors: &mut FieldErrors) {
     let (ip, ips) = (spec.get("clusterIP"), spec.get("clusterIPs"));
     let first = ips.value.as_array().and_then(|ips| ips.first()).and_then(Value::as_str);
     match (ip.str(), first) {
@@ -163,7 +185,7 @@ fn cluster_ips(spec: At, headless: bool, errors: &mut FieldErrors) {
         }
         return;
     }
-    let parsed: Vec<Option<IpAddr>> = ips.items().map(|ip| ip.ip(errors)).collect();
+    let parsed: Vec<Option<IpAddr>> = ips.items().map(|ip| ip.any_ip(errors, before)).collect();
     if ips.len() > 2 {
         ips.invalid(errors, "may only hold up to 2 values");
     }
@@ -229,7 +251,7 @@ fn unique_ports(spec: At, errors: &mut FieldErrors) {
     }
 }
 
-fn source_ranges(spec: At, errors: &mut FieldErrors) {
+fn source_ranges(spec: At, before: &[&str], errors: &mut FieldErrors) {
     let ranges = spec.get("loadBalancerSourceRanges");
     // Upstream's path has a capital.
     let place = spec.path.key("LoadBalancerSourceRanges");
@@ -237,10 +259,9 @@ fn source_ranges(spec: At, errors: &mut FieldErrors) {
         errors.forbidden(place, "may only be used when `type` is 'LoadBalancer'");
     }
     for (i, range) in ranges.items().enumerate() {
-        if !crate::core::node::is_cidr(range.str().trim()) {
-            let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-            errors.invalid(place.index(i), range.str(), detail);
-        }
+        // Blanks around them were always let through.
+        let trimmed = Value::from(range.str().trim());
+        At { value: &trimmed, path: place.index(i) }.any_cidr(errors, before);
     }
 }
 
