@@ -74,8 +74,12 @@ fn configuration(bytes: &[u8]) -> Result<merge::Patch> {
             wire::yaml::parse(text).map_err(refused)?
         }
     };
-    let name = |path: &String| path.rsplit('.').next().unwrap_or(path).to_string();
-    let duplicates = parsed.duplicates.iter().map(|path| format!("key {:?} already set in map", name(path))).collect();
+    let repeated = match (parsed.duplicates.is_empty(), std::str::from_utf8(bytes)) {
+        (false, Ok(text)) => wire::yaml::repeated_keys(text),
+        _ => Vec::new(),
+    };
+    let duplicates =
+        repeated.iter().map(|(line, key)| format!("line {line}: key {key:?} already set in map")).collect();
     Ok(merge::Patch { kind: merge::PatchKind::Apply, body: parsed.value, duplicates })
 }
 

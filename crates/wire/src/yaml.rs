@@ -1,7 +1,11 @@
 //! YAML in and out, through the same tree as JSON.
 
-use serde::{Deserialize, Deserializer};
-use serde_saphyr::options::DuplicateKeyPolicy;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_saphyr::{Spanned, options::DuplicateKeyPolicy};
+use std::{collections::HashSet, fmt};
 use value::{Parsed, Value};
 
 struct Document(Parsed);
@@ -18,6 +22,71 @@ pub fn parse(text: &str) -> Result<Parsed, String> {
     let Document(parsed) =
         serde_saphyr::from_str_with_options(first_document(text), options).map_err(|e| e.to_string())?;
     Ok(parsed)
+}
+
+/// The keys of the first document that stand more than once in one map: the line of each repetition, 1-based, and the key.
+/// For messages only: it reads the text once more.
+pub fn repeated_keys(text: &str) -> Vec<(u64, String)> {
+    let document = first_document(text);
+    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
+    let before = text.find(document).map_or(0, |at| text[..at].matches('\n').count() as u64);
+    let repeated = serde_saphyr::from_str_with_options(document, options).unwrap_or(Repeated(Vec::new()));
+    repeated.0.into_iter().map(|(line, key)| (line + before, key)).collect()
+}
+
+/// What a document repeats, gathered instead of its values.
+struct Repeated(Vec<(u64, String)>);
+
+impl<'de> Deserialize<'de> for Repeated {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_any(RepeatedVisitor)
+    }
+}
+
+struct RepeatedVisitor;
+
+impl<'de> Visitor<'de> for RepeatedVisitor {
+    type Value = Repeated;
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+    fn visit_unit<E>(self) -> Result<Repeated, E> {
+        Ok(Repeated(Vec::new()))
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Repeated, E> {
+        Ok(Repeated(Vec::new()))
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Repeated, E> {
+        Ok(Repeated(Vec::new()))
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Repeated, E> {
+        Ok(Repeated(Vec::new()))
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Repeated, E> {
+        Ok(Repeated(Vec::new()))
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Repeated, E> {
+        Ok(Repeated(Vec::new()))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Repeated, A::Error> {
+        let mut out = Vec::new();
+        while let Some(Repeated(inner)) = seq.next_element()? {
+            out.extend(inner);
+        }
+        Ok(Repeated(out))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Repeated, A::Error> {
+        let (mut out, mut seen) = (Vec::new(), HashSet::new());
+        while let Some(key) = map.next_key::<Spanned<String>>()? {
+            if !seen.insert(key.value.clone()) {
+                out.push((key.referenced.line(), key.value));
+                map.next_value::<IgnoredAny>()?;
+            } else {
+                out.extend(map.next_value::<Repeated>()?.0);
+            }
+        }
+        Ok(Repeated(out))
+    }
 }
 
 /// Block style, keys sorted.
@@ -77,6 +146,19 @@ mod tests {
             (parsed.value.to_string().as_str(), parsed.duplicates),
             (r#"{"spec":{"a":2}}"#, vec!["spec.a".to_string()])
         );
+    }
+
+    #[test]
+    fn repetitions_have_lines() {
+        for (text, want) in [
+            ("a: 1\nb: {c: 1}\n", &[][..]),
+            ("\nspec:\n  foo: 1\n  foo: 2\n  l:\n  - x: 1\n    x: [1]\n", &[(4, "foo"), (7, "x")][..]),
+            ("---\na: 1\na: 2\n", &[(3, "a")][..]),
+            ("{\"a\": 1.5, \"b\": true,\n \"a\": null}", &[(2, "a")][..]),
+        ] {
+            let want: Vec<(u64, String)> = want.iter().map(|(line, key)| (*line, key.to_string())).collect();
+            assert_eq!(repeated_keys(text), want, "{text}");
+        }
     }
 
     #[test]

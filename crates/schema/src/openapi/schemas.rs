@@ -11,6 +11,10 @@ pub(crate) struct Schemas {
     done: BTreeMap<Str, Value>,
 }
 
+/// What `kubectl explain` says of the two fields that every object has.
+const API_VERSION: &str = "APIVersion defines by which schema the object is written: group and version, or the version alone in the legacy group. The server may answer in the version that was asked for.";
+const KIND: &str = "Kind says what the object is. It is fixed by the endpoint and cannot be changed.";
+
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 
 impl Schemas {
@@ -220,8 +224,8 @@ impl Schemas {
             plain(&mut out);
         }
         let meta = self.builtin(&format!("{META}ObjectMeta"));
-        out.set(&["properties", "apiVersion"], value!({"type": "string"}));
-        out.set(&["properties", "kind"], value!({"type": "string"}));
+        out.set(&["properties", "apiVersion"], value!({"type": "string", "description": API_VERSION}));
+        out.set(&["properties", "kind"], value!({"type": "string", "description": KIND}));
         out.set(&["properties", "metadata"], meta);
         out
     }
