@@ -1,8 +1,8 @@
 //! The plugins in upstream's order.
 
 use crate::{
-    Plugin, Target, certificates, default_tolerations, namespace_lifecycle, node_restriction, priority, rbac,
-    service_account, taint_nodes,
+    Plugin, Target, certificates, default_class, default_tolerations, limit_ranger, namespace_lifecycle,
+    node_restriction, priority, rbac, runtime_class, service_account, storage, taint_nodes,
 };
 use auth::Authorizer;
 use base::Result;
@@ -22,14 +22,20 @@ impl Default for Chain {
         let authorizer: Arc<OnceLock<Authorizer>> = Arc::default();
         let plugins: Vec<Box<dyn Plugin>> = vec![
             Box::new(namespace_lifecycle::NamespaceLifecycle),
+            Box::new(limit_ranger::LimitRanger),
             Box::new(service_account::ServiceAccount),
             Box::new(node_restriction::NodeRestriction),
             Box::new(taint_nodes::TaintNodesByCondition),
             Box::new(priority::Priority),
             Box::new(default_tolerations::DefaultTolerationSeconds),
+            Box::new(default_class::STORAGE),
+            Box::new(storage::InUseProtection),
+            Box::new(storage::ClaimResize),
+            Box::new(runtime_class::RuntimeClass),
             Box::new(certificates::Approval(authorizer.clone())),
             Box::new(certificates::Signing(authorizer.clone())),
             Box::new(certificates::SubjectRestriction),
+            Box::new(default_class::INGRESS),
             Box::new(rbac::Escalation(authorizer.clone())),
         ];
         Chain { plugins, authorizer }

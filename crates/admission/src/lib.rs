@@ -8,13 +8,17 @@
 
 mod certificates;
 mod chain;
+mod default_class;
 mod default_tolerations;
+mod limit_ranger;
 mod namespace_lifecycle;
 pub mod node_restriction;
 mod plugin;
 mod priority;
 mod rbac;
+mod runtime_class;
 mod service_account;
+mod storage;
 mod taint_nodes;
 #[cfg(test)]
 mod testing;
