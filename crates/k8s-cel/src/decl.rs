@@ -31,8 +31,9 @@ pub struct Decl {
 /// How a value of a declared type is read.
 #[derive(Debug)]
 pub enum Shape {
-    /// As it is (int-or-string, and values without a schema).
+    /// As it is: a value without a schema.
     Plain,
+    IntOrString,
     Bool,
     Int,
     Double,
@@ -180,7 +181,7 @@ impl Reader<'_> {
         match ty {
             schema::Type::IntOrString => {
                 let max = max_length.map_or(REQUEST - 2, |n| n.saturating_mul(4));
-                plain(Type::Dyn, max, 1, Shape::Plain)
+                plain(Type::Dyn, max, 1, Shape::IntOrString)
             }
             schema::Type::Array => {
                 let element = self.below(node.items?, format!("{name}.@idx"))?;

@@ -22,7 +22,7 @@ pub enum Type {
     Timestamp,
     Duration,
     /// The type of types.
-    Type(Option<Arc<Type>>),
+    Meta(Option<Arc<Type>>),
     List(Arc<Type>),
     Map(Arc<Type>, Arc<Type>),
     Optional(Arc<Type>),
@@ -106,7 +106,7 @@ impl Type {
     /// The types that it is made of.
     pub(crate) fn parameters(&self) -> Vec<&Type> {
         match self {
-            Type::List(inner) | Type::Optional(inner) | Type::Type(Some(inner)) => vec![inner],
+            Type::List(inner) | Type::Optional(inner) | Type::Meta(Some(inner)) => vec![inner],
             Type::Map(key, value) => vec![key, value],
             _ => Vec::new(),
         }
@@ -116,7 +116,7 @@ impl Type {
         match self {
             Type::List(inner) => Type::list(f(inner)),
             Type::Optional(inner) => Type::optional(f(inner)),
-            Type::Type(Some(inner)) => Type::Type(Some(Arc::new(f(inner)))),
+            Type::Meta(Some(inner)) => Type::Meta(Some(Arc::new(f(inner)))),
             Type::Map(key, value) => Type::map(f(key), f(value)),
             other => other.clone(),
         }
@@ -135,7 +135,7 @@ impl Type {
             Type::Bytes => "bytes",
             Type::Timestamp => "google.protobuf.Timestamp",
             Type::Duration => "google.protobuf.Duration",
-            Type::Type(_) => "type",
+            Type::Meta(_) => "type",
             Type::List(_) => "list",
             Type::Map(..) => "map",
             Type::Optional(_) => "optional_type",
@@ -157,7 +157,7 @@ impl PartialEq for Type {
             (Type::Param(a), Type::Param(b)) => a == b,
             (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => a == b,
             (Type::Map(a, b), Type::Map(c, d)) => a == c && b == d,
-            (Type::Type(a), Type::Type(b)) => a == b,
+            (Type::Meta(a), Type::Meta(b)) => a == b,
             _ => std::mem::discriminant(self) == std::mem::discriminant(other) && self.parameters().is_empty(),
         }
     }
@@ -210,7 +210,7 @@ pub(crate) fn parse(text: &str) -> Type {
         "bytes" => Type::Bytes,
         "timestamp" => Type::Timestamp,
         "duration" => Type::Duration,
-        "type" => Type::Type(None),
+        "type" => Type::Meta(None),
         "Quantity" => library::QUANTITY,
         "URL" => library::URL,
         "Semver" => library::SEMVER,

@@ -112,7 +112,7 @@ impl Checker<'_> {
             self.variables.insert(name.into());
             return Some(decl.ty.clone());
         }
-        type_named(name, self.env.has_patch_types()).map(|ty| Type::Type(Some(ty.into())))
+        type_named(name, self.env.has_patch_types()).map(|ty| Type::Meta(Some(ty.into())))
     }
 
     fn check(&mut self, e: &mut Expr) {
@@ -262,7 +262,7 @@ impl Checker<'_> {
                 self.undeclared(id, name);
                 return;
             }
-            Some(Type::Type(Some(ty))) => match &*ty {
+            Some(Type::Meta(Some(ty))) => match &*ty {
                 Type::Open(_) | Type::Library { .. } => (*ty).clone(),
                 other => {
                     self.fault(id, format!("'{}' is not a message type", other.name()));
@@ -360,7 +360,7 @@ pub fn type_named(name: &str, patch_types: bool) -> Option<Type> {
         "string" => Type::String,
         "bytes" => Type::Bytes,
         "null_type" => Type::Null,
-        "type" => Type::Type(None),
+        "type" => Type::Meta(None),
         "list" => Type::list(Type::Dyn),
         "map" => Type::map(Type::Dyn, Type::Dyn),
         "optional_type" => Type::optional(Type::Dyn),

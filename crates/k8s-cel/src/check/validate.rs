@@ -29,6 +29,12 @@ pub fn literals(expr: &Expr, types: &[Type], places: &[u32], issues: &mut Vec<Is
             if let (Some(target), "format") = (target, function.as_str()) {
                 return format_string(e.id, target, args, types, &mut fault);
             }
+            if let (Some(Expr { id, kind: Kind::Literal(Literal::Int(seconds)) }), "timestamp") =
+                (args.first(), function.as_str())
+                && times::Instant::from_seconds(*seconds).is_none()
+            {
+                return fault(*id, format!("invalid {function} argument"));
+            }
             let Some(Expr { id, kind: Kind::Literal(Literal::String(text)) }) = args.first() else { return };
             let right = match function.as_str() {
                 "duration" => times::parse_duration(text).is_some(),

@@ -23,7 +23,8 @@ impl<'e> Coster<'e> {
         let sum = costs.iter().fold(Estimate::default(), |sum, cost| sum.plus(*cost));
         let own = self
             .lists(overload, target, args)
-            .or_else(|| self.kubernetes(function, overload, target, args))
+            .or_else(|| self.kubernetes(function, overload, args))
+            .or_else(|| self.extended(function, target, args))
             .or_else(|| self.text_functions(overload, target, args));
         if let Some((cost, size)) = own {
             return (cost.plus(sum), size);
@@ -101,16 +102,10 @@ impl<'e> Coster<'e> {
     }
 
     /// Kubernetes' own libraries, by name: a function of the same name in another library counts the same.
-    fn kubernetes(
-        &self,
-        function: &str,
-        overload: &str,
-        target: Option<&Sized<'e>>,
-        args: &[Sized<'e>],
-    ) -> Option<Bound> {
+    fn kubernetes(&self, function: &str, overload: &str, args: &[Sized<'e>]) -> Option<Bound> {
         let one = Some((Estimate::fixed(1), None));
         let walk = |node: &Sized<'e>, factor: f64| Some((self.size(node).factor(factor), None));
-        match (function, target, args) {
+        match (function, args) {
             ("check", ..) => Some((Estimate::fixed(CHECK), None)),
             (
                 "serviceAccount"
@@ -153,11 +148,45 @@ impl<'e> Coster<'e> {
                 | "getQuery",
                 ..,
             ) => one,
-            ("fieldSelector" | "labelSelector", _, [selector]) => {
+            ("fieldSelector" | "labelSelector", [selector]) => {
                 let size = self.size(selector);
                 let requirements = size.factor(0.5).factor((LIST + OBJECT) as f64);
                 Some((Estimate::fixed(LIST).plus(size.factor(WALK)).plus(requirements), None))
             }
+            ("ip", ..) if overload == "cidr_ip" => one,
+            ("ip.isCanonical", [text, ..]) => walk(text, 2.0 * WALK),
+            ("cidr" | "isIP" | "isCIDR" | "ip" | "quantity" | "isQuantity" | "semver" | "isSemver", [text, ..]) => {
+                walk(text, WALK)
+            }
+            ("containsIP" | "containsCIDR", [other, ..]) => {
+                let address = Estimate { min: 4, max: 16 };
+                let mut cost = address.plus(address).factor(WALK);
+                if function == "containsCIDR" {
+                    cost = cost.plus(address.factor(WALK)).plus(Estimate::fixed(1));
+                }
+                if matches!(overload, "cidr_contains_ip_string" | "cidr_contains_cidr_string") {
+                    cost = cost.plus(self.size(other).factor(WALK));
+                }
+                Some((cost, None))
+            }
+            ("validate", [text, ..]) => Some((self.size(text).factor(WALK).factor(128.0 * PATTERN), None)),
+            ("_==_", [a, b]) if a.ty == b.ty => match &a.ty {
+                ty if *ty == library::FORMAT => Some((Estimate { min: 1, max: 64 }.factor(WALK), None)),
+                ty if *ty == library::URL => {
+                    // The reference takes both sizes from the right side.
+                    let max = b.computed.map_or(1, |size| size.max);
+                    Some((Estimate { min: 1, max }.factor(WALK), None))
+                }
+                Type::Library { .. } if a.ty != library::JSON_PATCH => one,
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Functions of texts and lists that Kubernetes counts itself.
+    fn extended(&self, function: &str, target: Option<&Sized<'e>>, args: &[Sized<'e>]) -> Option<Bound> {
+        match (function, target, args) {
             ("isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf", Some(list), _) => {
                 let size = self.size(list);
                 match self.elements(list) {
@@ -202,33 +231,6 @@ impl<'e> Coster<'e> {
                 let cost = size.plus(Estimate::fixed(1)).factor(WALK).times(self.size(pattern).factor(PATTERN));
                 Some((cost, Some(Estimate { min: 0, max: size.max })))
             }
-            ("ip", ..) if overload == "cidr_ip" => one,
-            ("ip.isCanonical", _, [text, ..]) => walk(text, 2.0 * WALK),
-            ("cidr" | "isIP" | "isCIDR" | "ip" | "quantity" | "isQuantity" | "semver" | "isSemver", _, [text, ..]) => {
-                walk(text, WALK)
-            }
-            ("containsIP" | "containsCIDR", _, [other, ..]) => {
-                let address = Estimate { min: 4, max: 16 };
-                let mut cost = address.plus(address).factor(WALK);
-                if function == "containsCIDR" {
-                    cost = cost.plus(address.factor(WALK)).plus(Estimate::fixed(1));
-                }
-                if matches!(overload, "cidr_contains_ip_string" | "cidr_contains_cidr_string") {
-                    cost = cost.plus(self.size(other).factor(WALK));
-                }
-                Some((cost, None))
-            }
-            ("validate", _, [text, ..]) => Some((self.size(text).factor(WALK).factor(128.0 * PATTERN), None)),
-            ("_==_", None, [a, b]) if a.ty == b.ty => match &a.ty {
-                ty if *ty == library::FORMAT => Some((Estimate { min: 1, max: 64 }.factor(WALK), None)),
-                ty if *ty == library::URL => {
-                    // The reference takes both sizes from the right side.
-                    let max = b.computed.map_or(1, |size| size.max);
-                    Some((Estimate { min: 1, max }.factor(WALK), None))
-                }
-                Type::Library { .. } if a.ty != library::JSON_PATCH => one,
-                _ => None,
-            },
             _ => None,
         }
     }

@@ -108,7 +108,11 @@ fn field<'a>(val: &Val<'a>, name: &str) -> Fallible<Option<Val<'a>>> {
     match val {
         Val::Map(map) => map.get_str(name).transpose(),
         Val::Object(map, object) => match object.field(name) {
-            Some(field) => map.get(&field.name).map(|value| adapt(value, Some(&field.decl))).transpose(),
+            // In an object with declared fields null is the same as absent.
+            Some(field) => {
+                let value = map.get(&field.name).filter(|value| !value.is_null());
+                value.map(|value| adapt(value, Some(&field.decl))).transpose()
+            }
             None => Ok(None),
         },
         Val::Struct(object) => Ok(object.fields.iter().find(|(have, _)| have == name).map(|(_, v)| v.clone())),

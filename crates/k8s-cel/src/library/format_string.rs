@@ -145,7 +145,7 @@ impl Clause {
         if self.verb == 'f' {
             return grouped(&format!("{n:.digits$}"));
         }
-        // The English locale's form, which the reference's number printer has.
+        // As the reference's number printer writes it in English.
         let text = format!("{n:.digits$e}");
         let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
         let (sign, exponent) = exponent.strip_prefix('-').map_or(("", exponent), |e| ("⁻", e));
@@ -153,7 +153,7 @@ impl Clause {
             .chars()
             .filter_map(|c| "⁰¹²³⁴⁵⁶⁷⁸⁹".chars().nth(c.to_digit(10)? as usize))
             .collect();
-        format!("{mantissa}\u{202f}×\u{202f}10{sign}{raised}")
+        format!("{mantissa}×10{sign}{raised}")
     }
 }
 

@@ -18,7 +18,58 @@ pub(super) const ROWS: &[Row] = &[
 
 /// Compiles a pattern; the error is said as Go says it.
 pub fn compile(pattern: &str) -> Result<Regex, String> {
-    Regex::new(&ascii_classes(pattern)).map_err(|_| format!("error parsing regexp: {pattern:?}"))
+    if let Some(operator) = nested_repetition(pattern) {
+        return Err(format!("error parsing regexp: invalid nested repetition operator: `{operator}`"));
+    }
+    Regex::new(&ascii_classes(pattern)).map_err(|why| {
+        let why = why.to_string();
+        let found = REASONS.iter().find(|(theirs, _)| why.contains(theirs));
+        let reason = found.map_or("invalid or unsupported Perl syntax", |(_, go)| go);
+        format!("error parsing regexp: {reason}: `{pattern}`")
+    })
+}
+
+/// What the engine says, and what Go says of the same.
+const REASONS: [(&str, &str); 9] = [
+    ("unopened group", "unexpected )"),
+    ("unclosed group", "missing closing )"),
+    ("unclosed character class", "missing closing ]"),
+    ("repetition operator missing expression", "missing argument to repetition operator"),
+    ("invalid character class range", "invalid character class range"),
+    ("unrecognized escape sequence", "invalid escape sequence"),
+    ("incomplete escape sequence", "trailing backslash at end of expression"),
+    ("repetition quantifier", "invalid repeat count"),
+    ("Unicode property not found", "invalid character class range"),
+];
+
+/// Two repetitions in a row (`x++`, `x**`), which RE2 refuses and the engine takes.
+fn nested_repetition(pattern: &str) -> Option<&str> {
+    let bytes = pattern.as_bytes();
+    let (mut at, mut class) = (0, false);
+    // Where the repetition right before started.
+    let mut before: Option<usize> = None;
+    while at < bytes.len() {
+        let start = at;
+        match bytes[at] {
+            b'\\' => at += 1,
+            b'[' if !class => class = true,
+            b']' => class = false,
+            b'*' | b'+' | b'?' if !class && at > 0 && !matches!(bytes[at - 1], b'(' | b'|') => {
+                if let Some(first) = before {
+                    return pattern.get(first..=at);
+                }
+                // A `?` behind it only makes it lazy.
+                at += usize::from(bytes.get(at + 1) == Some(&b'?'));
+                before = Some(start);
+                at += 1;
+                continue;
+            }
+            _ => {}
+        }
+        before = None;
+        at += 1;
+    }
+    None
 }
 
 /// A function with its pattern compiled.
@@ -52,6 +103,7 @@ fn ascii_classes(pattern: &str) -> String {
             ('\\', Some('W')) => out.push_str("[^0-9A-Za-z_]"),
             ('\\', Some('S')) => out.push_str(r"[^\t\n\f\r ]"),
             ('\\', Some('C')) => out.push_str("(?s:.)"),
+            ('\\', Some('b')) => out.push_str(r"(?-u:\b)"),
             ('\\', Some(other)) => out.extend(['\\', other]),
             (c, _) => out.push(c),
         }
@@ -68,7 +120,13 @@ mod tests {
         assert!(!compile(r"^\d$").is_ok_and(|r| r.is_match("٣")));
         assert!(compile(r"^[\w-]+$").is_ok_and(|r| r.is_match("a-b_1")));
         assert!(compile(r"\\d").is_ok_and(|r| r.is_match(r"\d")));
-        assert!(compile("(").is_err());
+        assert_eq!(compile("(").map_err(drop).err(), Some(()));
+        assert_eq!(compile(")").err().as_deref(), Some("error parsing regexp: unexpected ): `)`"));
+        assert_eq!(
+            compile("x++").err().as_deref(),
+            Some("error parsing regexp: invalid nested repetition operator: `++`")
+        );
+        assert!(["x+?", "(?:a*)*", "[*+]+", r"\++", "(?i)a", "a*b*"].iter().all(|p| compile(p).is_ok()));
         assert!(compile(r"(?=a)").is_err());
     }
 }

@@ -10,7 +10,7 @@ use jiff::{
     civil::{DateTime, date},
     tz::TimeZone,
 };
-use std::fmt;
+use std::{cmp::Ordering, fmt};
 
 pub(super) const ROWS: &[Row] = &[
     ("getFullYear", "timestamp_to_year", "timestamp.() int", |a| part(a, |t| t.year().into())),
@@ -50,10 +50,13 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 /// A point in time within the years 1 to 9999. (jiff's own timestamp ends a day early, so that any zone's civil time fits.)
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// It remembers the offset that it was written with, for its text only.
+#[derive(Debug, Clone, Copy)]
 pub struct Instant {
     seconds: i64,
     nanos: u32,
+    /// Minutes off UTC.
+    offset: i16,
 }
 
 /// The first and the last second.
@@ -65,10 +68,14 @@ impl Instant {
     pub fn from_nanos(nanos: i128) -> Option<Instant> {
         let seconds = i64::try_from(nanos.div_euclid(NANOS)).ok()?;
         let within = (SECONDS.0..=SECONDS.1).contains(&seconds);
-        within.then_some(Instant { seconds, nanos: nanos.rem_euclid(NANOS) as u32 })
+        within.then_some(Instant { seconds, nanos: nanos.rem_euclid(NANOS) as u32, offset: 0 })
     }
     pub fn from_seconds(seconds: i64) -> Option<Instant> {
         Instant::from_nanos(i128::from(seconds) * NANOS)
+    }
+    /// The first moment of the year 1, which Go takes for no time at all.
+    pub fn is_zero(self) -> bool {
+        self.seconds == SECONDS.0 && self.nanos == 0
     }
     pub fn as_seconds(self) -> i64 {
         self.seconds
@@ -86,10 +93,31 @@ impl Instant {
 impl fmt::Display for Instant {
     /// `2026-01-02T03:04:05.5Z`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.civil(0) {
-            Some(civil) => write!(f, "{civil}Z"),
-            None => f.write_str("?"),
+        let Some(civil) = self.civil(i64::from(self.offset) * 60) else { return f.write_str("?") };
+        match self.offset {
+            0 => write!(f, "{civil}Z"),
+            offset => {
+                let sign = if offset < 0 { '-' } else { '+' };
+                write!(f, "{civil}{sign}{:02}:{:02}", offset.abs() / 60, offset.abs() % 60)
+            }
         }
+    }
+}
+
+impl PartialEq for Instant {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+impl Eq for Instant {}
+impl PartialOrd for Instant {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Instant {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.seconds, self.nanos).cmp(&(other.seconds, other.nanos))
     }
 }
 
@@ -111,7 +139,8 @@ pub(crate) fn parse_time(text: &str) -> Option<Instant> {
         && &bytes[17..19] != b"60";
     let civil: DateTime = shaped.then(|| civil[..civil.len().min(29)].parse().ok()).flatten()?;
     let since = civil.duration_since(date(1970, 1, 1).at(0, 0, 0, 0));
-    Instant::from_nanos(since.as_nanos() - i128::from(offset) * NANOS)
+    let instant = Instant::from_nanos(since.as_nanos() - i128::from(offset) * NANOS)?;
+    Some(Instant { offset: (offset / 60) as i16, ..instant })
 }
 
 /// `+05:30` in seconds.
@@ -132,7 +161,8 @@ fn parse_offset(text: &str) -> Option<i64> {
 
 /// Moved by nanoseconds; `None` outside of the years that count.
 pub(super) fn shift(t: Instant, nanos: i128) -> Option<Instant> {
-    Instant::from_nanos(t.as_nanos().checked_add(nanos)?)
+    let moved = Instant::from_nanos(t.as_nanos().checked_add(nanos)?)?;
+    Some(Instant { offset: t.offset, ..moved })
 }
 
 /// `1h30m`, `-1.5s`, `100ms`, `0`: nanoseconds.

@@ -40,7 +40,9 @@ impl Url {
         if text.bytes().any(|b| b < 0x20 || b == 0x7f) {
             return Err(wrong("net/url: invalid control character in URL"));
         }
-        let (rest, query) = text.split_once('?').map_or((text, ""), |(rest, query)| (rest, query));
+        // A fragment is read and forgotten.
+        let whole = text.split('#').next().unwrap_or(text);
+        let (rest, query) = whole.split_once('?').map_or((whole, ""), |(rest, query)| (rest, query));
         let (scheme, rest) = scheme(rest).map_err(wrong)?;
         if !rest.starts_with('/') {
             return match scheme {

@@ -5,5 +5,6 @@ mod lexer;
 mod literals;
 mod macros;
 mod parser;
+mod primary;
 
 pub use parser::{Parsed, parse};

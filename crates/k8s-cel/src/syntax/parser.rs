@@ -6,11 +6,11 @@
 //! `kubectl apply`.
 
 use super::{
-    ast::{Entry, Expr, FieldInit, Id, Kind, Literal},
+    ast::{Expr, Id, Kind, Literal},
     lexer::{Lexeme, Token, tokens},
-    literals, macros,
+    macros,
 };
-use crate::{deep, names::RESERVED, text::Issue};
+use crate::{deep, text::Issue};
 use value::Str;
 
 /// Nesting of brackets, and length of a chain of operators or selections.
@@ -19,7 +19,7 @@ const DEPTH: usize = 250;
 const HEIGHT: usize = 300;
 /// In characters.
 const SIZE: usize = 100_000;
-const PRIMARY: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, \
+pub(super) const PRIMARY: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, \
                        IDENTIFIER}";
 
 /// An expression and where its nodes stand.
@@ -78,7 +78,7 @@ fn too_deep() -> Issue {
 
 /// Parsing ended; the reason stands in `issues`.
 pub(super) struct Stop;
-type Parse<T> = Result<T, Stop>;
+pub(super) type Parse<T> = Result<T, Stop>;
 
 pub(super) struct Parser<'a> {
     text: &'a str,
@@ -93,38 +93,38 @@ pub(super) struct Parser<'a> {
 
 impl Parser<'_> {
     /// A new node at a byte offset.
-    pub fn node(&mut self, place: u32, kind: Kind) -> Expr {
+    pub(super) fn node(&mut self, place: u32, kind: Kind) -> Expr {
         Expr { id: self.id(place), kind }
     }
-    pub fn id(&mut self, place: u32) -> Id {
+    pub(super) fn id(&mut self, place: u32) -> Id {
         self.places.push(place);
         self.heights.push(1);
         (self.places.len() - 1) as Id
     }
-    pub fn place(&self, id: Id) -> u32 {
+    pub(super) fn place(&self, id: Id) -> u32 {
         self.places[id as usize]
     }
     /// A node whose children are done; an error where it stands too high above its leaves.
-    fn done(&mut self, expr: Expr) -> Parse<Expr> {
+    pub(super) fn done(&mut self, expr: Expr) -> Parse<Expr> {
         let mut highest = 0;
         expr.each(&mut |below| highest = highest.max(self.heights[below.id as usize]));
         self.heights[expr.id as usize] = highest + 1;
         if usize::from(highest) < HEIGHT { Ok(expr) } else { Err(self.too_deep()) }
     }
     /// A macro's expansion, whose inner nodes nobody measured.
-    fn expanded(&mut self, expr: Expr) -> Parse<Expr> {
+    pub(super) fn expanded(&mut self, expr: Expr) -> Parse<Expr> {
         let height = expr.height();
         self.heights[expr.id as usize] = height.min(usize::from(u16::MAX)) as u16;
         if height <= HEIGHT { Ok(expr) } else { Err(self.too_deep()) }
     }
     /// A copy with ids of its own at the same places.
-    pub fn copy(&mut self, expr: &Expr) -> Expr {
+    pub(super) fn copy(&mut self, expr: &Expr) -> Expr {
         let mut copy = expr.clone();
         self.renumber(&mut copy);
         copy
     }
 
-    fn renumber(&mut self, expr: &mut Expr) {
+    pub(super) fn renumber(&mut self, expr: &mut Expr) {
         let place = self.place(expr.id);
         expr.id = self.id(place);
         match &mut expr.kind {
@@ -159,29 +159,29 @@ impl Parser<'_> {
         }
     }
 
-    fn peek(&self) -> Lexeme {
+    pub(super) fn peek(&self) -> Lexeme {
         self.tokens[self.at.min(self.tokens.len() - 1)]
     }
-    fn ahead(&self, n: usize) -> &str {
+    pub(super) fn ahead(&self, n: usize) -> &str {
         self.tokens.get(self.at + n).map_or("", |lexeme| &self.text[lexeme.start..lexeme.end])
     }
-    fn word(&self) -> &str {
+    pub(super) fn word(&self) -> &str {
         let lexeme = self.peek();
         &self.text[lexeme.start..lexeme.end]
     }
-    fn next(&mut self) -> Lexeme {
+    pub(super) fn next(&mut self) -> Lexeme {
         let lexeme = self.peek();
         self.at += 1;
         lexeme
     }
-    fn is(&self, punct: &str) -> bool {
+    pub(super) fn is(&self, punct: &str) -> bool {
         self.peek().token == Token::Punct && self.word() == punct
     }
     /// Takes an operator or bracket; its place.
-    fn take(&mut self, punct: &str) -> Option<u32> {
+    pub(super) fn take(&mut self, punct: &str) -> Option<u32> {
         self.is(punct).then(|| self.next().start as u32)
     }
-    fn expect(&mut self, punct: &str) -> Parse<u32> {
+    pub(super) fn expect(&mut self, punct: &str) -> Parse<u32> {
         match self.take(punct) {
             Some(place) => Ok(place),
             None if self.peek().token == Token::End => Err(self.syntax(format!("missing '{punct}' at '<EOF>'"))),
@@ -195,26 +195,26 @@ impl Parser<'_> {
             }
         }
     }
-    fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         match self.peek().token {
             Token::End => "<EOF>".into(),
             _ => self.word().replace('\n', "\\n"),
         }
     }
-    fn syntax(&mut self, message: String) -> Stop {
+    pub(super) fn syntax(&mut self, message: String) -> Stop {
         let at = self.peek().start;
         self.issues.push(Issue::new(at, format!("Syntax error: {message}")));
         Stop
     }
-    fn mismatched(&mut self, expected: &str) -> Stop {
+    pub(super) fn mismatched(&mut self, expected: &str) -> Stop {
         let shown = self.shown();
         self.syntax(format!("mismatched input '{shown}' expecting {expected}"))
     }
     /// Reports a fault that parsing survives.
-    pub fn fault(&mut self, place: u32, message: impl Into<String>) {
+    pub(super) fn fault(&mut self, place: u32, message: impl Into<String>) {
         self.issues.push(Issue::new(place as usize, message));
     }
-    fn end(&mut self) -> Parse<()> {
+    pub(super) fn end(&mut self) -> Parse<()> {
         if self.peek().token == Token::End {
             return Ok(());
         }
@@ -223,12 +223,12 @@ impl Parser<'_> {
         let word = if last { "extraneous" } else { "mismatched" };
         Err(self.syntax(format!("{word} input '{shown}' expecting <EOF>")))
     }
-    fn too_deep(&mut self) -> Stop {
+    pub(super) fn too_deep(&mut self) -> Stop {
         self.issues.push(too_deep());
         Stop
     }
 
-    fn expr(&mut self) -> Parse<Expr> {
+    pub(super) fn expr(&mut self) -> Parse<Expr> {
         self.depth += 1;
         if self.depth > DEPTH {
             return Err(self.too_deep());
@@ -249,7 +249,7 @@ impl Parser<'_> {
     }
 
     /// Chains of `||` and `&&` become balanced trees: a rule of a thousand terms is not a thousand levels deep.
-    fn logic(&mut self) -> Parse<Expr> {
+    pub(super) fn logic(&mut self) -> Parse<Expr> {
         let (mut any, mut any_ids) = (Vec::new(), Vec::new());
         loop {
             let (mut all, mut all_ids) = (vec![Some(self.operations()?)], Vec::new());
@@ -267,7 +267,7 @@ impl Parser<'_> {
 
     /// Operands and binary operators, which bind by their strength and to the left. Two stacks instead of a function per
     /// level of strength keep the call stack small.
-    fn operations(&mut self) -> Parse<Expr> {
+    pub(super) fn operations(&mut self) -> Parse<Expr> {
         let mut operands = vec![self.unary()?];
         let mut operators: Vec<(Id, &'static str, u8)> = Vec::new();
         for length in 0.. {
@@ -293,7 +293,7 @@ impl Parser<'_> {
     }
 
     /// The terms as a tree of calls; `ids[i]` stands between term `i` and `i + 1`.
-    fn balance(&mut self, function: &str, terms: &mut [Option<Expr>], ids: &[Id]) -> Parse<Expr> {
+    pub(super) fn balance(&mut self, function: &str, terms: &mut [Option<Expr>], ids: &[Id]) -> Parse<Expr> {
         if let [only] = terms {
             return only.take().ok_or(Stop);
         }
@@ -304,7 +304,7 @@ impl Parser<'_> {
         self.done(call(ids[middle], function, vec![left, right]))
     }
 
-    fn unary(&mut self) -> Parse<Expr> {
+    pub(super) fn unary(&mut self) -> Parse<Expr> {
         let operator = if self.is("!") {
             "!"
         } else if self.is("-") {
@@ -328,7 +328,7 @@ impl Parser<'_> {
         if count % 2 == 0 { Ok(operand) } else { self.done(call(id, function, vec![operand])) }
     }
 
-    fn member(&mut self) -> Parse<Expr> {
+    pub(super) fn member(&mut self) -> Parse<Expr> {
         let mut out = self.primary()?;
         for length in 0.. {
             if length > DEPTH {
@@ -352,9 +352,9 @@ impl Parser<'_> {
     }
 
     /// What follows a dot: a field, an optional field, a method.
-    fn selection(&mut self, operand: Expr, dot: u32) -> Parse<Expr> {
+    pub(super) fn selection(&mut self, operand: Expr, dot: u32) -> Parse<Expr> {
         let optional = self.take("?").is_some();
-        let (place, name) = self.field_name("{'?', IDENTIFIER, ESC_IDENTIFIER}")?;
+        let (place, name) = self.field_name("IDENTIFIER")?;
         if optional {
             let id = self.id(dot);
             let field = self.node(place, Kind::Literal(Literal::String(name)));
@@ -372,7 +372,7 @@ impl Parser<'_> {
         self.done(Expr { id, kind: Kind::Call { target: Some(Box::new(operand)), function: name, args } })
     }
 
-    fn field_name(&mut self, expected: &str) -> Parse<(u32, Str)> {
+    pub(super) fn field_name(&mut self, expected: &str) -> Parse<(u32, Str)> {
         let lexeme = self.peek();
         match lexeme.token {
             Token::Ident if !matches!(self.word(), "true" | "false" | "null" | "in") => {
@@ -390,7 +390,7 @@ impl Parser<'_> {
     }
 
     /// The arguments of a call up to its closing bracket.
-    fn arguments(&mut self) -> Parse<Vec<Expr>> {
+    pub(super) fn arguments(&mut self) -> Parse<Vec<Expr>> {
         let mut args = Vec::new();
         if self.take(")").is_some() {
             return Ok(args);
@@ -402,147 +402,6 @@ impl Parser<'_> {
                 return Ok(args);
             }
         }
-    }
-
-    fn structure(&mut self, name: &Expr) -> Parse<Expr> {
-        let open = self.expect("{")?;
-        let name = Str::from(name.qualified_name().unwrap_or_default());
-        let id = self.id(open);
-        let mut fields = Vec::new();
-        while !self.is("}") {
-            let optional = self.take("?").is_some();
-            let (_, name) = self.field_name("IDENTIFIER")?;
-            let colon = self.expect(":")?;
-            let id = self.id(colon);
-            let value = self.expr()?;
-            fields.push(FieldInit { id, name, value, optional });
-            if self.take(",").is_none() {
-                break;
-            }
-        }
-        self.expect("}")?;
-        self.done(Expr { id, kind: Kind::Struct { name, fields } })
-    }
-
-    fn primary(&mut self) -> Parse<Expr> {
-        let lexeme = self.peek();
-        let place = lexeme.start as u32;
-        match lexeme.token {
-            Token::Punct => match self.word() {
-                "(" => {
-                    self.next();
-                    let inner = self.expr()?;
-                    self.expect(")")?;
-                    Ok(inner)
-                }
-                "[" => self.list(),
-                "{" => self.map(),
-                "." => {
-                    self.next();
-                    self.name(place, ".")
-                }
-                "-" => {
-                    self.next();
-                    self.number(place, true)
-                }
-                _ => Err(self.mismatched(PRIMARY)),
-            },
-            Token::Ident => self.name(place, ""),
-            Token::Int | Token::Uint | Token::Double => self.number(place, false),
-            Token::String | Token::Bytes => {
-                let token = self.word();
-                let literal = match lexeme.token {
-                    Token::Bytes => literals::bytes(token).map(Literal::Bytes),
-                    _ => literals::string(token).map(|text| Literal::String(text.into())),
-                };
-                self.next();
-                let literal = literal.unwrap_or_else(|message| {
-                    self.fault(place, message);
-                    Literal::Null
-                });
-                Ok(self.node(place, Kind::Literal(literal)))
-            }
-            Token::Quoted | Token::End => Err(self.mismatched(PRIMARY)),
-        }
-    }
-
-    fn number(&mut self, place: u32, negative: bool) -> Parse<Expr> {
-        let (token, text) = (self.peek().token, self.word());
-        let (literal, kind) = match token {
-            Token::Int => (literals::int(text, negative), "int"),
-            Token::Uint => (literals::uint(text), "uint"),
-            Token::Double => (literals::double(text, negative), "double"),
-            _ => return Err(self.mismatched(PRIMARY)),
-        };
-        self.next();
-        let literal = literal.unwrap_or_else(|| {
-            self.fault(place, format!("invalid {kind} literal"));
-            Literal::Null
-        });
-        Ok(self.node(place, Kind::Literal(literal)))
-    }
-
-    /// A variable, a keyword literal or a call of a function.
-    fn name(&mut self, start: u32, dot: &str) -> Parse<Expr> {
-        let (place, word) = (self.peek().start as u32, Str::from(self.word()));
-        if self.peek().token != Token::Ident {
-            return Err(self.mismatched("IDENTIFIER"));
-        }
-        let literal = match word.as_str() {
-            "true" => Some(Literal::Bool(true)),
-            "false" => Some(Literal::Bool(false)),
-            "null" => Some(Literal::Null),
-            "in" => return Err(self.mismatched(PRIMARY)),
-            _ => None,
-        };
-        self.next();
-        if let Some(literal) = literal.filter(|_| dot.is_empty()) {
-            return Ok(self.node(place, Kind::Literal(literal)));
-        }
-        if RESERVED.contains(&word.as_str()) {
-            self.fault(start, format!("reserved identifier: {word}"));
-        }
-        let name = Str::from(format!("{dot}{word}"));
-        let Some(open) = self.take("(") else { return Ok(self.node(place, Kind::Ident(name))) };
-        let id = self.id(open);
-        let args = self.arguments()?;
-        if let Some(expanded) = macros::function(self, open, &name, &args) {
-            return expanded.and_then(|expr| self.expanded(expr));
-        }
-        self.done(Expr { id, kind: Kind::Call { target: None, function: name, args } })
-    }
-
-    fn list(&mut self) -> Parse<Expr> {
-        let open = self.expect("[")?;
-        let id = self.id(open);
-        let mut items = Vec::new();
-        while !self.is("]") {
-            let optional = self.take("?").is_some();
-            items.push((self.expr()?, optional));
-            if self.take(",").is_none() {
-                break;
-            }
-        }
-        self.expect("]")?;
-        self.done(Expr { id, kind: Kind::List(items) })
-    }
-
-    fn map(&mut self) -> Parse<Expr> {
-        let open = self.expect("{")?;
-        let id = self.id(open);
-        let mut entries = Vec::new();
-        while !self.is("}") {
-            let optional = self.take("?").is_some();
-            let key = self.expr()?;
-            self.expect(":")?;
-            let value = self.expr()?;
-            entries.push(Entry { key, value, optional });
-            if self.take(",").is_none() {
-                break;
-            }
-        }
-        self.expect("}")?;
-        self.done(Expr { id, kind: Kind::Map(entries) })
     }
 }
 

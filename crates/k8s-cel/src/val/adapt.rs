@@ -19,47 +19,67 @@ pub fn adapt<'a>(value: &'a Value, decl: Option<&'a Decl>) -> Fallible<Val<'a>> 
             Err(EvalError::new("invalid data, got null for schema with nullable=false"))
         };
     }
-    let wrong = |expected: &str| {
-        EvalError::new(format!("invalid data, expected {expected} to match the schema, got {}", value.type_name()))
-    };
+    let wrong = |expected: &str| EvalError::new(format!("invalid data, expected {expected}, got {}", go_type(value)));
+    let shaped = |expected: &'static str| EvalError::new(format!("invalid data, expected {expected}"));
     let text = || value.as_str().ok_or_else(|| wrong("string"));
+    let unreadable = |what: &str, text: &str, why: &str| EvalError::new(format!("Invalid {what} {text}: {why}"));
     match &decl.shape {
         Shape::Plain => Ok(plain(value)),
-        Shape::Bool => value.as_bool().map(Val::Bool).ok_or_else(|| wrong("boolean")),
-        Shape::Int => value.as_i64().map(Val::Int).ok_or_else(|| wrong("integer")),
-        Shape::Double => value.as_f64().map(Val::Double).ok_or_else(|| wrong("number")),
+        Shape::IntOrString => match value {
+            Value::Int(_) | Value::String(_) => Ok(plain(value)),
+            _ => Err(shaped("XIntOrString value to be either a string or integer")),
+        },
+        Shape::Bool => value.as_bool().map(Val::Bool).ok_or_else(|| wrong("bool")),
+        Shape::Int => value.as_i64().map(Val::Int).ok_or_else(|| wrong("int")),
+        Shape::Double => value.as_f64().map(Val::Double).ok_or_else(|| wrong("float")),
         Shape::String => text().map(|text| Val::String(Text::Borrowed(text))),
         Shape::Bytes => {
-            let bytes = STANDARD.decode(text()?);
-            bytes.map(|b| Val::Bytes(b.into())).map_err(|_| wrong("byte formatted string"))
+            let text = text()?;
+            let bytes = STANDARD.decode(text);
+            bytes.map(|b| Val::Bytes(b.into())).map_err(|e| unreadable("byte formatted string", text, &e.to_string()))
         }
         Shape::Duration => {
             let text = text()?;
             let nanos = times::parse_duration(text);
-            nanos.map(Val::Duration).ok_or_else(|| EvalError::new(format!("invalid duration {text}")))
+            nanos.map(Val::Duration).ok_or_else(|| unreadable("duration", text, "unable to parse to a duration"))
         }
         Shape::Date => {
             let text = text()?;
             let time = times::parse_time(&format!("{text}T00:00:00Z"));
-            time.map(Val::Timestamp).ok_or_else(|| EvalError::new(format!("invalid date formatted string {text}")))
+            time.map(Val::Timestamp)
+                .ok_or_else(|| unreadable("date formatted string", text, "unable to parse to a date"))
         }
         Shape::DateTime => {
             let text = text()?;
             let time = times::parse_time(text);
-            time.map(Val::Timestamp).ok_or_else(|| EvalError::new(format!("invalid date-time formatted string {text}")))
+            time.map(Val::Timestamp)
+                .ok_or_else(|| unreadable("date-time formatted string", text, "unable to parse to a date-time"))
         }
         Shape::List { .. } => match value {
             Value::Array(items) => Ok(Val::List(List::Tree(items, Some(decl)))),
-            _ => Err(wrong("array")),
+            _ => Err(shaped("an array for the provided schema with type=array")),
         },
         Shape::Map { .. } => match value {
             Value::Object(map) => Ok(Val::Map(Map::Tree(map, Some(decl)))),
-            _ => Err(wrong("map")),
+            _ => Err(shaped("a map for the provided schema with type=object")),
         },
         Shape::Object(object) => match value {
             Value::Object(map) => Ok(Val::Object(map, object)),
-            _ => Err(wrong("object")),
+            _ => Err(shaped("a map for the provided schema with type=object")),
         },
+    }
+}
+
+/// What the reference calls the type of a decoded value.
+fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Int(_) => "int64",
+        Value::Float(_) => "float64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
     }
 }
 

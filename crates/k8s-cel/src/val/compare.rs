@@ -88,15 +88,18 @@ fn decl_of<'a>(schema: &'a ObjectType, key: &str) -> Option<Option<&'a crate::de
     schema.fields().iter().find(|f| f.name == key).map(|f| Some(&*f.decl))
 }
 
+/// Declared fields compare as they are read, where null is absent; others compare as they stand.
 fn same_object(a: &value::Map, b: &value::Map, schema: &ObjectType) -> bool {
-    schema.fields().iter().all(|field| match (a.get(&field.name), b.get(&field.name)) {
-        (None, None) => true,
-        (Some(a), Some(b)) => match (adapt(a, Some(&field.decl)), adapt(b, Some(&field.decl))) {
-            (Ok(a), Ok(b)) => equal(&a, &b),
-            _ => false,
-        },
-        _ => false,
-    })
+    let present = |map: &'_ value::Map, key: &str| map.get(key).is_some_and(|value| !value.is_null());
+    a.len() == b.len()
+        && a.iter().all(|(key, value)| match decl_of(schema, key) {
+            None => b.get(key).is_none_or(|other| value == other),
+            Some(_) if !present(a, key) || !present(b, key) => present(a, key) == present(b, key),
+            Some(decl) => match (adapt(value, decl), b.get(key).map(|other| adapt(other, decl))) {
+                (Ok(a), Some(Ok(b))) => equal(&a, &b),
+                _ => false,
+            },
+        })
 }
 
 impl PartialEq<str> for Text<'_> {

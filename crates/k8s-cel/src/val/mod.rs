@@ -19,7 +19,7 @@ pub(crate) use show::{duration_text, number_text};
 use crate::{
     decl::ObjectType,
     library::{Instant, Opaque},
-    types::{Type, library},
+    types::Type,
 };
 use std::{borrow::Cow, fmt, sync::Arc};
 use value::Str;
@@ -170,10 +170,9 @@ impl<'a> Val<'a> {
             Val::Bytes(_) => Type::Bytes,
             Val::Timestamp(_) => Type::Timestamp,
             Val::Duration(_) => Type::Duration,
-            Val::Type(_) => Type::Type(None),
+            Val::Type(_) => Type::Meta(None),
             Val::List(_) => Type::list(Type::Dyn),
-            Val::Map(_) => Type::map(Type::Dyn, Type::Dyn),
-            Val::Object(_, object) => Type::Open(object.name.as_str().into()),
+            Val::Map(_) | Val::Object(..) => Type::map(Type::Dyn, Type::Dyn),
             Val::Struct(object) => object.ty.clone(),
             Val::Optional(_) => Type::optional(Type::Dyn),
             Val::Opaque(opaque) => opaque.type_of(),
@@ -192,7 +191,7 @@ impl<'a> Val<'a> {
             | (Type::Bytes, Val::Bytes(_))
             | (Type::Timestamp, Val::Timestamp(_))
             | (Type::Duration, Val::Duration(_))
-            | (Type::Type(_), Val::Type(_))
+            | (Type::Meta(_), Val::Type(_))
             | (Type::List(_), Val::List(_))
             | (Type::Map(..), Val::Map(_) | Val::Object(..))
             | (Type::Optional(_), Val::Optional(_)) => true,
@@ -222,12 +221,13 @@ impl<'a> Val<'a> {
             Val::Double(n) => *n == 0.0,
             Val::String(text) => text.is_empty(),
             Val::Bytes(bytes) => bytes.is_empty(),
-            Val::List(list) => list.len() == 0,
-            Val::Map(map) => map.len() == 0,
+            Val::List(list) => list.is_empty(),
+            Val::Map(map) => map.is_empty(),
             Val::Object(map, _) => map.is_empty(),
             Val::Struct(object) => object.fields.is_empty(),
             Val::Optional(Some(inner)) => inner.is_zero(),
-            Val::Timestamp(_) | Val::Type(_) | Val::Opaque(_) => false,
+            Val::Timestamp(t) => t.is_zero(),
+            Val::Type(_) | Val::Opaque(_) => false,
         }
     }
 }
@@ -237,8 +237,31 @@ pub(crate) fn chars(text: &str) -> u64 {
     (if text.is_ascii() { text.len() } else { text.chars().count() }) as u64
 }
 
-impl Struct<'_> {
-    pub fn is_json_patch(&self) -> bool {
-        self.ty == library::JSON_PATCH
+impl Val<'_> {
+    /// An apply configuration names the type of each object by its path (`Object.spec.template`); says where it does not.
+    pub fn check_type_names(&self) -> Result<(), String> {
+        let mut wrong = Vec::new();
+        if let Val::Struct(object) = self {
+            names(self, object.ty.name(), &mut wrong);
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+    }
+}
+
+fn names(val: &Val<'_>, path: &str, wrong: &mut Vec<String>) {
+    match val {
+        Val::Struct(object) => {
+            let name = object.ty.name();
+            if name != path {
+                let expected = "which matches field name path from root Object type";
+                wrong.push(format!("unexpected type name {name:?}, expected {path:?}, {expected}"));
+            }
+            for (field, val) in &object.fields {
+                names(val, &format!("{path}.{field}"), wrong);
+            }
+        }
+        Val::List(List::Vals(items, _)) => items.iter().for_each(|item| names(item, path, wrong)),
+        Val::Map(Map::Vals(entries)) => entries.iter().for_each(|(_, val)| names(val, path, wrong)),
+        _ => {}
     }
 }

@@ -24,6 +24,8 @@ fn syntax_errors() {
             ("1 & 2", "compile: 1:3: Syntax error: token recognition error at: '& '"),
             ("'abc", "compile: 1:1: Syntax error: token recognition error at: ''abc'"),
             ("#", "compile: 1:1: Syntax error: token recognition error at: '#'"),
+            ("x.true == 1", "compile: 1:3: Syntax error: mismatched input 'true' expecting IDENTIFIER"),
+            ("x.", "compile: 1:3: Syntax error: mismatched input '<EOF>' expecting IDENTIFIER"),
             ("a.`b`", "compile: 1:3: unsupported syntax: '`'"),
             ("while", "compile: 1:1: reserved identifier: while"),
             ("namespace(1)", "compile: 1:1: reserved identifier: namespace"),
@@ -83,6 +85,7 @@ fn type_errors() {
             ("{'a': 1, 2: 2}", "compile: 1:10: expected type 'string' but found 'int'"),
             ("[1, dyn('a')]", "compile: 1:8: expected type 'int' but found 'dyn'"),
             ("'a' in [1]", "compile: 1:5: found no matching overload for '@in' applied to '(string, list(int))'"),
+            ("'a'.matches('x++')", "compile: 1:13: invalid matches argument"),
             ("'a'.matches('(')", "compile: 1:13: invalid matches argument"),
             ("[1, 2].all(i, i)", "compile: 1:15: expected type 'bool' but found 'int'"),
             (

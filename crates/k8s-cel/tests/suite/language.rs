@@ -284,6 +284,10 @@ fn conversions() {
             ("timestamp(0)", "1970-01-01T00:00:00Z"),
             ("duration(string('5') + 'm')", "300s"),
             ("type(dyn(1))", "int"),
+            ("string(timestamp('2011-08-18T19:03:37.01+01:00'))", "2011-08-18T19:03:37.01+01:00"),
+            ("timestamp('2011-08-18T19:03:37+01:00') == timestamp('2011-08-18T18:03:37Z')", "true"),
+            ("timestamp(-62135596801)", "compile: 1:11: invalid timestamp argument"),
+            ("optional.ofNonZeroValue(timestamp('0001-01-01T00:00:00Z'))", "optional.none()"),
         ],
         constant,
     );

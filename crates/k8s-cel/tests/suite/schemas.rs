@@ -61,7 +61,8 @@ fn fields_of_all_types() {
             ("self.time.getHours()", "3"),
             ("type(self.ios) == string && self.ios == '50%'", "true"),
             ("type(self.ios) == int ? self.ios > 5 : self.ios.matches('[0-9]+%')", "true"),
-            ("dyn(self.nul) == null", "true"),
+            ("has(self.nul)", "false"),
+            ("self.nul == 'a'", "error: no such key: nul"),
             ("self.list.sum()", "3"),
             ("self.map.k + self.map['k']", "vv"),
             ("self.map.all(k, k.startsWith('k'))", "true"),
@@ -91,7 +92,7 @@ fn fields_of_all_types() {
             ("'k' in self.map", "true"),
             ("self.map.transformMap(k, v, v + '!')", "{\"k\":\"v!\"}"),
             ("self.str.size() + self.map.size() + self.list.size()", "4"),
-            ("type(self.objs[0])", "selfType.objs.@idx"),
+            ("type(self.objs[0])", "map"),
         ],
     );
 }
@@ -150,10 +151,21 @@ fn lists_are_equal_by_their_type() {
             ("self.set + ['b', 'c']", "[\"a\",\"b\",\"c\"]"),
             ("self.plain + ['b']", "[\"a\",\"b\",\"b\"]"),
             ("(self.map + oldSelf.map).size()", "2"),
+            ("self.set + self.set == self.set", "true"),
             ("self.set.map(s, s + s)", "[\"aa\",\"bb\"]"),
             ("self.map.exists(m, m.k == 'y' && m.v == 2)", "true"),
         ],
     );
+}
+
+#[test]
+fn unknown_fields_take_part_in_equality() {
+    let free = value!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"a": {"type": "integer"}}});
+    let schema = value!({"type": "object", "properties": {"l": {"type": "array", "items": free}}});
+    let object = value!({"l": [{"a": 1, "u": [1]}, {"a": 1, "u": [2]}, {"a": 1, "u": [1]}]});
+    let cases =
+        [("self.l[0] == self.l[1]", "false"), ("self.l[0] == self.l[2]", "true"), ("self.l[0] != self.l[1]", "true")];
+    run(&schema, &object, &object, &cases);
 }
 
 #[test]
@@ -166,10 +178,10 @@ fn values_that_do_not_fit_are_errors() {
         &object,
         &object,
         &[
-            ("self.i > 1", "error: invalid data, expected integer to match the schema, got string"),
-            ("self.t.getDate()", "error: invalid date-time formatted string never"),
-            ("self.s == 'a'", "error: invalid data, got null for schema with nullable=false"),
-            ("self.l.size()", "error: invalid data, expected array to match the schema, got object"),
+            ("self.i > 1", "error: invalid data, expected int, got string"),
+            ("self.t.getDate()", "error: Invalid date-time formatted string never: unable to parse to a date-time"),
+            ("self.s == 'a'", "error: no such key: s"),
+            ("self.l.size()", "error: invalid data, expected an array for the provided schema with type=array"),
             ("self.i > 1 || true", "true"),
         ],
     );
