@@ -9,10 +9,16 @@ use value::{Map, Str, Value};
 
 /// `f:name`
 pub(crate) fn field(name: &str) -> Str {
-    let mut text = Str::with_capacity(name.len() + 2);
-    text.push_str("f:");
-    text.push_str(name);
-    text
+    // Most names fit into the text itself; put together on the stack, they are copied once.
+    let mut text = [0; 24];
+    match text.get_mut(..name.len() + 2) {
+        Some(text) => {
+            text[..2].copy_from_slice(b"f:");
+            text[2..].copy_from_slice(name.as_bytes());
+            Str::from_utf8(&*text).unwrap_or_default()
+        }
+        None => ["f:", name].concat().into(),
+    }
 }
 
 /// The member that a step names.
@@ -22,45 +28,50 @@ pub(crate) fn field_name(step: &str) -> Option<&str> {
 
 /// `v:"x"`
 pub(crate) fn item(value: &Value) -> Str {
-    let mut text = b"v:".to_vec();
-    write(value, &mut text);
-    utf8(text)
+    let mut text = String::with_capacity(64);
+    text.push_str("v:");
+    push(value, &mut text);
+    text.as_str().into()
 }
 
 /// `k:{"containerPort":80,"protocol":"TCP"}`; the keys must come in ascending order.
 pub(crate) fn keyed<'a>(keys: impl Iterator<Item = (&'a str, &'a Value)>) -> Str {
-    let mut text = Vec::with_capacity(40);
-    text.extend_from_slice(b"k:{");
+    let mut text = String::with_capacity(64);
+    text.push_str("k:{");
     for (i, (name, value)) in keys.enumerate() {
         if i > 0 {
-            text.push(b',');
+            text.push(',');
         }
-        write(&Value::from(name), &mut text);
-        text.push(b':');
-        write(value, &mut text);
+        push_text(name, &mut text);
+        text.push(':');
+        push(value, &mut text);
     }
-    text.push(b'}');
-    utf8(text)
-}
-
-fn utf8(text: Vec<u8>) -> Str {
-    Str::from_utf8_lossy(&text)
+    text.push('}');
+    text.as_str().into()
 }
 
 /// JSON as Go's encoder writes it: `<`, `>` and `&` are escaped.
-fn write(value: &Value, out: &mut Vec<u8>) {
-    let from = out.len();
-    value.write_json(out);
-    if !out[from..].iter().any(|b| matches!(b, b'<' | b'>' | b'&')) {
+fn push(value: &Value, out: &mut String) {
+    match value {
+        Value::String(text) => push_text(text, out),
+        other => out.push_str(&other.to_string()),
+    }
+}
+
+fn push_text(text: &str, out: &mut String) {
+    let plain = |b: u8| b >= 0x20 && !matches!(b, b'"' | b'\\' | b'<' | b'>' | b'&');
+    if text.bytes().all(plain) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
         return;
     }
-    let plain = out.split_off(from);
-    for b in plain {
-        match b {
-            b'<' => out.extend_from_slice(b"\\u003c"),
-            b'>' => out.extend_from_slice(b"\\u003e"),
-            b'&' => out.extend_from_slice(b"\\u0026"),
-            b => out.push(b),
+    for c in Value::from(text).to_string().chars() {
+        match c {
+            '<' => out.push_str("\\u003c"),
+            '>' => out.push_str("\\u003e"),
+            '&' => out.push_str("\\u0026"),
+            c => out.push(c),
         }
     }
 }

@@ -71,12 +71,22 @@ pub(crate) fn with_parents(shape: Shape, set: &FieldSet) -> FieldSet {
 /// The set as the schema of today sees it: what has become atomic since is owned as a whole. `None` where nothing
 /// changes. Source: `ReconcileFieldSetWithSchema`.
 pub(crate) fn reconciled(shape: Shape, set: &FieldSet) -> Option<FieldSet> {
-    let mut changed = false;
-    let out = reconcile(shape, set, &mut changed);
-    changed.then_some(out)
+    is_outdated(shape, &set.0).then(|| reconcile(shape, set))
 }
 
-fn reconcile(shape: Shape, set: &FieldSet, changed: &mut bool) -> FieldSet {
+/// True where something is owned below what is owned as a whole today. Asked at every write, so it copies nothing.
+fn is_outdated(shape: Shape, set: &Map) -> bool {
+    set.iter().any(|(step, below)| {
+        let Some(below) = below.as_object().filter(|below| !below.is_empty()) else { return false };
+        let inner = match element::field_name(step) {
+            Some(name) => shape.member(name).map(|m| m.shape),
+            None => Some(shape.items()),
+        };
+        inner.is_some_and(|inner| inner.is_atomic() || is_outdated(inner, below))
+    })
+}
+
+fn reconcile(shape: Shape, set: &FieldSet) -> FieldSet {
     let mut out = FieldSet::new();
     for (step, member, below) in set.steps() {
         let inner = match element::field_name(step) {
@@ -84,11 +94,8 @@ fn reconcile(shape: Shape, set: &FieldSet, changed: &mut bool) -> FieldSet {
             None => Some(shape.items()),
         };
         match inner {
-            Some(inner) if inner.is_atomic() && !below.is_empty() => {
-                *changed = true;
-                out.put(step, true, FieldSet::new());
-            }
-            Some(inner) if !below.is_empty() => out.put(step, member, reconcile(inner, &below, changed)),
+            Some(inner) if inner.is_atomic() && !below.is_empty() => out.put(step, true, FieldSet::new()),
+            Some(inner) if !below.is_empty() => out.put(step, member, reconcile(inner, &below)),
             _ => out.put(step, member, below),
         }
     }

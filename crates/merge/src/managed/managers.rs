@@ -188,8 +188,8 @@ pub fn is_reset(list: &Value) -> bool {
 /// True for lists that differ in times alone.
 pub fn same_but_for_times(a: &Value, b: &Value) -> bool {
     let (a, b) = (a.items_at(&[]), b.items_at(&[]));
-    let rest = |entry: &'_ Value| -> Vec<(Str, Value)> {
-        entry.members_at(&[]).filter(|(key, _)| *key != "time").map(|(k, v)| (k.into(), v.clone())).collect()
-    };
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| rest(a) == rest(b))
+    fn rest(entry: &Value) -> impl Iterator<Item = (&str, &Value)> {
+        entry.members_at(&[]).filter(|(key, _)| *key != "time")
+    }
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| rest(a).eq(rest(b)))
 }

@@ -154,7 +154,7 @@ impl FieldSet {
     pub(crate) fn has(&self, step: &str) -> bool {
         self.0.get(step).is_some_and(is_member)
     }
-    /// The steps at the root with what stands below each: whether it is a member, and the rest.
+    /// The steps at the root with copies of what stands below each: whether it is a member, and the rest.
     pub(crate) fn steps(&self) -> impl Iterator<Item = (&str, bool, FieldSet)> {
         self.0.iter().map(|(step, below)| {
             let rest = below.as_object().map(without_self).unwrap_or_default();
