@@ -56,6 +56,10 @@ pub fn start(client: &dyn Fn(User) -> Client, surroundings: &Surroundings) -> Jo
     // Upstream removes the objects of a definition inside the API server itself.
     let server = caches.acting_as(client(User::master("system:apiserver")));
     tasks.spawn(cluster::crds::run(server, clock.clone()));
+    tasks.spawn(storage::protection::claims(acting("pvc-protection-controller"), clock.clone()));
+    tasks.spawn(storage::protection::volumes(acting("pv-protection-controller"), clock.clone()));
+    let name = "volumeattributesclass-protection-controller";
+    tasks.spawn(storage::protection::attribute_classes(acting(name), clock.clone()));
     let scheduler = || client(User::component("system:kube-scheduler"));
     let events = Recorder::new(scheduler(), "default-scheduler", "", clock.clone());
     tasks.spawn(scheduler::run(caches.acting_as(scheduler()), events, clock.clone()));
