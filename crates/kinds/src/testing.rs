@@ -62,7 +62,7 @@ pub fn within_view<T>(
 ) -> T {
     let user = User::new("alice", ["system:authenticated"]);
     let cluster = ClusterConfig::default();
-    f(&Context { now: now(), user: &user, operation, subresource, cluster: &cluster, view })
+    f(&Context { now: now(), user: &user, operation, subresource, version: "v1", cluster: &cluster, view })
 }
 
 /// The object with a name and the time of its creation.

@@ -124,6 +124,7 @@ impl Engine {
             user: &call.user,
             operation,
             subresource: call.subresource.as_deref(),
+            version: &call.kind.versions[call.version].name,
             cluster: &self.options.cluster,
             view: &self.reader,
         }

@@ -12,6 +12,8 @@ pub struct Context<'a> {
     pub operation: Operation,
     /// `None` for the main resource.
     pub subresource: Option<&'a str>,
+    /// The version that was asked for; the object is in the stored one.
+    pub version: &'a str,
     pub cluster: &'a ClusterConfig,
     /// Other objects of the same cluster, as the caches hold them.
     pub view: &'a dyn View,

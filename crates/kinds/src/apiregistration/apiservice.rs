@@ -34,6 +34,7 @@ fn available(obj: &Value) -> String {
         None => "Unknown".into(),
         Some(condition) => match (condition.str_at(&["status"]), condition.str_at(&["reason"])) {
             ("True", _) => "True".into(),
+            (status, "") => status.into(),
             (status, reason) => format!("{status} ({reason})"),
         },
     }

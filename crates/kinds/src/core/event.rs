@@ -4,7 +4,12 @@
 //! The second view is a version of this kind whose name holds its group: `apiVersion` reads `events.k8s.io/v1`, and
 //! [`Hooks::convert`] moves between both.
 
-use crate::{at::At, cells::since, declare::declare};
+use crate::{
+    at::At,
+    cells::since,
+    declare::declare,
+    rules::{IMMUTABLE, same},
+};
 use base::{FieldErrors, Result, time::Timestamp};
 use schema::{Column, ColumnType, Context, Hooks, Kind};
 use std::time::Duration;
@@ -116,8 +121,9 @@ const FIELDS: [(&str, &str); 7] = [
 struct Event;
 
 impl Hooks for Event {
-    fn validate(&self, _cx: &Context, obj: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+    fn validate(&self, cx: &Context, obj: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
         let root = At::root(obj);
+        let strict = cx.version == NEW;
         let involved = root.get("involvedObject");
         let (namespace, about) = (obj.namespace(), involved.get("namespace"));
         let is_new = !root.get("eventTime").is_empty();
@@ -132,6 +138,8 @@ impl Hooks for Event {
         }
         if is_new {
             let controller = root.get("reportingComponent");
+            let name = if strict { "reportingController" } else { "reportingComponent" };
+            let controller = At { value: controller.value, path: root.path.key(name) };
             controller.need(errors);
             controller.qualified_name(errors);
             for (field, max) in [("reportingInstance", 128), ("action", 128), ("reason", 128)] {
@@ -140,6 +148,11 @@ impl Hooks for Event {
                 at_most(field, max, errors);
             }
             at_most(root.get("message"), 1024, errors);
+        }
+        match old {
+            _ if !strict => {}
+            None => created(root, errors),
+            Some(old) => changed(root, old, errors),
         }
     }
 
@@ -151,6 +164,67 @@ impl Hooks for Event {
             }
         }
         Ok(())
+    }
+}
+
+/// What events.k8s.io asks beyond what v1 does: nothing of the old form.
+fn created(root: At, errors: &mut FieldErrors) {
+    series(root, errors);
+    root.get("eventTime").need(errors);
+    let ty = root.get("type");
+    if !["Normal", "Warning"].contains(&ty.str()) {
+        ty.invalid_as(errors, "", format!("has invalid value: {}", ty.str()));
+    }
+    for field in ["firstTimestamp", "lastTimestamp", "count", "source"] {
+        let old = root.get(field);
+        let nothing = old.is_empty() || old.value.as_i64() == Some(0);
+        let parts = old.value.members_at(&[]).any(|(_, part)| part.as_str().is_some_and(|text| !text.is_empty()));
+        if !nothing && (field != "source" || parts) {
+            old.invalid_as(errors, "", "needs to be unset");
+        }
+    }
+}
+
+/// What happened stays what it was; only that it went on may be said.
+fn changed(root: At, old: &Value, errors: &mut FieldErrors) {
+    if !same(root.get("series").value, old.at(&["series"])) {
+        series(root, errors);
+    }
+    for (field, name) in UNCHANGING {
+        let (now, before) = (root.get(field), old.at(&[field]));
+        if !same(now.value, before) {
+            At { value: now.value, path: root.path.key(name) }.invalid(errors, IMMUTABLE);
+        }
+    }
+}
+
+/// In the order in which upstream looks at them, and as it calls them.
+const UNCHANGING: [(&str, &str); 12] = [
+    ("involvedObject", "involvedObject"),
+    ("reason", "reason"),
+    ("message", "message"),
+    ("source", "source"),
+    ("firstTimestamp", "firstTimestamp"),
+    ("lastTimestamp", "lastTimestamp"),
+    ("count", "count"),
+    ("type", "type"),
+    ("eventTime", "eventTime"),
+    ("action", "action"),
+    ("related", "related"),
+    ("reportingComponent", "reportingController"),
+];
+
+fn series(root: At, errors: &mut FieldErrors) {
+    let series = root.get("series");
+    if !series.is_set() {
+        return;
+    }
+    // Upstream's paths are one member with a dot in it.
+    if series.get("count").int() < 2 {
+        errors.invalid("series.count", "", "should be at least 2");
+    }
+    if series.get("lastObservedTime").is_empty() {
+        errors.required("series.lastObservedTime", "");
     }
 }
 
@@ -191,6 +265,51 @@ mod tests {
         assert!(converted.at(&["message"]).is_null());
         kind().hooks.convert(&mut converted, NEW, "v1").unwrap();
         assert_eq!(converted, event());
+    }
+
+    /// Errors of a write through events.k8s.io.
+    fn strict(obj: &Value, old: Option<&Value>, want: expect_test::Expect) {
+        let mut errors = FieldErrors::default();
+        crate::testing::within(schema::Operation::Create, None, |cx| {
+            kind().hooks.validate(&Context { version: NEW, ..*cx }, obj, old, &mut errors);
+        });
+        want.assert_eq(&errors.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn the_new_view_is_strict() {
+        let good = value!({
+            "metadata": {"name": "e", "namespace": "shop"}, "involvedObject": {"kind": "Pod", "namespace": "shop"}, "type": "Normal",
+            "eventTime": "2026-01-02T03:00:00.000000Z", "reason": "r", "action": "a", "reportingComponent": "a.b/c",
+            "reportingInstance": "i", "message": "m",
+        });
+        strict(&good, None, expect![""]);
+        strict(
+            &event(),
+            None,
+            expect![[r#"
+            eventTime: Required value
+            firstTimestamp: Invalid value: "": needs to be unset
+            lastTimestamp: Invalid value: "": needs to be unset
+            count: Invalid value: "": needs to be unset
+            source: Invalid value: "": needs to be unset"#]],
+        );
+        let mut went_on = good.clone();
+        went_on.set(&["series"], value!({"count": 2, "lastObservedTime": "2026-01-02T03:01:00.000000Z"}));
+        strict(&went_on, Some(&good), expect![""]);
+        let mut other = good.clone();
+        other.set(&["series"], value!({"count": 1}));
+        other.set(&["message"], "n");
+        other.set(&["reportingComponent"], "a.b/d");
+        strict(
+            &other,
+            Some(&good),
+            expect![[r#"
+            series.count: Invalid value: "": should be at least 2
+            series.lastObservedTime: Required value
+            message: Invalid value: "n": field is immutable
+            reportingController: Invalid value: "a.b/d": field is immutable"#]],
+        );
     }
 
     #[test]

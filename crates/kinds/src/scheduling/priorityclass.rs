@@ -2,11 +2,16 @@
 
 use crate::{at::At, declare::declare};
 use base::FieldErrors;
-use schema::{Column, ColumnType, Context, Generation, Hooks, Kind};
-use value::Value;
+use schema::{ClusterConfig, Column, ColumnType, Context, Generation, Hooks, Initial, Keep, Kind};
+use value::{Value, value};
 
 const HIGHEST: i64 = 1_000_000_000;
 const SYSTEM: [(&str, i64); 2] = [("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
+
+const DESCRIPTIONS: [&str; 2] = [
+    "Used for system critical pods that must not be moved from their current node.",
+    "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+];
 
 pub fn kind() -> Kind {
     declare("scheduling.k8s.io", "PriorityClass")
@@ -36,6 +41,14 @@ fn columns() -> Vec<Column> {
 struct PriorityClass;
 
 impl Hooks for PriorityClass {
+    fn initial(&self, _cluster: &ClusterConfig) -> Vec<Initial> {
+        let class = |((name, number), description): ((&str, i64), &str)| Initial {
+            object: value!({"metadata": {"name": name}, "value": number, "description": description}),
+            keep: Keep::Once,
+        };
+        SYSTEM.into_iter().zip(DESCRIPTIONS).map(class).collect()
+    }
+
     fn validate(&self, _cx: &Context, obj: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
         let root = At::root(obj);
         let (number, policy) = (root.get("value"), root.get("preemptionPolicy"));
@@ -78,7 +91,6 @@ mod tests {
     use super::*;
     use crate::testing::{cells, create, update};
     use expect_test::expect;
-    use value::value;
 
     #[test]
     fn validation() {

@@ -58,7 +58,7 @@ async fn list() {
             ("labelSelector=tier,tier!%3Da".into(), vec!["l-b"]),
             (format!("fieldSelector=metadata.name%3D{name}"), vec!["l-b"]),
             (format!("fieldSelector=metadata.name!%3D{name}&labelSelector=tier"), vec!["l-a", "l-c"]),
-            ("labelSelector=tier&limit=1&resourceVersion=0".into(), vec!["l-a"]),
+            ("labelSelector=tier&limit=1&resourceVersion=0".into(), vec!["l-a", "l-b", "l-c"]),
         ] {
             let answer = s.admin.get(&format!("{collection}?{query}")).await;
             let list = s.code(&query, &answer, 200);
