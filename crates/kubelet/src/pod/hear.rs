@@ -137,7 +137,7 @@ impl Worker {
         let metadata_changed = pod.metadata.labels != self.pod.metadata.labels
             || pod.metadata.annotations != self.pod.metadata.annotations;
         self.pod = Arc::new(pod);
-        self.granted = Arc::new(resize::granted(&self.pod, &self.state.allocated));
+        self.granted = resize::share(&self.pod, &self.state.allocated);
         self.condemn_changed();
         self.weigh_resources();
         if metadata_changed {
@@ -167,6 +167,10 @@ impl Worker {
         if self.stop.is_some() || self.state.verdict.is_some() {
             return;
         }
+        if resize::unchanged(&self.pod, &self.state.allocated) {
+            self.state.resize.pending = None;
+            return;
+        }
         let others = self.node.shares.others(&self.uid);
         let others: Vec<&Pod> = others.iter().map(|pod| &**pod).collect();
         let answer = resize::answer(&self.pod, &self.state.allocated, &others, &self.node.allocatable);
@@ -192,7 +196,7 @@ impl Worker {
     fn grant(&mut self) {
         self.state.allocated = resize::wished(&self.pod);
         self.state.resize.progress = Progress::Due;
-        self.granted = Arc::new(resize::granted(&self.pod, &self.state.allocated));
+        self.granted = self.pod.clone();
         self.node.shares.set(&self.uid, self.granted.clone());
         self.node.recorder.normal(&self.about, "ResizeStarted", "Pod resize started");
         for (spec, _) in containers(&self.pod) {

@@ -16,7 +16,7 @@ use k8s_openapi::{
     api::core::v1::{Container as Spec, Pod, ResourceRequirements},
     apimachinery::pkg::api::resource::Quantity as Text,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Resources by container name.
 pub type Allocation = BTreeMap<String, ResourceRequirements>;
@@ -75,9 +75,19 @@ pub fn granted(pod: &Pod, allocated: &Allocation) -> Pod {
     pod
 }
 
+/// The same, without a copy where nothing differs: that is almost always.
+pub fn share(pod: &Arc<Pod>, allocated: &Allocation) -> Arc<Pod> {
+    if unchanged(pod, allocated) { pod.clone() } else { Arc::new(granted(pod, allocated)) }
+}
+
+/// True where the pod asks for what it was granted.
+pub fn unchanged(pod: &Pod, allocated: &Allocation) -> bool {
+    containers(pod).all(|(c, _)| allocated.get(&c.name).is_none_or(|have| same(have, &asked(c))))
+}
+
 /// Decides about a wish.
 pub fn answer(pod: &Pod, allocated: &Allocation, others: &[&Pod], allocatable: &BTreeMap<String, String>) -> Answer {
-    if containers(pod).all(|(c, _)| allocated.get(&c.name).is_none_or(|have| same(have, &asked(c)))) {
+    if unchanged(pod, allocated) {
         return Answer::Same;
     }
     match admit::lacking(pod, others, allocatable) {

@@ -227,7 +227,7 @@ impl Container {
     }
     /// Begins a start: what has ended becomes the last, and a restart costs back-off.
     pub fn begin_start(&mut self, now: Timestamp) {
-        if std::mem::take(&mut self.renew) {
+        if self.renew {
             self.backoff = None;
         } else if let Phase::Ended(ended) = &self.phase {
             self.backoff = Some(Backoff::next(self.backoff, ended.finished, now));
@@ -246,7 +246,7 @@ impl Container {
             self.last = Some(std::mem::take(ended));
         }
         self.phase = Phase::Starting { ended: None };
-        (self.id, self.restarts, self.created) = (id, attempt, true);
+        (self.id, self.restarts, self.created, self.renew) = (id, attempt, true, false);
         self.problem = None;
     }
     /// The start came to nothing: back to where it was.

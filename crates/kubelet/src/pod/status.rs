@@ -179,6 +179,14 @@ fn states(
         Phase::Running { since } | Phase::Stopping { since, .. } => {
             (value!({"running": {"startedAt": seconds(*since)}}), last)
         }
+        // The API lets nothing come back from its end under `Never`: what is replaced has never ended.
+        Phase::Ended(ended) | Phase::Starting { ended: Some(ended) } if container.renew && !gone => {
+            let (reason, message) = match &container.problem {
+                Some(problem) => shown(problem, now),
+                None => ("ContainerCreating".into(), String::new()),
+            };
+            (waiting(&reason, &message), Some(terminated(ended)))
+        }
         Phase::Ended(ended) if !gone && again(pod, spec, init, container, ended) && !finished(pod, state) => {
             if let Some(problem) = &container.problem {
                 let (reason, message) = shown(problem, now);

@@ -169,7 +169,15 @@ fn what_was_killed_for_its_definition_runs_again() {
         assert_eq!(words(&p, None, &up(&[("a", renewed.clone())]), 2), "start:a#1", "{policy} {code}");
         let mut next = renewed;
         next.begin_start(at(2));
-        assert!(!next.renew && next.backoff.is_none());
+        assert!(next.backoff.is_none());
+        // Nothing comes back from its end under `Never`, so it is not told as one.
+        let shown =
+            status::compute(&Value::object(), &p, &up(&[("a", next.clone())]), None, &NodeFacts::default(), at(2));
+        let told = &shown.items_at(&["containerStatuses"])[0];
+        assert_eq!(told.str_at(&["state", "waiting", "reason"]), "ContainerCreating");
+        assert_eq!(told.at(&["lastState", "terminated", "exitCode"]).as_i64(), Some(code.into()));
+        next.made("c2".into(), 1);
+        assert!(!next.renew);
         // A pod that is to end does not come back for it.
         let stop = Stop { deadline: at(9), delete: false };
         let stopped = up(&[("a", Container { renew: true, ..ended(code, 1) })]);
@@ -187,10 +195,7 @@ fn ephemeral_containers_run_once() {
     }));
     // Also while the init containers are at work.
     assert_eq!(words(&p, None, &up(&[("i", running(1))]), 2), "start:e#0");
-    let both = |e: Container| PodState {
-        initialized: true,
-        ..up(&[("i", ended(0, 1)), ("a", running(1)), ("e", e)])
-    };
+    let both = |e: Container| PodState { initialized: true, ..up(&[("i", ended(0, 1)), ("a", running(1)), ("e", e)]) };
     assert_eq!(words(&p, None, &both(running(2)), 3), "");
     assert_eq!(words(&p, None, &both(ended(1, 2)), 3), "");
     // In a new sandbox it does not come back.

@@ -139,13 +139,14 @@ pub struct Worker {
 impl Worker {
     /// `state` is fresh, or adopted from what the runtime and the API remember.
     pub fn new(node: Arc<Node>, object: &Object, pod: Pod, state: PodState, inbox: Inbox, messages: Messages) -> Self {
+        let pod = Arc::new(pod);
         let status = object.value().at(&["status"]).clone();
         let ended = matches!(status.str_at(&["phase"]), "Succeeded" | "Failed");
         let mut worker = Worker {
             about: Reference::to("v1", "Pod", object),
             uid: object.meta.uid.to_string(),
-            granted: Arc::new(resize::granted(&pod, &state.allocated)),
-            pod: Arc::new(pod),
+            granted: resize::share(&pod, &state.allocated),
+            pod,
             live: HashMap::new(),
             stop: None,
             shutdown: false,
