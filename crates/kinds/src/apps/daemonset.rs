@@ -81,6 +81,14 @@ impl Hooks for DaemonSet {
         strategy(spec.get("updateStrategy"), errors);
         spec.get("revisionHistoryLimit").non_negative(errors);
     }
+    fn warnings(&self, cx: &Context, obj: &Value, old: Option<&Value>) -> Vec<String> {
+        let root = At::root(obj);
+        let spec = root.get("spec");
+        match old {
+            Some(old) if generation(old) == generation(obj) => Vec::new(),
+            _ => replicas::template_warnings(cx, obj, old, spec.get("template")),
+        }
+    }
 }
 
 /// The fields of its status that have no empty form.

@@ -78,6 +78,11 @@ impl Hooks for Deployment {
             deadline.invalid_int(errors, "must be greater than minReadySeconds");
         }
     }
+    fn warnings(&self, cx: &Context, obj: &Value, old: Option<&Value>) -> Vec<String> {
+        let root = At::root(obj);
+        let spec = root.get("spec");
+        replicas::warnings(cx, obj, old, spec.get("template"))
+    }
 }
 
 fn strategy(strategy: At, errors: &mut FieldErrors) {
@@ -111,7 +116,7 @@ fn rolling_update(rolling: At, errors: &mut FieldErrors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{cells, create, defaults, update};
+    use crate::testing::{self, cells, create, defaults, update};
     use expect_test::expect;
     use value::value;
 
@@ -221,6 +226,19 @@ mod tests {
             deployment(),
             new,
             expect![[r#"spec.selector: Invalid value: {"matchLabels":{"app":"web","v":"2"}}: field is immutable"#]],
+        );
+    }
+
+    #[test]
+    fn warnings() {
+        let mut obj = with(&["spec", "template", "spec", "nodeSelector"], value!({"beta.kubernetes.io/os": "linux"}));
+        obj.set(&["metadata", "name"], "a.b");
+        testing::warnings(
+            &kind(),
+            obj,
+            expect![[r#"
+            metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]
+            spec.template.spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead"#]],
         );
     }
 

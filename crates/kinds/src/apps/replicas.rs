@@ -6,6 +6,7 @@ use crate::{
     template,
 };
 use base::FieldErrors;
+use schema::Context;
 use value::Value;
 
 /// Selector and template of a Deployment or ReplicaSet; the selector never changes.
@@ -62,6 +63,21 @@ pub fn runs_forever(template: At, kind: &str, errors: &mut FieldErrors) {
     if deadline.is_set() {
         deadline.forbidden(errors, format!("activeDeadlineSeconds in {kind} is not Supported"));
     }
+}
+
+/// What is said about a workload: its name becomes part of host names, and its template.
+pub fn warnings(cx: &Context, obj: &Value, old: Option<&Value>, template: At) -> Vec<String> {
+    let name = rules::hostname_warning(cx, obj, old);
+    name.into_iter().chain(template_warnings(cx, obj, old, template)).collect()
+}
+
+/// What is said about a template, where it is new or the object has changed.
+pub fn template_warnings(cx: &Context, obj: &Value, old: Option<&Value>, template: At) -> Vec<String> {
+    let generation = |obj: &Value| obj.at(&["metadata", "generation"]).as_i64();
+    if cx.subresource.is_some() || old.is_some_and(|old| generation(old) == generation(obj)) {
+        return Vec::new();
+    }
+    template::warnings(template)
 }
 
 /// Counts of a status: none negative, none above the replicas.

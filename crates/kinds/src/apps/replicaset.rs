@@ -64,6 +64,11 @@ impl Hooks for ReplicaSet {
         spec.get("minReadySeconds").non_negative(errors);
         replicas::spec(spec, old, errors);
     }
+    fn warnings(&self, cx: &Context, obj: &Value, old: Option<&Value>) -> Vec<String> {
+        let root = At::root(obj);
+        let spec = root.get("spec");
+        replicas::warnings(cx, obj, old, spec.get("template"))
+    }
 }
 
 #[cfg(test)]

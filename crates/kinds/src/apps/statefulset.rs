@@ -96,7 +96,7 @@ impl Hooks for StatefulSet {
         let root = At::root(obj);
         let spec = root.get("spec");
         let claims = spec.get("volumeClaimTemplates");
-        let mut warnings = Vec::new();
+        let mut warnings = replicas::template_warnings(cx, obj, old, spec.get("template"));
         for claim in claims.items() {
             // Upstream's path of an update has a capital letter.
             let spec = claim.get("spec");

@@ -87,8 +87,10 @@ impl Hooks for CronJob {
         }
         let root = At::root(obj);
         let spec = root.get("spec");
-        let job = spec.get("jobTemplate");
-        job::spec::warnings(job.get("spec"), &mut warnings);
+        let template = spec.get("jobTemplate");
+        if old.is_none_or(|old| job::changed(old, obj)) {
+            job::spec::warnings(template.get("spec"), &mut warnings);
+        }
         if old.is_some() && spec.get("schedule").str().contains("TZ") {
             // The path is upstream's.
             warnings.push(

@@ -172,6 +172,12 @@ mod tests {
         obj
     }
 
+    fn source_recycled(path: &str) -> Value {
+        let mut obj = source("hostPath", value!({"path": path}));
+        obj.set(&["spec", "persistentVolumeReclaimPolicy"], "Recycle");
+        obj
+    }
+
     #[test]
     fn creation() {
         defaults(
@@ -244,11 +250,25 @@ mod tests {
                 with(&["spec", "hostPath", "path"], "../x"),
                 expect![[r#"spec.hostPath.path: Invalid value: "../x": must not contain '..'"#]],
             ),
+        ] {
+            create(&kind(), obj, want);
+        }
+    }
+
+    #[test]
+    fn where_it_is() {
+        for (obj, want) in [
             (
                 source("nfs", value!({"path": "p"})),
                 expect![[r#"
                 spec.nfs.server: Required value
                 spec.nfs.path: Invalid value: "p": must be an absolute path"#]],
+            ),
+            (
+                source_recycled("//./"),
+                expect![
+                    "spec.persistentVolumeReclaimPolicy: Forbidden: may not be 'recycle' for a hostPath mount of '/'"
+                ],
             ),
             (
                 source("local", value!({})),

@@ -95,11 +95,8 @@ fn data_sources(obj: &mut Value, old: Option<&Value>) {
         obj.remove(&reference);
     }
     if !had("dataSource") && !had("dataSourceRef") && obj.at(&reference).is_null() {
-        let known = match (obj.str_at(&["spec", "dataSource", "apiGroup"]), obj.str_at(&["spec", "dataSource", "kind"]))
-        {
-            ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot") => true,
-            _ => false,
-        };
+        let kind = (obj.str_at(&["spec", "dataSource", "apiGroup"]), obj.str_at(&["spec", "dataSource", "kind"]));
+        let known = [("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot")].contains(&kind);
         if !known {
             obj.remove(&source);
         }

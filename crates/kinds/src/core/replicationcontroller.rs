@@ -1,6 +1,6 @@
 //! ReplicationController: what ReplicaSets were before selectors had operators.
 
-use crate::{apps::replicas, at::At, cells, declare::declare, rules, template};
+use crate::{apps::replicas, at::At, cells, declare::declare, template};
 use base::FieldErrors;
 use schema::{Column, Context, Hooks, Kind};
 use value::{Value, value};
@@ -72,7 +72,9 @@ impl Hooks for ReplicationController {
         replicas::runs_forever(template, "ReplicationController", errors);
     }
     fn warnings(&self, cx: &Context, obj: &Value, old: Option<&Value>) -> Vec<String> {
-        rules::hostname_warning(cx, obj, old).into_iter().collect()
+        let root = At::root(obj);
+        let spec = root.get("spec");
+        replicas::warnings(cx, obj, old, spec.get("template"))
     }
 }
 

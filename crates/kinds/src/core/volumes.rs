@@ -82,8 +82,9 @@ pub fn spec(spec: At, name: &str, inline: bool, errors: &mut FieldErrors) {
         }
     }
     source(spec, name, errors);
-    let root = || ["/", "/."].contains(&spec.get("hostPath").get("path").str().trim_end_matches("//"));
-    if reclaim.str() == "Recycle" && spec.get("hostPath").is_set() && root() {
+    let path = spec.value.str_at(&["hostPath", "path"]);
+    let root = !path.is_empty() && path.split('/').all(|part| part.is_empty() || part == ".");
+    if reclaim.str() == "Recycle" && root {
         reclaim.forbidden(errors, "may not be 'recycle' for a hostPath mount of '/'");
     }
     if !inline {

@@ -117,11 +117,17 @@ impl Hooks for Job {
     fn warnings(&self, cx: &Context, obj: &Value, old: Option<&Value>) -> Vec<String> {
         let root = At::root(obj);
         let mut warnings: Vec<String> = rules::hostname_warning(cx, obj, old).into_iter().collect();
-        if cx.subresource.is_none() {
+        if cx.subresource.is_none() && old.is_none_or(|old| changed(old, obj)) {
             spec::warnings(root.get("spec"), &mut warnings);
         }
         warnings
     }
+}
+
+/// True where a write has counted the generation up.
+pub fn changed(old: &Value, new: &Value) -> bool {
+    let generation = |obj: &Value| obj.at(&["metadata", "generation"]).as_i64();
+    generation(old) != generation(new)
 }
 
 /// The defaults of a Job's own spec; a CronJob's template has none of them.

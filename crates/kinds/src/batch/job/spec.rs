@@ -77,6 +77,7 @@ pub fn warnings(spec: At, warnings: &mut Vec<String>) {
             spec.path
         ));
     }
+    warnings.extend(template::warnings(spec.get("template")));
 }
 
 fn indexed(spec: At, errors: &mut FieldErrors) {
@@ -132,7 +133,7 @@ fn failure_policy(spec: At, errors: &mut FieldErrors) {
             exit_codes(codes, &containers, errors);
         }
         pod_conditions(conditions, errors);
-        if codes.is_set() == !conditions.is_empty() {
+        if codes.is_set() != conditions.is_empty() {
             let detail = match codes.is_set() {
                 true => "specifying both OnExitCodes and OnPodConditions is not supported",
                 false => "specifying one of OnExitCodes and OnPodConditions is required",

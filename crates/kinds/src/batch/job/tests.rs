@@ -339,11 +339,8 @@ fn states_that_follow() {
     complete.set(&["completionTime"], "2026-01-02T03:01:00Z");
     status(value!({}), value!({}), complete.clone(), expect![]);
     status(value!({}), value!({}), done(&["FailureTarget", "Failed"]), expect![]);
-    let early = {
-        let mut early = complete.clone();
-        early.set(&["completionTime"], "2026-01-02T02:01:00Z");
-        early
-    };
+    let mut early = complete;
+    early.set(&["completionTime"], "2026-01-02T02:01:00Z");
     for (old, new, want) in [
         (
             value!({}),
@@ -395,6 +392,16 @@ fn states_that_follow() {
                 r#"status.completionTime: Invalid value: "2026-01-02T02:01:00Z": must be equal to or after `startTime`"#
             ]],
         ),
+    ] {
+        status(value!({}), old, new, want);
+    }
+}
+
+#[test]
+fn what_is_not_taken_back() {
+    let mut complete = done(&["SuccessCriteriaMet", "Complete"]);
+    complete.set(&["completionTime"], "2026-01-02T03:01:00Z");
+    for (old, new, want) in [
         (
             complete,
             value!({}),
