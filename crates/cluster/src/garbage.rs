@@ -132,7 +132,9 @@ impl Garbage {
                 self.queue.add(key);
             }
         }
-        if gone && let Some(old) = old {
+        // So may they be where it no longer blocks them.
+        let let_go = new.is_none_or(|new| old.is_some_and(|old| old.owners != new.owners));
+        if let_go && let Some(old) = old {
             for owner in &old.owners {
                 if let Some((owner, _)) = self.find(owner, &old.key.namespace) {
                     self.queue.add(owner);
@@ -257,6 +259,14 @@ impl Reconciler for Garbage {
                 });
             }
             Verdict::Delete(policy) => {
+                // Objects that own each other in a circle would each wait for the next: this one stops blocking.
+                if policy == "Foreground" && self.dependents(&node.uid).iter().any(|(_, n)| n.deleting && n.foreground)
+                {
+                    match unblock(&api, &node).await {
+                        Err(error) if !error.is_not_found() && !error.is_conflict() => return Err(error),
+                        _ => {}
+                    }
+                }
                 api.delete(&key.name, &DeleteOptions::uid(node.uid.as_str()).propagation(policy)).await
             }
             Verdict::Trim(uids) => trim(&api, &node, &uids).await,
@@ -311,6 +321,19 @@ impl Garbage {
             other => other.map(|_| Outcome::Done),
         }
     }
+}
+
+/// Takes `blockOwnerDeletion` from all owner references.
+async fn unblock(api: &client::Api, node: &Node) -> Result<(), client::Error> {
+    let object = api.get(&node.key.name).await?;
+    if object.meta.uid != node.uid {
+        return Ok(());
+    }
+    let mut owners = object.value().items_at(&["metadata", "ownerReferences"]).to_vec();
+    owners.iter_mut().for_each(|owner| owner.set(&["blockOwnerDeletion"], false));
+    let mut patch = value!({"metadata": {"resourceVersion": object.revision.to_string()}});
+    patch.set(&["metadata", "ownerReferences"], owners);
+    api.patch(&node.key.name, &Patch::Merge(patch)).await.map(|_| ())
 }
 
 /// Removes owner references by uid.

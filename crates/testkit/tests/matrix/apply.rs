@@ -20,7 +20,10 @@ fn managers(object: &Value) -> Vec<(String, String)> {
 
 fn fields(object: &Value, manager: &str) -> Value {
     let list = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
-    list.into_iter().find(|entry| entry["manager"] == manager).map(|entry| entry["fieldsV1"].clone()).unwrap_or_default()
+    list.into_iter()
+        .find(|entry| entry["manager"] == manager)
+        .map(|entry| entry["fieldsV1"].clone())
+        .unwrap_or_default()
 }
 
 #[tokio::test]
@@ -95,7 +98,11 @@ async fn tracked() {
         let patched = s.code("patch", &answer, 200);
         let want = json!({"f:labels": {"f:tier": {}}});
         s.same("who patched it, by its agent", &fields(&patched, "writer")["f:metadata"], &want);
-        s.same("taken from the creator", &fields(&patched, "creator")["f:metadata"]["f:labels"]["f:tier"], &Value::Null);
+        s.same(
+            "taken from the creator",
+            &fields(&patched, "creator")["f:metadata"]["f:labels"]["f:tier"],
+            &Value::Null,
+        );
         let mut next = patched.clone();
         next["metadata"].as_object_mut().unwrap().remove("managedFields");
         let answer = writer.put(&path, &next).await;
@@ -116,13 +123,18 @@ async fn applied_status() {
             return;
         }
         s.create(&s.object("one")).await;
-        let mut config = json!({"apiVersion": s.api_version(), "kind": s.kind.kind.as_str(), "metadata": {"name": s.name("one")}});
+        let mut config =
+            json!({"apiVersion": s.api_version(), "kind": s.kind.kind.as_str(), "metadata": {"name": s.name("one")}});
         config["status"] = sample.status.clone();
         let answer = apply(s, &format!("{}/status", s.path("one")), "teller", "&force=true", &config).await;
         let told = s.code("apply a status", &answer, 200);
         let own = fields(&told, "teller");
-        s.holds(&format!("only the status is owned: {own}"), own.as_object().is_some_and(|m| m.keys().eq(["f:status"])));
-        let entry = told["metadata"]["managedFields"].as_array().into_iter().flatten().find(|m| m["manager"] == "teller");
+        s.holds(
+            &format!("only the status is owned: {own}"),
+            own.as_object().is_some_and(|m| m.keys().eq(["f:status"])),
+        );
+        let entry =
+            told["metadata"]["managedFields"].as_array().into_iter().flatten().find(|m| m["manager"] == "teller");
         s.same("its subresource", entry.and_then(|m| m["subresource"].as_str()), Some("status"));
     })
     .await;

@@ -128,7 +128,9 @@ pub fn sample(kind: &str, api_version: &str, plain: &str, namespace: &str) -> Op
             json!({"phase": "Lost"}),
         ),
         "StorageClass" => (json!({"provisioner": "example.com/p"}), json!({"allowVolumeExpansion": true}), none),
-        "VolumeAttributesClass" => (json!({"driverName": "csi.example.com", "parameters": {"iops": "5"}}), none.clone(), none),
+        "VolumeAttributesClass" => {
+            (json!({"driverName": "csi.example.com", "parameters": {"iops": "5"}}), none.clone(), none)
+        }
         "VolumeAttachment" => (
             json!({"spec": {"attacher": "csi.example.com", "nodeName": "n", "source": {"persistentVolumeName": "none"}}}),
             none,
