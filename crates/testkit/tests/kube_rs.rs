@@ -252,3 +252,57 @@ async fn what_is_done_to_pods_and_nodes() {
     assert_eq!((container.image.as_deref(), container.env.as_ref().map(Vec::len)), (Some("i"), Some(1)));
     deployments.restart("d").await.unwrap();
 }
+
+#[tokio::test]
+async fn two_managers_apply_one_object() {
+    let cluster = Cluster::start().await;
+    let client = cluster.admin().kube();
+    let (maps, deployments): (Api<ConfigMap>, Api<Deployment>) =
+        (Api::default_namespaced(client.clone()), Api::default_namespaced(client));
+    let config =
+        |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "shared"}, "data": data});
+    let apply = async |manager: &str, force: bool, data: Value| {
+        let mut params = PatchParams::apply(manager);
+        params.force = force;
+        maps.patch("shared", &params, &Patch::Apply(config(data))).await
+    };
+    let names = |map: &ConfigMap| -> Vec<String> {
+        map.managed_fields().iter().filter_map(|entry| entry.manager.clone()).collect()
+    };
+    apply("one", false, json!({"a": "1", "b": "1"})).await.unwrap();
+    let both = apply("two", false, json!({"c": "2"})).await.unwrap();
+    assert_eq!((names(&both), both.data.unwrap().len()), (vec!["one".to_string(), "two".to_string()], 3));
+    let Err(kube::Error::Api(refused)) = apply("two", false, json!({"a": "2", "c": "2"})).await else {
+        panic!("the first one owns it")
+    };
+    assert_eq!((refused.code, refused.reason.as_str()), (409, "Conflict"));
+    assert_eq!(refused.message, "Apply failed with 1 conflict: conflict with \"one\": .data.a");
+    apply("two", true, json!({"a": "2", "c": "2"})).await.unwrap();
+    let left = apply("one", false, json!({})).await.unwrap();
+    assert_eq!(json!(left.data), json!({"a": "2", "c": "2"}), "what the other took stays, the rest goes");
+
+    // A controller that applies a status, beside an owner that leaves the replicas to whoever scales.
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let whole = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}});
+    let owner = PatchParams::apply("owner");
+    deployments.patch("d", &owner, &Patch::Apply(&whole)).await.unwrap();
+    let scale = Patch::Merge(json!({"spec": {"replicas": 3}}));
+    deployments
+        .patch_scale("d", &PatchParams { field_manager: Some("scaler".into()), ..PatchParams::default() }, &scale)
+        .await
+        .unwrap();
+    let again = deployments.patch("d", &owner, &Patch::Apply(&whole)).await.unwrap();
+    assert_eq!(again.spec.as_ref().unwrap().replicas, Some(3));
+    let scaler =
+        again.managed_fields().iter().find(|entry| entry.manager.as_deref() == Some("scaler")).cloned().unwrap();
+    assert_eq!(scaler.subresource.as_deref(), Some("scale"));
+    assert_eq!(json!(scaler.fields_v1), json!({"f:spec": {"f:replicas": {}}}));
+    let condition = json!([{"type": "Seen", "status": "True", "lastTransitionTime": "2026-01-02T03:04:05Z", "lastUpdateTime": "2026-01-02T03:04:05Z"}]);
+    let status = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "status": {"conditions": condition}});
+    let told = deployments.patch_status("d", &PatchParams::apply("teller"), &Patch::Apply(&status)).await.unwrap();
+    let teller =
+        told.managed_fields().iter().find(|entry| entry.manager.as_deref() == Some("teller")).cloned().unwrap();
+    assert_eq!((teller.operation.as_deref(), teller.subresource.as_deref()), (Some("Apply"), Some("status")));
+    assert!(told.status.unwrap().conditions.unwrap().iter().any(|c| c.type_ == "Seen"));
+}
