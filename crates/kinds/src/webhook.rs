@@ -63,7 +63,7 @@ fn parse(text: &str) -> Result<Url<'_>, String> {
 fn url(at: At, errors: &mut FieldErrors) {
     let url = match parse(at.str()) {
         Ok(url) => url,
-        Err(why) => return at.required(errors, &format!("url must be a valid URL: {why}{FORM}")),
+        Err(why) => return at.required(errors, format!("url must be a valid URL: {why}{FORM}")),
     };
     if !url.scheme.eq_ignore_ascii_case("https") {
         at.invalid_as(errors, url.scheme, format!("'https' is the only allowed URL scheme{FORM}"));

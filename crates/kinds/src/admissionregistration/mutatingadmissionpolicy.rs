@@ -50,7 +50,7 @@ fn mutation(mutation: At, may: Names, errors: &mut FieldErrors) {
     for (name, field) in PATCHES {
         let patch = mutation.get(field);
         match (name == ty.str(), patch.is_set()) {
-            (true, false) => patch.required(errors, &format!("must be specified when patchType is {name}")),
+            (true, false) => patch.required(errors, format!("must be specified when patchType is {name}")),
             (true, true) => patch.get("expression").expression(errors, "", may),
             (false, true) => {
                 let detail = format!("must not be specified when patchType is {}", ty.str());

@@ -84,7 +84,7 @@ fn audit_annotation(annotation: At, policy: &str, may: Names, errors: &mut Field
         key.shape_as(errors, &full, names::qualified_name(&full));
     }
     if expression.str().trim().len() > MAX_ANNOTATION {
-        expression.required(errors, &format!("must not exceed {MAX_ANNOTATION} bytes in length"));
+        expression.required(errors, format!("must not exceed {MAX_ANNOTATION} bytes in length"));
     } else {
         expression.expression(errors, "valueExpression is not specified", may);
     }

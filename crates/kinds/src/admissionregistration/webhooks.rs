@@ -81,7 +81,7 @@ fn webhook(hook: At, lax: &Lax, errors: &mut FieldErrors) {
     if effects.is_set() {
         effects.one_of_if_set(errors, allowed);
     } else {
-        effects.required(errors, &format!("must specify one of {}", allowed.join(", ")));
+        effects.required(errors, format!("must specify one of {}", allowed.join(", ")));
     }
     let timeout = hook.get("timeoutSeconds");
     if timeout.is_set() && !(1..=30).contains(&timeout.int()) {
@@ -103,7 +103,7 @@ fn webhook(hook: At, lax: &Lax, errors: &mut FieldErrors) {
 fn versions(versions: At, lax: &Lax, errors: &mut FieldErrors) {
     let known = REVIEW_VERSIONS.join(", ");
     if versions.is_empty() {
-        return versions.required(errors, &format!("must specify one of {known}"));
+        return versions.required(errors, format!("must specify one of {known}"));
     }
     let mut seen = BTreeSet::new();
     for version in versions.items() {

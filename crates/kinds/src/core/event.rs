@@ -199,7 +199,7 @@ fn changed(root: At, old: &Value, errors: &mut FieldErrors) {
 }
 
 /// In the order in which upstream looks at them, and as it calls them.
-const UNCHANGING: [(&str, &str); 12] = [
+const UNCHANGING: [(&str, &str); 13] = [
     ("involvedObject", "involvedObject"),
     ("reason", "reason"),
     ("message", "message"),
@@ -212,6 +212,7 @@ const UNCHANGING: [(&str, &str); 12] = [
     ("action", "action"),
     ("related", "related"),
     ("reportingComponent", "reportingController"),
+    ("reportingInstance", "reportingInstance"),
 ];
 
 fn series(root: At, errors: &mut FieldErrors) {

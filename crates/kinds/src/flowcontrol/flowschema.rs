@@ -113,7 +113,7 @@ fn subject(subject: At, errors: &mut FieldErrors) {
     };
     let body = subject.get(own);
     if !body.is_set() {
-        body.required(errors, &format!("{own} is required when subject kind is '{}'", kind.str()));
+        body.required(errors, format!("{own} is required when subject kind is '{}'", kind.str()));
     } else {
         let name = body.get("name");
         if name.need(errors) && *own == "serviceAccount" && name.str() != "*" {

@@ -1,9 +1,6 @@
 //! A device of a slice: what it is, what it has, what it takes from what its neighbours have too, and where it is.
 
-use super::{
-    capacity,
-    parts::{self},
-};
+use super::{capacity, parts};
 use crate::{at::At, rules::same, template};
 use base::FieldErrors;
 use value::Value;

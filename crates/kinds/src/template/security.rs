@@ -62,7 +62,7 @@ fn profile(context: At, errors: &mut FieldErrors) {
         let (ty, local) = (profile.get("type"), profile.get("localhostProfile"));
         ty.one_of(errors, &SECCOMP);
         match (ty.str() == "Localhost", local.is_set()) {
-            (true, false) => local.required(errors, &format!("must be set when {word} type is Localhost")),
+            (true, false) => local.required(errors, format!("must be set when {word} type is Localhost")),
             (true, true) if field == "seccompProfile" => relative_path(local, errors),
             (false, true) => local.invalid(errors, format!("can only be set when {word} type is Localhost")),
             _ => {}
