@@ -37,14 +37,22 @@ fn fields(stat: &str) -> impl Iterator<Item = &str> {
     stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split_ascii_whitespace()
 }
 
-/// Resident memory in MB (10^6 bytes), as `smaps_rollup` has it.
+/// Resident memory in MB (10^6 bytes), as `smaps_rollup` has it. Pages of the binary count in every process that runs it.
 pub fn rss_mb(pid: u32) -> Option<f64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    rss_of(&text)
+    rollup(pid, "Rss:")
 }
 
-fn rss_of(smaps: &str) -> Option<f64> {
-    let line = smaps.lines().find_map(|l| l.strip_prefix("Rss:"))?;
+/// What of it is the process's own and no page of a file.
+pub fn own_mb(pid: u32) -> Option<f64> {
+    rollup(pid, "Anonymous:")
+}
+
+fn rollup(pid: u32, line: &str) -> Option<f64> {
+    mb_of(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?, line)
+}
+
+fn mb_of(smaps: &str, line: &str) -> Option<f64> {
+    let line = smaps.lines().find_map(|l| l.strip_prefix(line))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024.0 / 1e6)
 }
@@ -80,10 +88,11 @@ mod tests {
 
     #[test]
     fn reads_what_the_kernel_prints() {
-        assert_eq!(rss_of("5-6 ---p [rollup]\nRss:              2000 kB\nPss:  9 kB\n"), Some(2.048));
-        assert_eq!(rss_of("Pss: 9 kB\n"), None);
+        assert_eq!(mb_of("5-6 ---p [rollup]\nRss:              2000 kB\nPss:  9 kB\n", "Rss:"), Some(2.048));
+        assert_eq!(mb_of("Pss: 9 kB\n", "Rss:"), None);
         assert_eq!(fields("7 (a) b) S 1 2").collect::<Vec<_>>(), ["S", "1", "2"]);
         assert!(cpu_seconds("self").is_some_and(|s| s >= 0.0));
-        assert!(rss_mb(std::process::id()).is_some_and(|mb| mb > 0.5));
+        let (all, own) = (rss_mb(std::process::id()).unwrap(), own_mb(std::process::id()).unwrap());
+        assert!(own > 0.1 && own < all);
     }
 }

@@ -41,6 +41,7 @@ pub async fn server(options: &Options, program: &Path, figures: &mut Figures) ->
     tokio::time::sleep(options.idle()).await;
     let mb = process::rss_mb(server.pid()).ok_or("the server's memory cannot be read")?;
     figures.add("rss-control-plane", mb, "MB");
+    figures.add("own-control-plane", process::own_mb(server.pid()).unwrap_or_default(), "MB");
     server.stop()
 }
 
@@ -110,6 +111,7 @@ async fn first_pod_of(options: &Options, server: &Server, figures: &mut Figures)
     tokio::time::sleep(options.idle()).await;
     let agent = *process::children(server.pid(), "agent").first().ok_or("the node's agent was not found")?;
     figures.add("rss-node", process::rss_mb(agent).ok_or("the agent's memory cannot be read")?, "MB");
+    figures.add("own-node", process::own_mb(agent).unwrap_or_default(), "MB");
     if let Some(shim) = process::children(agent, "shim").first().copied().and_then(process::rss_mb) {
         figures.add("rss-shim", shim, "MB");
     }
