@@ -452,6 +452,11 @@ fn lists() {
             .spec
         "#]],
     );
+}
+
+#[test]
+fn lists_without_a_schema_and_with_defaults_in_their_keys() {
+    let thing = custom(LISTS);
     // Without a schema: members are owned, lists go as one.
     check(
         &thing,
