@@ -59,7 +59,10 @@ impl Subject {
     }
     /// False for kinds that somebody else must let go first.
     pub fn goes_at_once(&self) -> bool {
-        !matches!(self.kind.kind.as_str(), "Namespace" | "CustomResourceDefinition")
+        // What is in use is kept, which only a controller knows.
+        let kept = ["PersistentVolume", "PersistentVolumeClaim", "VolumeAttributesClass"];
+        let kind = self.kind.kind.as_str();
+        !matches!(kind, "Namespace" | "CustomResourceDefinition") && !kept.contains(&kind)
     }
     fn root(&self) -> String {
         let (group, version) = self.kind.group_version(self.version);
