@@ -156,7 +156,15 @@ impl Declaration {
     /// A field that selectors may name, at another path or with a value for its absence.
     pub fn selectable_at(mut self, name: &str, path: &str, absent: &str) -> Self {
         let path = path.split('.').map(Str::from).collect();
-        self.0.selectable.push(SelectableField { name: name.into(), path, absent: absent.into() });
+        self.0.selectable.push(SelectableField { name: name.into(), path, or: None, absent: absent.into() });
+        self
+    }
+    /// A field that selectors may name, at the second path where the first has nothing.
+    pub fn selectable_either(mut self, name: &str, path: &str, or: &str) -> Self {
+        self = self.selectable_at(name, path, "");
+        if let Some(field) = self.0.selectable.last_mut() {
+            field.or = Some(or.split('.').map(Str::from).collect());
+        }
         self
     }
 

@@ -56,6 +56,11 @@ impl Engine {
         let cx = self.context(call, Operation::Create);
         if kind.policy.status_apart {
             object.remove(&["status"]);
+            // What upstream's types always write, clients patch into.
+            let fields = &kind.versions[kind.storage].schema.node().fields;
+            if fields.iter().any(|f| f.name == "status" && f.empty == schema::Empty::Zero) {
+                object.set(&["status"], Value::object());
+            }
         }
         meta::fill_new(kind, &mut object, cx.now);
         kind.hooks.prepare_create(&cx, &mut object);

@@ -293,10 +293,11 @@ fn default_stored(kind: &Kind, value: &mut Value) -> bool {
 /// What selection needs of an object.
 pub(crate) fn meta_of(kind: &Kind, value: &Value) -> Meta {
     let fields = kind.selectable.iter().map(|field| {
-        let found = field.path.iter().try_fold(value, |v, key| v.get(key));
-        match found {
+        let at = |path: &[Str]| path.iter().try_fold(value, |v, key| v.get(key)).filter(|v| !v.is_null());
+        let content = |v: &&Value| v.as_str() != Some("");
+        match at(&field.path).filter(content).or_else(|| at(field.or.as_deref()?)) {
             Some(Value::String(s)) => s.clone(),
-            None | Some(Value::Null) => field.absent.clone(),
+            None => field.absent.clone(),
             Some(other) => Str::from(other.to_string()),
         }
     });

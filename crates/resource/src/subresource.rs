@@ -116,7 +116,8 @@ impl Engine {
     }
 
     pub(crate) async fn patch_scale(&self, call: &Call, patch: &merge::Patch, options: &WriteOptions) -> Result<Reply> {
-        self.change_scale(call, options, |scale| merge::apply(patch, None, scale)).await
+        let schema = scale_schema().filter(|_| call.kind.custom.is_none());
+        self.change_scale(call, options, |scale| merge::apply(patch, schema.as_ref(), scale)).await
     }
 
     /// Reads the scale, changes it, and writes the replicas through the main resource's own rules.
@@ -204,7 +205,15 @@ pub(crate) fn scale_of(call: &Call, object: &Value) -> Result<Value> {
     if !text.is_empty() {
         scale.set(&["status", "selector"], text);
     }
+    if let Some(schema) = scale_schema() {
+        schema::normalize(&schema, &mut scale);
+    }
     Ok(scale)
+}
+
+/// Clients patch a scale as they patch any built-in type.
+fn scale_schema() -> Option<schema::Schema> {
+    schema::builtin::of("autoscaling", "v1", "Scale")
 }
 
 /// `Status` of success without details.

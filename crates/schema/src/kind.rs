@@ -61,6 +61,8 @@ pub struct SelectableField {
     pub name: Str,
     /// Object members from the root: `["spec", "nodeName"]`.
     pub path: Vec<Str>,
+    /// Where the value stands when it does not stand at `path` (an event's reporting component, for its source).
+    pub or: Option<Vec<Str>>,
     /// What an absent field counts as (`"false"` for `spec.unschedulable`, `""` for most).
     pub absent: Str,
 }

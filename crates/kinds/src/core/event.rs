@@ -26,7 +26,7 @@ pub fn kind() -> Kind {
         .create_on_update()
         .ttl(Duration::from_secs(3600))
         .selectable(["reason", "type", "reportingComponent"])
-        .selectable_at("source", "source.component", "");
+        .selectable_either("source", "source.component", "reportingComponent");
     for field in involved {
         let path = format!("involvedObject.{field}");
         // As events.k8s.io calls it; a selector may use either name in both views, where upstream lets it use one.

@@ -227,7 +227,7 @@ fn selectable(version: &Value, path: &Path, errors: &mut FieldErrors) -> Vec<Sel
                 errors.invalid(here, text, "must not point to fields in metadata");
             }
             Some(_) if out.iter().any(|f| f.name == name) => errors.duplicate(here, text),
-            Some(path) => out.push(SelectableField { name, path, absent: "".into() }),
+            Some(path) => out.push(SelectableField { name, path, or: None, absent: "".into() }),
         }
     }
     out

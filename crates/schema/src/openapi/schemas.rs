@@ -221,6 +221,10 @@ impl Schemas {
         let source = schema.parts().0.source.as_deref().and_then(|json| value::parse_lenient(json).ok());
         let mut out = source.unwrap_or_else(|| value!({"type": "object"}));
         if self.dialect == Dialect::V2 {
+            if preserves(&out) {
+                // Nothing beside it, not even the fields that every object has: kubectl would refuse all others.
+                return value!({"type": "object"});
+            }
             plain(&mut out);
         }
         let meta = self.builtin(&format!("{META}ObjectMeta"));
@@ -235,26 +239,47 @@ fn serde_json_of(value: &Value) -> serde_json::Value {
     serde_json::Value::from(value)
 }
 
-/// Version 2 knows no `oneOf`, `anyOf`, `not` and `nullable`; clients take what is left.
+/// Version 2 knows no `oneOf`, `anyOf`, `not` and `nullable`, and kubectl reads less than it knows: a node that may be
+/// null or holds unknown fields loses its type and what it holds. Source: upstream's conversion for publishing.
 fn plain(schema: &mut Value) {
-    match schema {
-        Value::Object(map) => {
-            let nullable = map.get("nullable") == Some(&Value::Bool(true));
-            for key in ["oneOf", "anyOf", "allOf", "not", "nullable"] {
-                if matches!(map.get(key), Some(Value::Array(_) | Value::Bool(_)))
-                    || key == "not" && matches!(map.get(key), Some(Value::Object(_)))
-                {
-                    map.remove(key);
-                }
-            }
-            if nullable && map.get("type").is_some_and(|t| t.as_str().is_some()) {
-                map.remove("type");
-            }
-            map.iter_mut().for_each(|(_, v)| plain(v));
-        }
-        Value::Array(items) => items.iter_mut().for_each(plain),
-        _ => {}
+    let (nullable, preserves) = (may_be_null(schema), preserves(schema));
+    let nullable_fields: Vec<Str> =
+        schema.members_at(&["properties"]).filter(|(_, v)| may_be_null(v)).map(|(name, _)| name.into()).collect();
+    let nullable_rest = may_be_null(schema.at(&["additionalProperties"]));
+    let Value::Object(map) = schema else { return };
+    for key in ["oneOf", "anyOf", "allOf", "not", "nullable"] {
+        map.remove(key);
     }
+    if nullable || preserves {
+        map.remove("items");
+        map.remove("properties");
+    }
+    let ty = map.get("type").and_then(Value::as_str).unwrap_or("");
+    if nullable || ty == "array" && map.get("items").is_none() || preserves && ty == "object" {
+        map.remove("type");
+    }
+    if let Some(Value::Array(required)) = map.get_mut("required") {
+        required.retain(|name| !nullable_fields.iter().any(|f| *name == **f));
+        if required.is_empty() || nullable_rest {
+            map.remove("required");
+        }
+    }
+    if let Some(Value::Object(properties)) = map.get_mut("properties") {
+        properties.iter_mut().for_each(|(_, v)| plain(v));
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(inner) = map.get_mut(key) {
+            plain(inner);
+        }
+    }
+}
+
+fn may_be_null(schema: &Value) -> bool {
+    schema.at(&["nullable"]).as_bool() == Some(true)
+}
+
+fn preserves(schema: &Value) -> bool {
+    schema.at(&["x-kubernetes-preserve-unknown-fields"]).as_bool() == Some(true)
 }
 
 /// `com.example.stable.v1.CronTab`: the group's parts reversed.
@@ -262,4 +287,33 @@ fn custom_name(kind: &Kind, version: &str, as_kind: &str) -> String {
     let mut parts: Vec<&str> = kind.group.split('.').collect();
     parts.reverse();
     format!("{}.{version}.{as_kind}", parts.join("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_2_is_told_what_kubectl_can_read() {
+        for (schema, want) in [
+            (
+                value!({"type": "object", "required": ["a", "b"], "anyOf": [{"required": ["a"]}], "properties": {
+                    "a": {"type": "string", "nullable": true}, "b": {"type": "array", "items": {"type": "integer", "not": {"minimum": 0}}}}}),
+                r#"{"properties":{"a":{},"b":{"items":{"type":"integer"},"type":"array"}},"required":["b"],"type":"object"}"#,
+            ),
+            (
+                value!({"type": "object", "properties": {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                    "properties": {"x": {"type": "string"}}}}}),
+                r#"{"properties":{"spec":{"x-kubernetes-preserve-unknown-fields":true}},"type":"object"}"#,
+            ),
+            (
+                value!({"type": "object", "properties": {"not": {"type": "array", "x-kubernetes-preserve-unknown-fields": true, "items": {}}}}),
+                r#"{"properties":{"not":{"x-kubernetes-preserve-unknown-fields":true}},"type":"object"}"#,
+            ),
+        ] {
+            let mut said = schema.clone();
+            plain(&mut said);
+            assert_eq!(said.to_string(), want, "{schema}");
+        }
+    }
 }
