@@ -120,8 +120,7 @@ fn merged(
         managed::Refused::Conflicts(conflicts) => managed::Refused::conflict_status(&conflicts),
         managed::Refused::Status(status) => status,
         managed::Refused::Misfit(lines) => {
-            let text = format!("failed to create typed patch object ({}): {lines}", described(call));
-            Status::new(Reason::InternalError, text)
+            failed(format!("failed to create typed patch object ({}): {lines}", described(call)))
         }
     })
 }
@@ -134,10 +133,15 @@ fn decoded(call: &Call, object: Value, warnings: &mut Vec<String>) -> Result<Val
         Refused::Status(status) => status,
         Refused::Mistyped(why) => {
             let (described, version) = (described(call), call.api_version());
-            let text = format!("failed to convert new object ({described}) to proper version ({version}): {why}");
-            Status::new(Reason::InternalError, text)
+            failed(format!("failed to convert new object ({described}) to proper version ({version}): {why}"))
         }
     })
+}
+
+/// 500 without a reason: what upstream's server makes of an error that is no Status. kubectl prints the text alone.
+fn failed(text: String) -> Status {
+    let status = value!({"kind": "Status", "reason": "", "message": text, "code": 500});
+    Status::from_json(&(&status).into()).unwrap_or_else(|| Status::internal(text))
 }
 
 /// `default/web; apps/v1, Kind=Deployment`
