@@ -2,11 +2,11 @@
 
 use crate::{
     Plugin, Target, certificates, default_class, default_tolerations, limit_ranger, namespace_lifecycle,
-    node_restriction, priority, rbac, runtime_class, service_account, storage, taint_nodes,
+    node_restriction, priority, rbac, resource_quota, runtime_class, service_account, storage, taint_nodes,
 };
 use auth::Authorizer;
 use base::Result;
-use resource::{Admission, Attributes, BoxFuture, Call};
+use resource::{Admission, Attributes, Beside, BoxFuture, Call, Charge};
 use schema::Operation;
 use std::sync::{Arc, OnceLock};
 
@@ -69,6 +69,9 @@ impl Admission for Chain {
     fn mutate<'a>(&'a self, attributes: &'a mut Attributes<'_>) -> BoxFuture<'a, Result<()>> {
         let done = self.run(attributes, |plugin, attributes| plugin.mutate(attributes));
         Box::pin(std::future::ready(done))
+    }
+    fn charge(&self, write: &Charge<'_>) -> Result<Vec<Beside>> {
+        resource_quota::charge(write)
     }
     fn validate<'a>(&'a self, attributes: &'a mut Attributes<'_>) -> BoxFuture<'a, Result<()>> {
         let done = self.run(attributes, |plugin, attributes| plugin.validate(attributes));

@@ -16,6 +16,7 @@ pub mod node_restriction;
 mod plugin;
 mod priority;
 mod rbac;
+mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod storage;

@@ -10,6 +10,7 @@ pub mod namespaces;
 pub mod node_cidr;
 pub mod node_lifecycle;
 pub mod pod_gc;
+pub mod resource_quota;
 mod resources;
 pub mod root_ca;
 pub mod service_accounts;

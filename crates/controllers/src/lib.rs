@@ -46,6 +46,7 @@ pub fn start(client: &dyn Fn(User) -> Client, surroundings: &Surroundings) -> Jo
     tasks.spawn(cluster::garbage::run(acting("generic-garbage-collector"), clock.clone()));
     tasks.spawn(cluster::node_cidr::run(acting("node-controller"), clock.clone(), *pod_network));
     tasks.spawn(cluster::node_lifecycle::run(acting("node-controller"), recorder("node-controller"), clock.clone()));
+    tasks.spawn(cluster::resource_quota::run(acting("resourcequota-controller"), clock.clone()));
     tasks.spawn(cluster::pod_gc::run(acting("pod-garbage-collector"), clock.clone()));
     tasks.spawn(cluster::certificates::run(
         acting("certificate-controller"),

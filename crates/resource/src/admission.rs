@@ -3,7 +3,8 @@
 use crate::{Call, WriteOptions};
 use base::{BoxFuture, Result, time::Timestamp};
 use schema::{Operation, View};
-use value::Value;
+use std::sync::Arc;
+use value::{Object, Value};
 
 /// What an admission plugin sees of a request. Objects are in the kind's storage version.
 pub struct Attributes<'a> {
@@ -21,12 +22,37 @@ pub struct Attributes<'a> {
     pub warnings: Vec<String>,
 }
 
+/// A write that is ready for the store, for those who keep accounts of writes.
+pub struct Charge<'a> {
+    pub call: &'a Call,
+    pub operation: Operation,
+    /// In the kind's storage version, valid and admitted.
+    pub object: &'a Value,
+    pub old: Option<&'a Value>,
+    pub view: &'a dyn View,
+    pub now: Timestamp,
+}
+
+/// The new state of another object, which is written in the same transaction or not at all.
+pub struct Beside {
+    pub group: &'static str,
+    pub plural: &'static str,
+    /// The state that it replaces; where that is not the newest one any more, the account is asked again.
+    pub old: Arc<Object>,
+    pub new: Value,
+}
+
 /// The chain: mutating plugins run before validation, validating ones after.
 pub trait Admission: Send + Sync {
     /// False where no plugin cares: the engine then skips both calls.
     fn applies(&self, call: &Call, operation: Operation) -> bool;
     fn mutate<'a>(&'a self, attributes: &'a mut Attributes<'_>) -> BoxFuture<'a, Result<()>>;
     fn validate<'a>(&'a self, attributes: &'a mut Attributes<'_>) -> BoxFuture<'a, Result<()>>;
+    /// What else a write changes: the quotas that it is charged to. The last word on a write, said as often as somebody
+    /// else was faster.
+    fn charge(&self, _write: &Charge<'_>) -> Result<Vec<Beside>> {
+        Ok(Vec::new())
+    }
 }
 
 /// No plugins: for tests of the engine alone.

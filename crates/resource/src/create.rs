@@ -83,6 +83,7 @@ impl Engine {
             warnings.extend(kind.hooks.warnings(&self.context(call, Operation::Create), &object, None));
             let key = ObjectKey::new(object.namespace(), object.name());
             if options.dry_run {
+                self.charged(call, None, &object)?;
                 if self.published.cache(kind).is_some_and(|cache| cache.get(&key).is_some()) {
                     return Err(Status::already_exists(call.group(), &kind.plural, &key.name));
                 }
@@ -98,7 +99,9 @@ impl Engine {
                     return Err(Status::already_exists(call.group(), &kind.plural, &key.name));
                 }
                 // A random name that was taken, or a claim that somebody else got first: try another.
-                Committed::Raced | Committed::ClaimTaken => tracing::debug!(attempt, %key, "creating again"),
+                Committed::Raced | Committed::ClaimTaken | Committed::BesideTaken => {
+                    tracing::debug!(attempt, %key, "creating again")
+                }
             }
         }
         Err(Status::internal(format!("{} could not be created: what it claims is always taken", kind.kind)))

@@ -2,7 +2,7 @@
 
 use crate::{
     Call,
-    admission::{Admission, Attributes},
+    admission::{Admission, Attributes, Beside, Charge},
     claims, encode,
     publish::{self, Prepared, Published, meta_of},
     seal::Sealer,
@@ -188,23 +188,69 @@ impl Engine {
         new: Value,
     ) -> Result<Committed<Arc<Object>>> {
         let kind = &call.kind;
-        let mut txn = self.transaction(kind, key, old, Some(&new));
-        let store_key = &txn.key;
         let plain = encode::stored(&new);
-        let stored = if kind.policy.sealed { self.options.sealer.seal(store_key, &plain) } else { plain.clone() };
+        let mut tree = Some(new);
+        for _ in 0..RETRIES {
+            let Some(new) = tree.take() else { break };
+            let mut txn = self.transaction(kind, key, old, Some(&new));
+            let beside = self.charged(call, old.map(|o| o.1), &new)?;
+            let first = self.put(&mut txn, kind, &plain, new);
+            let mut waiting = vec![self.waiting(first)];
+            for Beside { group, plural, old, new } in beside {
+                let catalog = self.catalog();
+                let Some(kind) = catalog.get(group, plural) else { continue };
+                let key: Arc<str> = kind.store_key(&old.key).into();
+                txn.conditions.push(Condition::At { key: key.clone(), revision: old.revision });
+                txn.beside.push(key.clone());
+                let plain = encode::stored(&new);
+                let bytes = self.put_at(&mut txn, kind, key, &plain, new);
+                waiting.push(self.waiting(bytes));
+            }
+            match self.submit(txn).await? {
+                // The account moved: what was charged is charged anew.
+                Committed::BesideTaken => tree = waiting.first().and_then(Waiting::take_back),
+                done => return Ok(done.map(|revision| self.committed(kind, key, &plain, revision))),
+            }
+        }
+        Err(call.stale())
+    }
+
+    /// What a write changes beside its object.
+    pub(crate) fn charged(&self, call: &Call, old: Option<&Value>, new: &Value) -> Result<Vec<Beside>> {
+        let operation = if old.is_some() { Operation::Update } else { Operation::Create };
+        let charge = Charge { call, operation, object: new, old, view: &self.reader, now: self.clock() };
+        self.options.admission.charge(&charge)
+    }
+
+    /// Adds the write of the call's own object; the bytes under which its tree waits for the publication.
+    fn put(&self, txn: &mut Transaction, kind: &Kind, plain: &Bytes, tree: Value) -> Bytes {
+        let key = txn.key.clone();
+        self.put_at(txn, kind, key, plain, tree)
+    }
+
+    fn put_at(&self, txn: &mut Transaction, kind: &Kind, key: Arc<str>, plain: &Bytes, tree: Value) -> Bytes {
+        let stored = if kind.policy.sealed { self.options.sealer.seal(&key, plain) } else { plain.clone() };
         let expires = kind.policy.ttl.and_then(|ttl| self.clock().checked_add(ttl).ok());
-        txn.writes.push(Write { key: store_key.clone(), value: Some(stored.clone()), expires });
-        let prepared = Prepared { meta: meta_of(kind, &new), plain: plain.clone(), tree: Some(new) };
+        txn.writes.push(Write { key, value: Some(stored.clone()), expires });
+        let prepared = Prepared { meta: meta_of(kind, &tree), plain: plain.clone(), tree: Some(tree) };
         self.published.prepared.lock().insert(stored.as_ptr() as usize, prepared);
-        let _waiting = Waiting { map: &self.published.prepared, bytes: stored };
-        Ok(self.submit(txn).await?.map(|revision| match self.published.cache(kind).and_then(|c| c.get(key)) {
+        stored
+    }
+
+    fn waiting(&self, bytes: Bytes) -> Waiting<'_> {
+        Waiting { map: &self.published.prepared, bytes }
+    }
+
+    /// The object of a revision, as it was published.
+    fn committed(&self, kind: &Kind, key: &ObjectKey, plain: &Bytes, revision: Revision) -> Arc<Object> {
+        match self.published.cache(kind).and_then(|c| c.get(key)) {
             Some(object) if object.revision == revision => object,
             // Already changed again, or gone: what this call wrote.
             _ => {
-                let meta = value::parse_lenient(&plain).map(|value| meta_of(kind, &value)).unwrap_or_default();
-                Object::new(key.clone(), revision, meta, encode::with_revision(&plain, revision))
+                let meta = value::parse_lenient(plain).map(|value| meta_of(kind, &value)).unwrap_or_default();
+                Object::new(key.clone(), revision, meta, encode::with_revision(plain, revision))
             }
-        }))
+        }
     }
 
     /// Commits that there is no such object any more; the revision of its removal.
@@ -233,13 +279,15 @@ impl Engine {
             Some((object, _)) => Condition::At { key: key.clone(), revision: object.revision },
             None => Condition::Absent { key: key.clone() },
         });
-        Transaction { key, conditions, writes }
+        Transaction { key, conditions, writes, beside: Vec::new() }
     }
 
-    async fn submit(&self, Transaction { key, conditions, writes }: Transaction) -> Result<Committed<Revision>> {
+    async fn submit(&self, txn: Transaction) -> Result<Committed<Revision>> {
+        let Transaction { key, conditions, writes, beside } = txn;
         match self.store.commit(Txn { conditions, writes }).await {
             Ok(revision) => Ok(Committed::Done(revision)),
             Err(CommitError::Conflict { key: lost, .. }) if lost == key => Ok(Committed::Raced),
+            Err(CommitError::Conflict { key: lost, .. }) if beside.contains(&lost) => Ok(Committed::BesideTaken),
             Err(CommitError::Conflict { .. }) => Ok(Committed::ClaimTaken),
             Err(CommitError::TooLarge { .. }) => {
                 Err(Status::new(base::Reason::RequestEntityTooLarge, "Request entity too large: limit is 3145728"))
@@ -261,6 +309,13 @@ struct Waiting<'a> {
     bytes: Bytes,
 }
 
+impl Waiting<'_> {
+    /// The tree of what was not published.
+    fn take_back(&self) -> Option<Value> {
+        self.map.lock().remove(&(self.bytes.as_ptr() as usize))?.tree
+    }
+}
+
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.map.lock().remove(&(self.bytes.as_ptr() as usize));
@@ -272,6 +327,8 @@ struct Transaction {
     key: Arc<str>,
     conditions: Vec<Condition>,
     writes: Vec<Write>,
+    /// The keys of what is written beside the object.
+    beside: Vec<Arc<str>>,
 }
 
 /// What became of a commit.
@@ -281,6 +338,8 @@ pub(crate) enum Committed<T> {
     Raced,
     /// Something that the object wants to hold was taken in the meantime.
     ClaimTaken,
+    /// What is written beside the object is not what it was; [`Engine::commit`] tries again itself.
+    BesideTaken,
 }
 
 impl<T> Committed<T> {
@@ -289,6 +348,7 @@ impl<T> Committed<T> {
             Committed::Done(done) => Committed::Done(make(done)),
             Committed::Raced => Committed::Raced,
             Committed::ClaimTaken => Committed::ClaimTaken,
+            Committed::BesideTaken => Committed::BesideTaken,
         }
     }
 }

@@ -29,7 +29,7 @@ mod update;
 mod watch;
 mod wheel;
 
-pub use admission::{Admission, AdmitAll, Attributes};
+pub use admission::{Admission, AdmitAll, Attributes, Beside, Charge};
 pub use base::BoxFuture;
 pub use call::{Answer, Body, Call, FieldValidation, ListQuery, ListReply, Reply, VersionMatch, WriteOptions};
 pub use engine::{Engine, OpenError, Options};

@@ -233,7 +233,7 @@ impl Engine {
                 Ok(Round::Done(Reply { warnings, ..Reply::ok(answer) }))
             }
             Committed::Raced if pinned => Err(call.stale()),
-            Committed::Raced | Committed::ClaimTaken => Ok(Round::Again),
+            Committed::Raced | Committed::ClaimTaken | Committed::BesideTaken => Ok(Round::Again),
         }
     }
 }
