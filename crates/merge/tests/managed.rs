@@ -609,3 +609,81 @@ fn many_managers_become_ancient() {
     .assert_eq(&managers[0].fields.to_string());
     assert_eq!(managers[0].time.as_deref(), Some("2026-01-02T03:04:04Z"));
 }
+
+/// `spec.n` of `v1` is `spec.count` of `v2`; an old version may be gone.
+struct Two {
+    old: Option<Schema>,
+    new: Schema,
+}
+
+impl Versions for Two {
+    fn schema(&self, api_version: &str) -> Option<&Schema> {
+        match api_version {
+            "example.com/v1" => self.old.as_ref(),
+            "example.com/v2" => Some(&self.new),
+            _ => None,
+        }
+    }
+    fn convert(&self, object: &Value, api_version: &str) -> base::Result<Option<Value>> {
+        if self.schema(api_version).is_none() {
+            return Ok(None);
+        }
+        let mut object = object.clone();
+        let (from, to) = if api_version.ends_with("v1") { ("count", "n") } else { ("n", "count") };
+        if object.str_at(&["apiVersion"]) != api_version {
+            if let Some(moved) = object.remove(&["spec", from]) {
+                object.set(&["spec", to], moved);
+            }
+            object.set(&["apiVersion"], api_version);
+        }
+        Ok(Some(object))
+    }
+    fn custom(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn managers_speak_different_versions() {
+    let number = |name: &str| {
+        custom(&format!(
+            r#"{{"type":"object","properties":{{"{name}":{{"type":"integer"}},"x":{{"type":"integer"}}}}}}"#
+        ))
+        .schema
+    };
+    let kind = Two { old: Some(number("n")), new: number("count") };
+    let reach = Reach::default();
+    let write = |manager, api_version| Write { manager, api_version, subresource: "", time: "t", reach: &reach };
+    let apply = |kind: &Two, live: Option<(&Value, &Value)>, manager, version, spec: Value, force| {
+        let mut config = value!({"apiVersion": version, "kind": "Thing"});
+        config.set(&["spec"], spec);
+        managed::apply(kind, live, &config, &write(manager, version), force)
+    };
+    let (v1, v2) = ("example.com/v1", "example.com/v2");
+    let made = apply(&kind, None, "m", v1, value!({"n": 1, "x": 1}), false).unwrap();
+    // Everybody after speaks v2: the object is shown so, the first manager's set stays in its own words.
+    let live = kind.convert(&made.object.unwrap(), v2).unwrap().unwrap();
+    let refused = apply(&kind, Some((&live, &made.managed)), "n", v2, value!({"count": 2}), false).unwrap_err();
+    let Refused::Conflicts(conflicts) = refused else { panic!("{refused:?}") };
+    assert_eq!((conflicts[0].manager.as_str(), conflicts[0].path.as_str()), ("\"m\"", ".spec.n"));
+    let forced = apply(&kind, Some((&live, &made.managed)), "n", v2, value!({"count": 2}), true).unwrap();
+    let show = |list: &Value| -> Vec<String> {
+        let list = Managers::read(list).unwrap().0;
+        list.iter().map(|m| format!("{} {} {}", m.name, m.api_version, m.fields.to_json())).collect()
+    };
+    let shown = show(&forced.managed);
+    assert_eq!(shown, [r#"m example.com/v1 {"f:spec":{"f:x":{}}}"#, r#"n example.com/v2 {"f:spec":{"f:count":{}}}"#]);
+    // The first manager comes back in the new version: what it applied in the old one and leaves out goes.
+    let live = forced.object.unwrap();
+    let back = apply(&kind, Some((&live, &forced.managed)), "m", v2, value!({}), false).unwrap();
+    assert_eq!(back.object.unwrap().at(&["spec"]), &value!({"count": 2}));
+    // What was said in a version that is gone is nobody's.
+    let later = Two { old: None, ..kind };
+    let mut next = live.clone();
+    next.set(&["spec", "x"], 7);
+    let list = managed::track_update(&later, &live, &next, &forced.managed, &Value::Null, &write("u", v2)).unwrap();
+    assert_eq!(
+        show(&list),
+        [r#"n example.com/v2 {"f:spec":{"f:count":{}}}"#, r#"u example.com/v2 {"f:spec":{"f:x":{}}}"#]
+    );
+}
