@@ -687,3 +687,33 @@ fn managers_speak_different_versions() {
         [r#"n example.com/v2 {"f:spec":{"f:count":{}}}"#, r#"u example.com/v2 {"f:spec":{"f:x":{}}}"#]
     );
 }
+
+#[test]
+fn lists_that_cannot_be_read() {
+    let entry = |text: &str| -> Value { Value::Array(vec![parse_lenient(text.as_bytes()).unwrap()]) };
+    for (list, want) in [
+        (
+            r#"{"manager":"m","operation":"Update","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:a":{".":{},"k:{\"n\":1}":{}}}}"#,
+            Ok(()),
+        ),
+        (r#"{"operation":"Guess"}"#, Err("operation must be `Apply` or `Update`")),
+        (r#"{"operation":"Apply"}"#, Err("apiVersion must not be empty")),
+        (r#"{"operation":"Apply","apiVersion":"v1"}"#, Err("missing fieldsType in managed fields entry 0")),
+        (
+            r#"{"operation":"Apply","apiVersion":"v1","fieldsType":"FieldsV2"}"#,
+            Err("invalid fieldsType \"FieldsV2\" in managed fields entry 0"),
+        ),
+        (
+            r#"{"operation":"Apply","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:a":{"spec":{}}}}"#,
+            Err("missing colon: spec"),
+        ),
+    ] {
+        for got in [Managers::check(&entry(list)), Managers::read(&entry(list)).map(drop)] {
+            match want {
+                Ok(()) => assert_eq!(got, Ok(())),
+                Err(why) => assert!(got.as_ref().is_err_and(|e| e.ends_with(why)), "{got:?}"),
+            }
+        }
+    }
+    assert!(managed::is_reset(&entry("{}")) && !managed::is_reset(&Value::Array(vec![])));
+}

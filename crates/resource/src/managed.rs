@@ -149,22 +149,20 @@ impl Engine {
         if !self.options.admission.applies(call, operation) {
             return Ok(object);
         }
-        let before = list(&object).clone();
         let change = Change { object, old, options, warnings };
         let mut object = self.admit(Half::Mutating, call, operation, change).await?;
-        warnings.extend(mend(&mut object, &before));
+        warnings.extend(mend(&mut object, old));
         Ok(object)
     }
 }
 
-/// Keeps the list as it was where admission has made it unreadable; the warning that the client gets for it.
-fn mend(object: &mut Value, before: &Value) -> Option<String> {
-    if list(object) == before {
-        return None;
-    }
-    let why = managed::Managers::read(list(object)).err()?;
+/// Takes back a list that admission has made unreadable; the warning that the client gets for it. What stands then is
+/// the old object's, not as upstream the one before admission: no copy is made of every list for the sake of a broken
+/// webhook.
+fn mend(object: &mut Value, old: Option<&Value>) -> Option<String> {
+    let why = managed::Managers::check(list(object)).err()?;
     take(object);
-    put(object, before.clone());
+    put(object, old.map(|old| list(old).clone()).unwrap_or_default());
     Some(format!(
         ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating admission controller; please fix your requests: {why}"
     ))

@@ -79,6 +79,11 @@ impl Managers {
     pub fn read(list: &Value) -> Result<Self, String> {
         Managers::decode(list, FieldSet::read)
     }
+    /// Whether a list can be read, as far as a look at each step tells: asked of every write after admission.
+    pub fn check(list: &Value) -> Result<(), String> {
+        let steps = |fields: &Value| FieldSet::check(fields).map(|()| FieldSet::new());
+        Managers::decode(list, steps).map(drop)
+    }
     /// Reads a list that was written from [`Managers::into_value`].
     pub(crate) fn trusted(list: &Value) -> Self {
         Managers::decode(list, |fields| Ok(FieldSet::trusted(fields))).unwrap_or_default()

@@ -34,6 +34,14 @@ impl FieldSet {
             other => Err(format!("expected an object: {other}")),
         }
     }
+    /// Whether a document looks like FieldsV1: objects all the way down, and steps with a colon in their place.
+    pub(crate) fn check(fields: &Value) -> Result<(), String> {
+        let Value::Object(map) = fields else { return Err(format!("expected an object: {fields}")) };
+        map.iter().try_for_each(|(step, below)| match step.as_bytes() {
+            b"." | [_, b':', ..] => FieldSet::check(below),
+            _ => Err(format!("missing colon: {step}")),
+        })
+    }
     /// A FieldsV1 document that was written from a set.
     pub(crate) fn trusted(fields: &Value) -> Self {
         FieldSet(fields.as_object().cloned().unwrap_or_default())
