@@ -75,7 +75,7 @@ impl Engine {
             kind.hooks.allocate(&cx, &mut object, None, &*self.published)?;
             let mut errors = FieldErrors::default();
             meta::validate(kind, &object, &mut errors);
-            schema::validate(&kind.versions[kind.storage].schema, &object, &mut errors);
+            schema::validate(&kind.versions[decode::checked(call)].schema, &object, &mut errors);
             kind.hooks.validate(&cx, &object, None, &mut errors);
             self.check(call, object.name(), &errors)?;
             let change = Change { object, old: None, options, warnings: &mut warnings };

@@ -85,6 +85,11 @@ pub(crate) fn convert(kind: &Kind, mut value: Value, from: usize, to: usize) -> 
     Ok(value)
 }
 
+/// The version whose schema an object is held to: of a custom kind the one of the call, as each has its own.
+pub(crate) fn checked(call: &Call) -> usize {
+    if call.kind.custom.is_some() { call.version } else { call.kind.storage }
+}
+
 /// A stored object in the version of the call: the same one where that is how it was stored.
 pub(crate) fn in_version(kind: &Kind, version: usize, object: &Arc<Object>) -> Result<Arc<Object>> {
     let wanted = kind.api_version(version);

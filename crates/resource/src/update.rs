@@ -207,7 +207,7 @@ impl Engine {
         let mut errors = FieldErrors::default();
         meta::validate(kind, &new, &mut errors);
         meta::validate_update(&new, old, &mut errors);
-        schema::validate_update(&kind.versions[kind.storage].schema, &new, old, &mut errors);
+        schema::validate_update(&kind.versions[decode::checked(call)].schema, &new, old, &mut errors);
         kind.hooks.validate(&cx, &new, Some(old), &mut errors);
         self.check(call, &call.name, &errors)?;
         warnings.extend(kind.hooks.warnings(&cx, &new, Some(old)));

@@ -2,7 +2,7 @@
 //! wrong with its schemas; the engine installs the kind while the definition is established. Here stand the rules about
 //! the object: names, versions, what never changes.
 
-use super::names;
+use super::{customresource::CustomResource, names, rules};
 use crate::{
     at::At,
     cells::{condition, created_at},
@@ -10,8 +10,8 @@ use crate::{
 };
 use base::FieldErrors;
 use schema::{Column, Context, Hooks, Kind};
-use std::collections::BTreeSet;
-use value::{Value, value};
+use std::{collections::BTreeSet, sync::Arc};
+use value::{Path, Value, value};
 
 const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
@@ -67,7 +67,9 @@ impl Hooks for CustomResourceDefinition {
 
     fn defines(&self, obj: &Value) -> Option<Kind> {
         let established = condition(obj, "Established").is_some_and(|c| c.str_at(&["status"]) == "True");
-        if established { schema::crd::kind_of(obj).ok() } else { None }
+        let mut kind = if established { schema::crd::kind_of(obj).ok()? } else { return None };
+        kind.hooks = Arc::new(CustomResource::new(&kind));
+        Some(kind)
     }
 
     fn validate(&self, cx: &Context, obj: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
@@ -92,10 +94,14 @@ impl Hooks for CustomResourceDefinition {
         spec.get("scope").one_of(errors, &["Cluster", "Namespaced"]);
         check_names(names, errors);
         versions(spec.get("versions"), errors);
-        if errors.is_empty()
-            && let Err(wrong) = schema::crd::kind_of(obj)
-        {
-            errors.0.extend(wrong.0);
+        if errors.is_empty() {
+            let mut found = FieldErrors::default();
+            match schema::crd::kind_of(obj) {
+                Ok(kind) => check_rules(&kind, obj, old, &mut found),
+                Err(wrong) => found = wrong,
+            }
+            hoist(obj, &mut found);
+            errors.0.extend(found.0);
         }
         if let Some(old) = old {
             changes(spec, old, errors);
@@ -180,6 +186,55 @@ fn versions(versions: At, errors: &mut FieldErrors) {
     }
     if versions.items().filter(|v| v.get("storage").flag()).count() != 1 {
         versions.invalid(errors, "must have exactly one version marked as storage version");
+    }
+}
+
+/// The rules of the schemas. A schema that an update leaves as it is may hold what is refused today.
+fn check_rules(kind: &Kind, obj: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+    let source = |version: &Value| version.at(&["schema", "openAPIV3Schema"]).clone();
+    let before: Vec<&Value> = old.iter().flat_map(|old| old.items_at(&["spec", "versions"])).collect();
+    for (i, version) in obj.items_at(&["spec", "versions"]).iter().enumerate() {
+        let name = version.str_at(&["name"]);
+        let (Some(made), source) = (kind.version(name), source(version)) else { continue };
+        let unchanged =
+            |old: &&Value| old.str_at(&["name"]) == name && *old.at(&["schema", "openAPIV3Schema"]) == source;
+        if before.iter().any(unchanged) {
+            continue;
+        }
+        let (root, place) = (Path::root(), format!("spec.versions[{i}].schema.openAPIV3Schema"));
+        rules::check(&kind.versions[made].schema, &source, &root.key(&place), errors);
+    }
+}
+
+/// What all versions say alike stands above them in upstream's own form of a definition, which is where its messages
+/// point; it is said once.
+fn hoist(obj: &Value, errors: &mut FieldErrors) {
+    let versions = obj.items_at(&["spec", "versions"]);
+    let Some(first) = versions.first() else { return };
+    for (field, above) in [
+        ("schema", "validation"),
+        ("subresources", "subresources"),
+        ("additionalPrinterColumns", "additionalPrinterColumns"),
+        ("selectableFields", "selectableFields"),
+    ] {
+        let said = first.at(&[field]);
+        if said.is_null() || versions.iter().any(|v| v.at(&[field]) != said) {
+            continue;
+        }
+        for i in 0..versions.len() {
+            let here = format!("spec.versions[{i}].{field}");
+            errors.0.retain_mut(|error| {
+                let below = error.path.strip_prefix(&here).map(String::from);
+                match below {
+                    Some(below) if below.is_empty() || below.starts_with(['.', '[']) => {
+                        error.detail = error.detail.replace(&here, &format!("spec.{above}"));
+                        error.path = format!("spec.{above}{below}");
+                        i == 0
+                    }
+                    _ => true,
+                }
+            });
+        }
     }
 }
 

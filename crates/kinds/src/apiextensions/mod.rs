@@ -1,7 +1,9 @@
 //! `apiextensions.k8s.io`: kinds made by users.
 
+mod customresource;
 mod customresourcedefinition;
 mod names;
+mod rules;
 
 /// All kinds of the group.
 pub fn kinds() -> Vec<schema::Kind> {
