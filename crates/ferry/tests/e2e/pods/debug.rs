@@ -71,9 +71,10 @@ async fn target(scene: Scene) {
     debug(&scene, "p", json!([with(named("inside", "sleep 1000"), json!({"targetContainerName": "c"})), plain])).await;
     runs(&scene, "p", "inside").await;
     runs(&scene, "p", "plain").await;
+    // The kernel ends every argument with a zero.
     let list = "cat /proc/[0-9]*/cmdline";
-    assert!(scene.exec("p", "inside", list).await.out.contains("sleep 4321"));
-    assert!(!scene.exec("p", "plain", list).await.out.contains("sleep 4321"));
+    assert!(scene.exec("p", "inside", list).await.out.contains("sleep\04321"));
+    assert!(!scene.exec("p", "plain", list).await.out.contains("sleep\04321"));
 }
 
 async fn image_volume(scene: Scene) {

@@ -191,7 +191,7 @@ async fn attach(scene: Scene) {
         said.extend(&part[..n]);
     }
     // With stdinOnce the end of the client's input is the container's; what it says then still arrives.
-    drop(stdin);
+    stdin.shutdown().await.expect("the end of standard input");
     let mut rest = String::new();
     out.read_to_string(&mut rest).await.expect("output");
     assert_eq!(rest, "over\n");

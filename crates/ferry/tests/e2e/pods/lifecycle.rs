@@ -86,7 +86,9 @@ async fn sidecar(scene: Scene) {
     // The container goes only when the sidecar has shown that it lives, and ends before it.
     let side = "trap 'echo ended; exit 0' TERM; echo here >/v/side; while :; do sleep 0.1; done";
     let side = with(named("side", side), json!({"restartPolicy": "Always"}));
-    let startup = json!({"startupProbe": {"exec": {"command": ["cat", "/v/side"]}, "periodSeconds": 1}});
+    // A second is not always enough for a program beside a hundred other pods, and a probe too late would restart it.
+    let probe = json!({"exec": {"command": ["cat", "/v/side"]}, "periodSeconds": 1, "timeoutSeconds": 30});
+    let startup = json!({"startupProbe": probe});
     let mut spec = once(with(sh("cat /v/side"), mount.clone()));
     spec["terminationGracePeriodSeconds"] = 20.into();
     spec["initContainers"] =
