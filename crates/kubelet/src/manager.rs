@@ -169,6 +169,8 @@ impl Manager {
         match change {
             Change::Gone => {
                 self.done.remove(&uid);
+                // Deleted by force, it may still be ending; the scheduler counts it no longer, and so nobody does here.
+                self.node.shares.remove(&uid);
                 if let Some(handle) = self.workers.get(&uid) {
                     let _ = handle.inbox.send(Message::Gone);
                 }
