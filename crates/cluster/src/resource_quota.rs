@@ -49,7 +49,16 @@ struct Quotas {
 pub async fn run(caches: Caches, clock: Arc<dyn Clock>) {
     let queue: Queue<ObjectKey> = Queue::default();
     let quotas = caches.kind(&QUOTAS);
-    quotas.subscribe(&queue, |event| event.new.map(|o| o.key.clone()));
+    let added = queue.clone();
+    quotas.on_event(move |event| {
+        let Some(quota) = event.new else { return };
+        let tree = quota.tree();
+        // A quota that was charged was charged for an object that its cache may not show yet.
+        match tree.at(&["spec", "hard"]) == tree.at(&["status", "hard"]) {
+            true => added.add_after(quota.key.clone(), GATHER),
+            false => added.add(quota.key.clone()),
+        }
+    });
     quotas.wait_synced().await;
     let definitions = caches.kind(&kinds::CRDS);
     let controller = Arc::new(Quotas { caches, quotas, counted: RwLock::default(), queue: queue.clone() });

@@ -34,12 +34,15 @@ pub fn start(client: &dyn Fn(User) -> Client, surroundings: &Surroundings) -> Jo
         recorder("deployment-controller"),
         clock.clone(),
     ));
-    tasks.spawn(workloads::replica_set::run(
-        acting("replicaset-controller"),
-        recorder("replicaset-controller"),
-        clock.clone(),
-    ));
+    for (kind, name) in [
+        (&workloads::replica_set::REPLICA_SET, "replicaset-controller"),
+        (&workloads::replica_set::REPLICATION_CONTROLLER, "replication-controller"),
+    ] {
+        tasks.spawn(workloads::replica_set::run(kind, acting(name), recorder(name), clock.clone()));
+    }
+    tasks.spawn(workloads::disruption::run(acting("disruption-controller"), clock.clone()));
     tasks.spawn(services::run(acting("endpointslice-controller"), account("endpoint-controller"), clock.clone()));
+    tasks.spawn(services::mirror::run(acting("endpointslicemirroring-controller"), clock.clone()));
     tasks.spawn(cluster::namespaces::run(acting("namespace-controller"), clock.clone()));
     tasks.spawn(cluster::service_accounts::run(acting("service-account-controller"), clock.clone()));
     tasks.spawn(cluster::root_ca::run(acting("root-ca-cert-publisher"), clock.clone(), authority.cert_pem().into()));

@@ -4,6 +4,7 @@
 //! the difference. Invariants: a slice changes only when an endpoint in it does; endpoints stay in the slice they are in.
 
 pub mod endpoints;
+pub mod mirror;
 pub mod plan;
 mod run;
 

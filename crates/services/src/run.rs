@@ -133,22 +133,7 @@ impl Reconciler for Slices {
     }
 
     async fn execute(&self, key: &ObjectKey, changes: Changes) -> Result<Outcome, client::Error> {
-        let api = self.client.api(&kinds::ENDPOINT_SLICES).namespace(key.namespace.clone());
-        // The cache takes the answers in at once, so that the next look does not create the same again.
-        for slice in &changes.slices.create {
-            let made = api.create(slice).await?;
-            self.slices.put(made.key.clone(), made.revision, made);
-        }
-        for slice in &changes.slices.update {
-            let made = api.update(slice.name(), slice).await?;
-            self.slices.put(made.key.clone(), made.revision, made);
-        }
-        for name in &changes.slices.delete {
-            match api.delete(name, &DeleteOptions::default()).await {
-                Err(error) if !error.is_not_found() => return Err(error),
-                _ => {}
-            }
-        }
+        apply(&self.client, &self.slices, key, &changes.slices).await?;
         let api = self.endpoints_client.api(&kinds::ENDPOINTS).namespace(key.namespace.clone());
         match changes.endpoints {
             Some(EndpointsChange::Write(wanted)) => {
@@ -166,4 +151,24 @@ impl Reconciler for Slices {
         }
         Ok(Outcome::Done)
     }
+}
+
+/// Writes what slices lack. The cache takes the answers in at once, so that the next look does not create the same again.
+pub(crate) async fn apply(client: &Client, slices: &Cache, key: &ObjectKey, plan: &Plan) -> Result<(), client::Error> {
+    let api = client.api(&kinds::ENDPOINT_SLICES).namespace(key.namespace.clone());
+    for slice in &plan.create {
+        let made = api.create(slice).await?;
+        slices.put(made.key.clone(), made.revision, made);
+    }
+    for slice in &plan.update {
+        let made = api.update(slice.name(), slice).await?;
+        slices.put(made.key.clone(), made.revision, made);
+    }
+    for name in &plan.delete {
+        match api.delete(name, &DeleteOptions::default()).await {
+            Err(error) if !error.is_not_found() => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }

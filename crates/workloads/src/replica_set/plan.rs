@@ -1,13 +1,16 @@
-//! What a ReplicaSet lacks.
+//! What a set of equal pods lacks.
 
+use super::{
+    kind::Kind,
+    status::{self, Counts},
+};
 use crate::{
     claim::{Claim, claim},
     pod::{Pod, deletion_order},
 };
 use base::time::{SignedDuration, Timestamp};
-use select::LabelSelector;
 use std::{sync::Arc, time::Duration};
-use value::{Str, Value, value};
+use value::{Str, Value};
 
 /// At most so many creations or deletions at once. Source: `BurstReplicas`.
 const BURST: usize = 500;
@@ -22,17 +25,30 @@ pub struct Plan {
     /// Names and uids of pods to adopt and to release.
     pub adopt: Vec<(Str, Str)>,
     pub release: Vec<(Str, Str)>,
-    /// The status, where it is not what it should be.
-    pub status: Option<Value>,
+    /// What there is.
+    pub counts: Counts,
+    /// The status is not what it should be, provided that what is planned succeeds.
+    pub status: bool,
+    /// Creations and deletions were not considered.
+    pub pending: bool,
     /// When a ready pod will count as available.
     pub look_again: Option<Duration>,
 }
 
-/// Compares a ReplicaSet with the pods of its namespace. `pending`: earlier requests are not visible yet, so pods are
-/// only counted.
-pub fn plan(set: &Value, pods: &[Arc<Pod>], pending: bool, now: Timestamp) -> Plan {
-    let mut plan = Plan::default();
-    let Ok(selector) = LabelSelector::from_object(set.at(&["spec", "selector"])) else { return plan };
+impl Plan {
+    /// Nothing to do.
+    pub fn is_empty(&self) -> bool {
+        let Plan { create, delete, adopt, release, status, look_again, counts: _, pending: _ } = self;
+        let lists = delete.is_empty() && adopt.is_empty() && release.is_empty();
+        *create == 0 && lists && !status && look_again.is_none()
+    }
+}
+
+/// Compares a set with the pods of its namespace. `pending`: earlier requests are not visible yet, so pods are only
+/// counted.
+pub fn plan(kind: &Kind, set: &Value, pods: &[Arc<Pod>], pending: bool, now: Timestamp) -> Plan {
+    let mut plan = Plan { pending, ..Plan::default() };
+    let Some(selector) = kind.selector(set) else { return plan };
     let deleting = !set.at(&["metadata", "deletionTimestamp"]).is_null();
     let uid = set.str_at(&["metadata", "uid"]);
     let mut owned: Vec<&Arc<Pod>> = Vec::new();
@@ -59,57 +75,34 @@ pub fn plan(set: &Value, pods: &[Arc<Pod>], pending: bool, now: Timestamp) -> Pl
     let waits =
         active.iter().filter_map(|p| p.available_in(min_ready, now)).filter(|left| *left > SignedDuration::ZERO);
     plan.look_again = waits.min().and_then(|left| Duration::try_from(left).ok());
-    plan.status = status(set, &active, owned.iter().filter(|p| p.deleting).count(), min_ready, now);
+    plan.counts = counts(set, &active, owned.iter().filter(|p| p.deleting).count(), min_ready, now);
+    let outcome = if pending { status::Outcome::Unknown } else { status::Outcome::Fine };
+    plan.status = status::status(kind, set, &plan.counts, &outcome, now).is_some();
     plan
 }
 
-fn status(
-    set: &Value,
-    active: &[&Arc<Pod>],
-    terminating: usize,
-    min_ready: SignedDuration,
-    now: Timestamp,
-) -> Option<Value> {
+fn counts(set: &Value, active: &[&Arc<Pod>], terminating: usize, min_ready: SignedDuration, now: Timestamp) -> Counts {
     let template = set.at(&["spec", "template", "metadata", "labels"]);
     let labelled = |p: &Pod| {
         let mut labels = template.as_object().into_iter().flat_map(|m| m.iter());
         labels.all(|(k, v)| p.labels.get(k) == Some(v))
     };
     let count = |test: &dyn Fn(&Pod) -> bool| active.iter().filter(|p| test(p)).count();
-    let mut status =
-        value!({"replicas": active.len(), "observedGeneration": set.at(&["metadata", "generation"]).as_i64()});
-    for (field, n) in [
-        ("fullyLabeledReplicas", count(&labelled)),
-        ("readyReplicas", count(&|p| p.ready())),
-        ("availableReplicas", count(&|p| p.available(min_ready, now))),
-        ("terminatingReplicas", terminating),
-    ] {
-        if n > 0 {
-            status.set(&[field], n);
-        }
+    Counts {
+        replicas: active.len(),
+        fully_labeled: count(&labelled),
+        ready: count(&|p| p.ready()),
+        available: count(&|p| p.available(min_ready, now)),
+        terminating,
     }
-    let present = set.at(&["status"]);
-    if !present.items_at(&["conditions"]).is_empty() {
-        status.set(&["conditions"], present.at(&["conditions"]));
-    }
-    let same = [
-        "replicas",
-        "fullyLabeledReplicas",
-        "readyReplicas",
-        "availableReplicas",
-        "terminatingReplicas",
-        "observedGeneration",
-    ]
-    .iter()
-    .all(|field| present.at(&[field]).as_i64().unwrap_or(0) == status.at(&[field]).as_i64().unwrap_or(0));
-    (!same).then_some(status)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replica_set::{REPLICA_SET, REPLICATION_CONTROLLER};
     use base::time::parse;
-    use value::ObjectKey;
+    use value::{ObjectKey, value};
 
     fn now() -> Timestamp {
         parse("2026-01-01T00:10:00Z").unwrap()
@@ -150,13 +143,12 @@ mod tests {
             pod("d", |p| p.deleting = true),
             pod("e", |p| p.controller = Some("other".into())),
         ];
-        let got = plan(&set(3), &pods, false, now());
+        let got = plan(&REPLICA_SET, &set(3), &pods, false, now());
         assert_eq!((got.create, got.delete.len()), (1, 0));
         assert_eq!(got.look_again, Some(Duration::from_secs(20)));
-        let status = got.status.unwrap();
-        let counts = ["replicas", "readyReplicas", "availableReplicas", "fullyLabeledReplicas", "terminatingReplicas"];
-        assert_eq!(counts.map(|f| status.at(&[f]).as_i64().unwrap()), [2, 2, 1, 2, 1]);
-        assert_eq!(plan(&set(3), &pods, true, now()).create, 0);
+        let counts = Counts { replicas: 2, ready: 2, available: 1, fully_labeled: 2, terminating: 1 };
+        assert_eq!((got.status, got.counts), (true, counts));
+        assert_eq!(plan(&REPLICA_SET, &set(3), &pods, true, now()).create, 0);
     }
 
     #[test]
@@ -172,15 +164,24 @@ mod tests {
             }),
             pod("cheap", |p| p.cost = -1),
         ];
-        assert_eq!(plan(&set(1), &pods, false, now()).delete, ["pending", "unready", "cheap", "young"]);
+        assert_eq!(plan(&REPLICA_SET, &set(1), &pods, false, now()).delete, ["pending", "unready", "cheap", "young"]);
     }
 
     #[test]
     fn adopts_orphans_and_releases_strangers() {
         let pods = [pod("orphan", |p| p.controller = None), pod("stray", |p| p.labels = value!({"a": "x"}))];
-        let got = plan(&set(1), &pods, false, now());
+        let got = plan(&REPLICA_SET, &set(1), &pods, false, now());
         assert_eq!(got.adopt, [("orphan".into(), "orphan".into())]);
         assert_eq!(got.release, [("stray".into(), "stray".into())]);
         assert_eq!(got.create, 0);
+    }
+
+    #[test]
+    fn a_replication_controller_selects_by_a_map() {
+        let mut controller = set(1);
+        controller.set(&["spec", "selector"], value!({"a": "b"}));
+        let pods = [pod("orphan", |p| p.controller = None), pod("stray", |p| p.labels = value!({"a": "x"}))];
+        let got = plan(&REPLICATION_CONTROLLER, &controller, &pods, false, now());
+        assert_eq!((got.adopt.len(), got.release.len(), got.create), (1, 1, 0));
     }
 }

@@ -1,15 +1,20 @@
-//! The ReplicaSet controller's executor.
+//! The executor, for both kinds.
 
-use super::plan::{Plan, plan};
+use super::{
+    kind::Kind,
+    plan::{Plan, plan},
+    status::{self, status},
+};
 use crate::{claim, pod::Pod};
 use base::{clock::Clock, time::Timestamp};
 use client::{Client, DeleteOptions, Patch, kinds};
-use control::{Cache, Caches, Expectations, Outcome, Queue, Reconciler, Recorder, Reference};
+use control::{Cache, Caches, Expectations, Outcome, Queue, Reconciler, Recorder};
 use futures::future::join_all;
 use std::{sync::Arc, time::Duration};
 use value::{ObjectKey, Str, Value};
 
-struct ReplicaSets {
+struct Sets {
+    kind: &'static Kind,
     client: Client,
     sets: Cache,
     pods: Cache<Arc<Pod>>,
@@ -18,13 +23,13 @@ struct ReplicaSets {
     clock: Arc<dyn Clock>,
 }
 
-/// Runs the controller until its caches end.
-pub async fn run(caches: Caches, recorder: Recorder, clock: Arc<dyn Clock>) {
+/// Runs the controller of one of the two kinds until its caches end.
+pub async fn run(kind: &'static Kind, caches: Caches, recorder: Recorder, clock: Arc<dyn Clock>) {
     let queue: Queue<ObjectKey> = Queue::default();
-    let (sets, pods) = (caches.kind(&kinds::REPLICA_SETS), caches.projected::<Pod>(&kinds::PODS));
+    let (sets, pods) = (caches.kind(&kind.gvr), caches.projected::<Pod>(&kinds::PODS));
     sets.index("uid", |o| vec![o.meta.uid.clone()]);
     // A look at one set reads its own pods and those that are nobody's, not the whole namespace.
-    pods.index(OWNER, |pod| vec![pod.controller.clone().unwrap_or_else(|| orphans(&pod.key.namespace))]);
+    pods.index(kind.index, |pod| vec![pod.controller.clone().unwrap_or_else(|| orphans(&pod.key.namespace))]);
     let expectations: Arc<Expectations<ObjectKey>> = Arc::default();
     let seen = expectations.clone();
     sets.subscribe(&queue, move |event| {
@@ -56,11 +61,9 @@ pub async fn run(caches: Caches, recorder: Recorder, clock: Arc<dyn Clock>) {
     sets.wait_synced().await;
     pods.wait_synced().await;
     let client = caches.client().clone();
-    let controller = ReplicaSets { client, sets, pods, expectations, recorder, clock: clock.clone() };
+    let controller = Sets { kind, client, sets, pods, expectations, recorder, clock: clock.clone() };
     control::run(Arc::new(controller), queue, 4, clock).await;
 }
-
-const OWNER: &str = "replicaset-owner";
 
 /// The index entry of a namespace's pods that have no controller; no uid looks like it.
 fn orphans(namespace: &str) -> Str {
@@ -74,39 +77,49 @@ struct Work {
     plan: Plan,
 }
 
-impl Reconciler for ReplicaSets {
+impl Reconciler for Sets {
     type Key = ObjectKey;
     type Plan = Work;
 
     fn name(&self) -> &'static str {
-        "replicaset"
+        self.kind.controller
     }
 
     fn plan(&self, key: &ObjectKey, now: Timestamp) -> Option<Work> {
         let set = self.sets.get(key)?.value();
         let pending = !self.expectations.satisfied(key, now);
-        let mut pods = self.pods.by_index(OWNER, set.str_at(&["metadata", "uid"]));
-        pods.extend(self.pods.by_index(OWNER, &orphans(&key.namespace)));
-        let plan = plan(&set, &pods, pending, now);
-        (plan != Plan::default()).then_some(Work { set, plan })
+        let mut pods = self.pods.by_index(self.kind.index, set.str_at(&["metadata", "uid"]));
+        pods.extend(self.pods.by_index(self.kind.index, &orphans(&key.namespace)));
+        let plan = plan(self.kind, &set, &pods, pending, now);
+        (!plan.is_empty()).then_some(Work { set, plan })
     }
 
     async fn execute(&self, key: &ObjectKey, work: Work) -> Result<Outcome, client::Error> {
         let Work { set, plan } = work;
         self.claim(key, &set, &plan).await?;
         let mut failure = None;
+        let mut outcome = if plan.pending { status::Outcome::Unknown } else { status::Outcome::Fine };
         if plan.create > 0 || !plan.delete.is_empty() {
             self.expectations.expect(key, plan.create, plan.delete.len(), self.clock.now());
-            failure = self.create(key, &set, plan.create).await.err();
-            let deleted = self.delete(key, &set, &plan.delete).await;
-            failure = failure.or(deleted.err());
+            let created = self.create(key, &set, plan.create).await.err();
+            let deleted = self.delete(key, &set, &plan.delete).await.err();
+            let reason = if created.is_some() { "FailedCreate" } else { "FailedDelete" };
+            failure = created.or(deleted);
+            if let Some(error) = &failure {
+                let message = error.status().map_or_else(|| error.to_string(), |status| status.message().to_string());
+                outcome = status::Outcome::Failed(reason, message);
+            }
         }
-        if let Some(status) = plan.status {
-            let api = self.client.api(&kinds::REPLICA_SETS).namespace(key.namespace.clone());
+        if let Some(status) = status(self.kind, &set, &plan.counts, &outcome, self.clock.now()) {
+            let api = self.client.api(&self.kind.gvr).namespace(key.namespace.clone());
             let mut next = set.clone();
             next.set(&["status"], status);
-            let made = api.update_status(&key.name, &next).await?;
-            self.sets.put(made.key.clone(), made.revision, made);
+            match api.update_status(&key.name, &next).await {
+                Ok(made) => self.sets.put(made.key.clone(), made.revision, made),
+                // What was refused above comes back by itself; a status of an older state does, too.
+                Err(_) if failure.is_some() => {}
+                Err(error) => return Err(error),
+            }
         }
         match (failure, plan.look_again) {
             (Some(error), _) => Err(error),
@@ -116,11 +129,12 @@ impl Reconciler for ReplicaSets {
     }
 }
 
-impl ReplicaSets {
+impl Sets {
     async fn claim(&self, key: &ObjectKey, set: &Value, plan: &Plan) -> Result<(), client::Error> {
         let api = self.client.api(&kinds::PODS).namespace(key.namespace.clone());
-        for (name, uid) in &plan.adopt {
-            let patch = claim::adoption(claim::reference("apps/v1", "ReplicaSet", set), uid);
+        let adopting = !plan.adopt.is_empty() && self.may_adopt(key, set).await?;
+        for (name, uid) in plan.adopt.iter().filter(|_| adopting) {
+            let patch = claim::adoption(self.kind.owner_reference(set), uid);
             ignore_gone(api.patch(name, &Patch::Strategic(patch)).await)?;
         }
         for (name, uid) in &plan.release {
@@ -130,11 +144,19 @@ impl ReplicaSets {
         Ok(())
     }
 
+    /// Asks the API itself: a set that is being deleted and leaves its pods behind must not take them back, and the caches
+    /// of two kinds are not read at one moment.
+    async fn may_adopt(&self, key: &ObjectKey, set: &Value) -> Result<bool, client::Error> {
+        let api = self.client.api(&self.kind.gvr).namespace(key.namespace.clone());
+        let present = api.get_opt(&key.name).await?;
+        Ok(present.is_some_and(|o| !o.meta.deleting && *o.meta.uid == *set.str_at(&["metadata", "uid"])))
+    }
+
     /// Creates pods in batches of 1, 2, 4 …, so that a template that is refused costs one request, not five hundred.
     async fn create(&self, key: &ObjectKey, set: &Value, count: usize) -> Result<(), client::Error> {
-        let pod = from_template(set);
+        let pod = from_template(self.kind, set);
         let api = self.client.api(&kinds::PODS).namespace(key.namespace.clone());
-        let about = reference(set);
+        let about = self.kind.event_reference(set);
         let (mut left, mut batch) = (count, 1);
         while left > 0 {
             let now = batch.min(left);
@@ -147,6 +169,8 @@ impl ReplicaSets {
                     Ok(made) => {
                         self.recorder.normal(&about, "SuccessfulCreate", format!("Created pod: {}", made.name()))
                     }
+                    // Nothing can be created where everything is about to go.
+                    Err(error) if in_terminating_namespace(&error) => self.expectations.created(key),
                     Err(error) => {
                         self.expectations.created(key);
                         self.recorder.warning(&about, "FailedCreate", format!("Error creating: {error}"));
@@ -164,7 +188,7 @@ impl ReplicaSets {
 
     async fn delete(&self, key: &ObjectKey, set: &Value, names: &[Str]) -> Result<(), client::Error> {
         let api = self.client.api(&kinds::PODS).namespace(key.namespace.clone());
-        let (about, options) = (reference(set), DeleteOptions::default());
+        let (about, options) = (self.kind.event_reference(set), DeleteOptions::default());
         let results = join_all(names.iter().map(|name| api.delete(name, &options))).await;
         let mut failure = None;
         for (name, result) in names.iter().zip(results) {
@@ -183,19 +207,7 @@ impl ReplicaSets {
     }
 }
 
-fn reference(set: &Value) -> Reference {
-    Reference {
-        api_version: "apps/v1".into(),
-        kind: "ReplicaSet".into(),
-        namespace: set.namespace().into(),
-        name: set.name().into(),
-        uid: set.str_at(&["metadata", "uid"]).into(),
-        resource_version: set.str_at(&["metadata", "resourceVersion"]).into(),
-        ..Reference::default()
-    }
-}
-
-fn from_template(set: &Value) -> Value {
+fn from_template(kind: &Kind, set: &Value) -> Value {
     let template = set.at(&["spec", "template"]);
     let mut pod = Value::object();
     for field in ["labels", "annotations", "finalizers"] {
@@ -210,9 +222,17 @@ fn from_template(set: &Value) -> Value {
     pod.set(&["kind"], "Pod");
     pod.set(&["metadata", "generateName"], format!("{prefix}-"));
     pod.set(&["metadata", "namespace"], set.namespace());
-    pod.set(&["metadata", "ownerReferences"], vec![claim::reference("apps/v1", "ReplicaSet", set)]);
+    pod.set(&["metadata", "ownerReferences"], vec![kind.owner_reference(set)]);
     pod.set(&["spec"], template.at(&["spec"]));
     pod
+}
+
+fn in_terminating_namespace(error: &client::Error) -> bool {
+    let tells = |status: &base::Status| {
+        let causes = status.to_json()["details"]["causes"].clone();
+        causes.as_array().is_some_and(|causes| causes.iter().any(|cause| cause["reason"] == "NamespaceTerminating"))
+    };
+    error.status().is_some_and(tells)
 }
 
 fn ignore_gone<T>(result: Result<T, client::Error>) -> Result<(), client::Error> {

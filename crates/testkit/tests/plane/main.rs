@@ -1,0 +1,8 @@
+//! Quotas, limits, garbage and replication through a whole control plane without nodes: the conformance specs of these areas, as
+//! scenarios. One binary, because each would link the whole server.
+
+mod garbage;
+mod limits;
+mod quota;
+mod replication;
+mod support;
