@@ -32,7 +32,11 @@ pub(crate) fn adopt_path(call: &Call, object: &mut Value) -> Result<()> {
         if name.is_empty() && call.subresource.is_some() {
             object.set(&["metadata", "name"], &call.name);
         } else if name.is_empty() {
-            return Err(Status::bad_request("name must be provided"));
+            let text = format!(
+                "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                call.name
+            );
+            return Err(Status::bad_request(text));
         } else if name != call.name {
             let text = format!("the name of the object ({name}) does not match the name on the URL ({})", call.name);
             return Err(Status::bad_request(text));
@@ -123,13 +127,7 @@ pub(crate) fn validate(kind: &Kind, object: &Value, errors: &mut FieldErrors) {
     }
     labels(&path.key("labels"), meta.at(&["labels"]), errors);
     annotations(&path.key("annotations"), meta.at(&["annotations"]), errors);
-    for (i, finalizer) in meta.items_at(&["finalizers"]).iter().enumerate() {
-        let finalizer = finalizer.as_str().unwrap_or("");
-        let at = path.key("finalizers");
-        if let Err(why) = names::qualified_name(finalizer) {
-            errors.invalid(at.index(i), finalizer, why);
-        }
-    }
+    finalizers(kind, &path.key("finalizers"), meta.items_at(&["finalizers"]), errors);
     owners(&path.key("ownerReferences"), meta.items_at(&["ownerReferences"]), errors);
 }
 
@@ -190,15 +188,35 @@ fn annotations(path: &Path, annotations: &Value, errors: &mut FieldErrors) {
     }
 }
 
+/// Each is a qualified name; on built-in kinds, one without a prefix is one of those that Kubernetes itself knows.
+fn finalizers(kind: &Kind, path: &Path, finalizers: &[Value], errors: &mut FieldErrors) {
+    for (i, finalizer) in finalizers.iter().enumerate() {
+        let finalizer = finalizer.as_str().unwrap_or("");
+        if let Err(why) = names::qualified_name(finalizer) {
+            errors.invalid(path, finalizer, why);
+        }
+        if kind.custom.is_none()
+            && !finalizer.contains('/')
+            && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion")
+        {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.invalid(path.index(i), finalizer, why);
+        }
+    }
+}
+
+/// Without indices, as upstream reports them.
 fn owners(path: &Path, owners: &[Value], errors: &mut FieldErrors) {
     let mut controllers = Vec::new();
-    for (i, owner) in owners.iter().enumerate() {
-        let at = path.index(i);
+    for owner in owners {
         for field in ["apiVersion", "kind", "name", "uid"] {
             if owner.str_at(&[field]).is_empty() {
-                let word = if field == "apiVersion" { "version" } else { field };
-                errors.invalid(at.key(field), "", format!("{word} must not be empty"));
+                let word = if field == "apiVersion" { "version must not be empty" } else { "must not be empty" };
+                errors.invalid(path.key(field), "", word);
             }
+        }
+        if (owner.str_at(&["apiVersion"]), owner.str_at(&["kind"])) == ("v1", "Event") {
+            errors.invalid_raw(path, owner, "/v1, Kind=Event is disallowed from being an owner");
         }
         if owner.at(&["controller"]).as_bool() == Some(true) {
             controllers.push(owner);
@@ -207,6 +225,36 @@ fn owners(path: &Path, owners: &[Value], errors: &mut FieldErrors) {
     if let [first, second, ..] = controllers.as_slice() {
         let name = |o: &Value| format!("{}/{}", o.str_at(&["kind"]), o.str_at(&["name"]));
         let text = "Only one reference can have Controller set to true. Found \"true\" in references for";
-        errors.invalid_raw(path, path, format!("{text} {} and {}", name(first), name(second)));
+        let all = owners.iter().collect::<Value>();
+        errors.invalid_raw(path, all, format!("{text} {} and {}", name(first), name(second)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_and_finalizers() {
+        let check = |value: Value, want: &[&str]| {
+            let mut errors = FieldErrors::default();
+            owners(&Path::root().key("owners"), value.items_at(&[]), &mut errors);
+            let said: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+            assert_eq!(said, want, "{value}");
+        };
+        check(value::value!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": true}]), &[]);
+        check(
+            value::value!([{"kind": "Pod", "name": "", "uid": "u"}]),
+            &[
+                r#"owners.apiVersion: Invalid value: "": version must not be empty"#,
+                r#"owners.name: Invalid value: "": must not be empty"#,
+            ],
+        );
+        check(
+            value::value!([{"apiVersion": "v1", "kind": "Event", "name": "e", "uid": "u"}]),
+            &[
+                r#"owners: Invalid value: {"apiVersion":"v1","kind":"Event","name":"e","uid":"u"}: /v1, Kind=Event is disallowed from being an owner"#,
+            ],
+        );
     }
 }

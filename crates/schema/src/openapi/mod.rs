@@ -170,6 +170,14 @@ mod tests {
         assert_eq!(schema.str_at(&["description"]), "A timetable.");
         assert_eq!(schema.str_at(&["properties", "spec", "properties", "cronSpec", "description"]), "When.");
         assert!(schema.at(&["properties", "metadata"]).to_string().contains("ObjectMeta"));
+        // And what every object has is explained.
+        assert!(schema.str_at(&["properties", "apiVersion", "description"]).starts_with("APIVersion defines"));
+        assert!(schema.str_at(&["properties", "metadata", "description"]).starts_with("Standard object's metadata"));
+        let meta = document.at(&["components", "schemas", "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"]);
+        let fields = meta.members_at(&["properties"]).filter(|(name, _)| *name != "selfLink");
+        for (name, field) in fields {
+            assert!(!field.str_at(&["description"]).is_empty(), "{name}");
+        }
     }
 
     #[test]

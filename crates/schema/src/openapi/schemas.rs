@@ -15,6 +15,34 @@ pub(crate) struct Schemas {
 const API_VERSION: &str = "APIVersion defines by which schema the object is written: group and version, or the version alone in the legacy group. The server may answer in the version that was asked for.";
 const KIND: &str = "Kind says what the object is. It is fixed by the endpoint and cannot be changed.";
 
+/// The same of `metadata` and its fields.
+const METADATA: &str = "Standard object's metadata: name, owners, labels and what the server keeps of the object.";
+const OBJECT_META: [(&str, &str); 14] = [
+    ("annotations", "Annotations are strings by key that tools keep beside the object; nothing selects by them."),
+    (
+        "creationTimestamp",
+        "CreationTimestamp is a timestamp in RFC 3339 and UTC of when the server stored the object. Set by the server.",
+    ),
+    ("deletionGracePeriodSeconds", "Seconds between the deletion's request and its end. Set by the server."),
+    (
+        "deletionTimestamp",
+        "When the object is to be gone, at the earliest. Set by the server once the deletion is asked for.",
+    ),
+    ("finalizers", "Who has still to act before a deleted object may go; each removes its own entry."),
+    ("generateName", "A prefix to which the server adds random characters where no name is given."),
+    ("generation", "Counts the changes of what is wanted. Set by the server."),
+    ("labels", "Labels are strings by key that objects are selected by."),
+    ("managedFields", "Which manager set which field, and how; kept by the server."),
+    ("name", "Name is unique within the namespace and the kind, and does not change."),
+    ("namespace", "The namespace that the object lives in; empty for kinds of the whole cluster. It does not change."),
+    ("ownerReferences", "The objects that this one depends on; it is deleted when all of them are."),
+    (
+        "resourceVersion",
+        "The state of the object that this is, for comparing and for watching from. Opaque; set by the server.",
+    ),
+    ("uid", "Tells the object from all others of all times. Set by the server."),
+];
+
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 
 impl Schemas {
@@ -178,6 +206,11 @@ impl Schemas {
                 // The items of a list object are not a field that anybody merges.
                 property.remove(&["x-kubernetes-list-type"]);
             }
+            if node.name.as_str().strip_prefix(META) == Some("ObjectMeta")
+                && let Some((_, text)) = OBJECT_META.iter().find(|(name, _)| field.name == **name)
+            {
+                property = self.described(property, text);
+            }
             out.set(&["properties", &field.name], property);
         }
         let required: Vec<Value> = node.fields.iter().filter(|f| f.required).map(|f| (&f.name).into()).collect();
@@ -216,6 +249,14 @@ impl Schemas {
         out
     }
 
+    fn described(&self, mut schema: Value, text: &str) -> Value {
+        if schema.get("$ref").is_some() && self.dialect == Dialect::V3 {
+            schema = value!({"allOf": [serde_json_of(&schema)]});
+        }
+        schema.set(&["description"], text);
+        schema
+    }
+
     /// A custom resource's own schema, with what every resource has.
     fn custom(&mut self, schema: &Schema) -> Value {
         let source = schema.parts().0.source.as_deref().and_then(|json| value::parse_lenient(json).ok());
@@ -230,7 +271,7 @@ impl Schemas {
         let meta = self.builtin(&format!("{META}ObjectMeta"));
         out.set(&["properties", "apiVersion"], value!({"type": "string", "description": API_VERSION}));
         out.set(&["properties", "kind"], value!({"type": "string", "description": KIND}));
-        out.set(&["properties", "metadata"], meta);
+        out.set(&["properties", "metadata"], self.described(meta, METADATA));
         out
     }
 }
