@@ -152,8 +152,9 @@ impl Engine {
             None if !is_patch && !kind.policy.unconditional_update => {
                 let mut errors = FieldErrors::default();
                 let text = "must be specified for an update";
-                errors.invalid_raw("metadata.resourceVersion", "0x0", text);
-                return Err(Status::invalid(&kind.group, &kind.kind, &call.name, &errors));
+                errors.invalid_raw("metadata.resourceVersion", 0, text);
+                // Said of the resource, not of the kind, as upstream's store does.
+                return Err(Status::invalid(&kind.group, &kind.plural, &call.name, &errors));
             }
             _ => {}
         }
