@@ -75,8 +75,11 @@ impl Namespaces {
     async fn empty(&self, namespace: &str) -> Result<Remaining, client::Error> {
         let mut remaining = Remaining::default();
         let all = ListOptions::default();
-        for resource in served(&self.client).await?.iter().filter(|r| r.namespaced && r.can("delete") && r.can("list"))
-        {
+        let mut resources = served(&self.client).await?;
+        resources.retain(|r| r.namespaced && r.can("delete") && r.can("list"));
+        // What pods use must not go before them. Source: KEP-5080.
+        resources.sort_by_key(|r| r.gvr != kinds::PODS);
+        for resource in &resources {
             let api = self.client.api(&resource.gvr).namespace(namespace);
             if api.list(&all).await?.items.is_empty() {
                 continue;
@@ -90,10 +93,13 @@ impl Namespaces {
                 let (plural, group) = (&resource.gvr.plural, &resource.gvr.group);
                 remaining.resources.push(format!("{plural}.{group} has {} resource instances", left.len()));
             }
-            for object in left {
+            for object in &left {
                 for finalizer in object.value().items_at(&["metadata", "finalizers"]) {
                     *remaining.finalizers.entry(finalizer.as_str().unwrap_or("").into()).or_default() += 1;
                 }
+            }
+            if !left.is_empty() && resource.gvr == kinds::PODS {
+                break;
             }
         }
         Ok(remaining)
@@ -117,37 +123,55 @@ impl Namespaces {
     }
 }
 
-/// The conditions with what remains; an unchanged one keeps its time.
+/// The conditions with what remains; an unchanged one keeps its time. All that upstream has are there: clients take
+/// their presence for a sign that the controller has begun.
 fn conditions(present: &[Value], remaining: &Remaining, now: &str) -> Vec<Value> {
     let held = remaining.finalizers.iter().map(|(name, count)| format!("{name} in {count} resource instances"));
     let held = held.collect::<Vec<_>>().join(", ");
     let content = remaining.resources.join(", ");
+    let content = (!content.is_empty()).then(|| format!("Some resources are remaining: {content}"));
+    let held = (!held.is_empty()).then(|| format!("Some content in the namespace has finalizers remaining: {held}"));
+    let deleted = "All content successfully deleted, may be waiting on finalization";
     let said = [
+        ("NamespaceDeletionDiscoveryFailure", "", None, "ResourcesDiscovered", "All resources successfully discovered"),
+        (
+            "NamespaceDeletionGroupVersionParsingFailure",
+            "",
+            None,
+            "ParsedGroupVersions",
+            "All legacy kube types successfully parsed",
+        ),
+        ("NamespaceDeletionContentFailure", "", None, "ContentDeleted", deleted),
         (
             "NamespaceContentRemaining",
             "SomeResourcesRemain",
-            format!("Some resources are remaining: {content}"),
-            !content.is_empty(),
+            content,
+            "ContentRemoved",
+            "All content successfully removed",
         ),
         (
             "NamespaceFinalizersRemaining",
             "SomeFinalizersRemain",
-            format!("Some content in the namespace has finalizers remaining: {held}"),
-            !held.is_empty(),
+            held,
+            "ContentHasNoFinalizers",
+            "All content-preserving finalizers finished",
         ),
     ];
     let mut out = present.to_vec();
-    for (kind, reason, message, holds) in said {
-        let same = |c: &&Value| c.str_at(&["type"]) == kind && c.str_at(&["message"]) == message;
-        if holds && present.iter().any(|c| same(&c)) {
+    for (kind, bad_reason, bad, good_reason, good) in said {
+        let (status, reason, message) = match &bad {
+            Some(bad) => ("True", bad_reason, bad.as_str()),
+            None => ("False", good_reason, good),
+        };
+        let same = |c: &Value| c.str_at(&["status"]) == status && c.str_at(&["message"]) == message;
+        let old = present.iter().find(|c| c.str_at(&["type"]) == kind);
+        if old.is_some_and(same) {
             continue;
         }
         out.retain(|c| c.str_at(&["type"]) != kind);
-        if holds {
-            out.push(value!({
-                "type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now,
-            }));
-        }
+        out.push(value!({
+            "type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": now,
+        }));
     }
     out
 }
@@ -163,7 +187,9 @@ mod tests {
             finalizers: [("example.com/hold".to_string(), 2)].into(),
         };
         let said = conditions(&[], &remaining, "t1");
-        let messages: Vec<_> = said.iter().map(|c| c.str_at(&["message"])).collect();
+        let holding = said.iter().filter(|c| c.str_at(&["status"]) == "True");
+        let messages: Vec<_> = holding.map(|c| c.str_at(&["message"])).collect();
+        assert_eq!(said.len(), 5);
         assert_eq!(
             messages,
             [
@@ -173,6 +199,8 @@ mod tests {
         );
         assert_eq!(conditions(&said, &remaining, "t2"), said);
         let fewer = Remaining { finalizers: BTreeMap::new(), ..remaining };
-        assert_eq!(conditions(&said, &fewer, "t3"), said[..1]);
+        let fewer = conditions(&said, &fewer, "t3");
+        assert_eq!((fewer.len(), &fewer[..4]), (5, &said[..4]));
+        assert_eq!((fewer[4].str_at(&["status"]), fewer[4].str_at(&["lastTransitionTime"])), ("False", "t3"));
     }
 }
