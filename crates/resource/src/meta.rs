@@ -190,15 +190,14 @@ fn annotations(path: &Path, annotations: &Value, errors: &mut FieldErrors) {
 
 /// Each is a qualified name; on built-in kinds, one without a prefix is one of those that Kubernetes itself knows.
 fn finalizers(kind: &Kind, path: &Path, finalizers: &[Value], errors: &mut FieldErrors) {
+    // Definitions and API services are served by servers of their own upstream, which do not ask for it.
+    let core = kind.custom.is_none() && !matches!(&*kind.group, "apiextensions.k8s.io" | "apiregistration.k8s.io");
     for (i, finalizer) in finalizers.iter().enumerate() {
         let finalizer = finalizer.as_str().unwrap_or("");
         if let Err(why) = names::qualified_name(finalizer) {
             errors.invalid(path, finalizer, why);
         }
-        if kind.custom.is_none()
-            && !finalizer.contains('/')
-            && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion")
-        {
+        if core && !finalizer.contains('/') && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion") {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
             errors.invalid(path.index(i), finalizer, why);
         }
