@@ -1,15 +1,17 @@
 //! The admission chain: what may be written, beyond who may write and what is valid.
 //!
 //! A plugin is a small file of pure functions over the request's attributes and a read-only view; the chain runs the
-//! mutating halves in upstream's order, then, after validation, the validating halves. Webhooks, CEL policies, quota and
-//! limits join as further plugins.
+//! mutating halves in upstream's order, then, after validation, the validating halves. Webhooks and policies, which the
+//! cluster's users configure, come behind the plugins ([`dynamic`]).
 //!
-//! Invariants: a plugin never waits and never writes; the chain is the same for every caller.
+//! Invariants: a plugin never waits and never writes; only a webhook is waited for, at most as long as it says; the chain
+//! is the same for every caller.
 
 mod certificates;
 mod chain;
 mod default_class;
 mod default_tolerations;
+mod dynamic;
 mod limit_ranger;
 mod namespace_lifecycle;
 pub mod node_restriction;

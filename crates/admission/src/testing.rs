@@ -7,8 +7,63 @@ use schema::{Kind, NoHooks, Operation, Policy, Scope, View};
 use std::sync::Arc;
 use value::{Meta, Object, ObjectKey, Str, Value};
 
+/// A kind in these versions (the last one stored), and a call to it.
+pub fn call(group: &str, plural: &str, versions: &[&str], namespace: &str, name: &str, subresource: &str) -> Call {
+    let version = |name: &&str| schema::Version {
+        name: Str::from(*name),
+        served: true,
+        deprecated: None,
+        schema: {
+            let mut arena = schema::Arena::default();
+            let root = arena.push(schema::Node::default());
+            schema::Schema::new(Arc::new(arena), root)
+        },
+        columns: Vec::new(),
+    };
+    let mut kind = kind(group, plural, !namespace.is_empty());
+    kind.versions = versions.iter().map(version).collect();
+    kind.storage = versions.len() - 1;
+    Call {
+        user: Arc::new(User { groups: Vec::new(), ..User::component("somebody") }),
+        kind: Arc::new(kind),
+        version: 0,
+        namespace: namespace.into(),
+        name: name.into(),
+        subresource: Some(subresource.into()).filter(|s: &Str| !s.is_empty()),
+    }
+}
+
+fn kind(group: &str, plural: &str, namespaced: bool) -> Kind {
+    Kind {
+        group: group.into(),
+        kind: "Kind".into(),
+        list_kind: "KindList".into(),
+        plural: plural.into(),
+        singular: "kind".into(),
+        short_names: Vec::new(),
+        categories: Vec::new(),
+        scope: if namespaced { Scope::Namespaced } else { Scope::Cluster },
+        versions: Vec::new(),
+        storage: 0,
+        verbs: Vec::new(),
+        subresources: Vec::new(),
+        selectable: Vec::new(),
+        policy: Policy::default(),
+        hooks: Arc::new(NoHooks),
+        custom: None,
+    }
+}
+
 #[derive(Default)]
 pub struct World(Vec<(&'static str, Arc<Object>)>);
+
+impl World {
+    pub fn and(mut self, plural: &'static str, v: Value) -> Self {
+        let key = ObjectKey::new(v.namespace(), v.name());
+        self.0.push((plural, Object::new(key, Revision(1), Meta::of(&v, Box::default()), v.to_json().into())));
+        self
+    }
+}
 
 impl View for World {
     fn get(&self, _: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
@@ -48,10 +103,8 @@ impl Default for Case {
 }
 
 impl Case {
-    pub fn with(mut self, plural: &'static str, v: Value) -> Self {
-        let key = ObjectKey::new(v.namespace(), v.name());
-        self.view.0.push((plural, Object::new(key, Revision(1), Meta::of(&v, Box::default()), v.to_json().into())));
-        self
+    pub fn with(self, plural: &'static str, v: Value) -> Self {
+        Case { view: self.view.and(plural, v), ..self }
     }
     pub fn by(self, user: User) -> Self {
         Case { user, ..self }
@@ -90,24 +143,7 @@ pub fn object_of(plugin: &dyn Plugin, case: Case) -> Value {
 fn outcome(plugin: &dyn Plugin, case: Case) -> base::Result<Value> {
     let subject = if case.object.is_null() { case.old.clone().unwrap_or_default() } else { case.object.clone() };
     let namespaced = !subject.namespace().is_empty();
-    let kind = Kind {
-        group: case.group.clone(),
-        kind: "Kind".into(),
-        list_kind: "KindList".into(),
-        plural: case.plural.clone(),
-        singular: "kind".into(),
-        short_names: Vec::new(),
-        categories: Vec::new(),
-        scope: if namespaced { Scope::Namespaced } else { Scope::Cluster },
-        versions: Vec::new(),
-        storage: 0,
-        verbs: Vec::new(),
-        subresources: Vec::new(),
-        selectable: Vec::new(),
-        policy: Policy::default(),
-        hooks: Arc::new(NoHooks),
-        custom: None,
-    };
+    let kind = kind(&case.group, &case.plural, namespaced);
     let call = Call {
         user: Arc::new(case.user),
         kind: Arc::new(kind),

@@ -11,6 +11,7 @@
 mod audit;
 mod body;
 mod bootstrap;
+mod connect;
 mod dispatch;
 mod documents;
 mod health;
@@ -22,6 +23,7 @@ mod query;
 mod request_info;
 mod respond;
 mod server;
+mod services;
 mod stack;
 mod verbs;
 mod version;

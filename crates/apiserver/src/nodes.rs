@@ -5,7 +5,7 @@
 //! `v4.channel.k8s.io`, port-forward frames) is between client and node. The paths and parameters of the endpoint are
 //! the kubelet's of upstream, so that either end could be upstream's.
 
-use crate::{body::RequestBody, query, respond, stack::Exchange};
+use crate::{body::RequestBody, connect, query, respond, stack::Exchange};
 use auth::{Attributes, Decision, forbidden};
 use base::{Reason, Result, Status};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -44,6 +44,7 @@ pub async fn stream(x: &mut Exchange<'_>, call: &Call) -> Result<Response<Body>>
         return Err(Status::method_not_allowed());
     }
     may_create(x)?;
+    connect::admit(x, call).await?;
     let pod = pod(x, call).await?;
     let what = x.info.subresource;
     let (namespace, name) = (&call.namespace, &call.name);
@@ -76,6 +77,7 @@ pub async fn stream(x: &mut Exchange<'_>, call: &Call) -> Result<Response<Body>>
 
 /// `/api/v1/nodes/<name>/proxy/...`
 pub async fn proxy(x: &mut Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
+    connect::admit(x, call).await?;
     let rest = if x.info.rest.is_empty() { "/" } else { x.info.rest };
     let query = x.parts.uri.query().map(|q| format!("?{q}")).unwrap_or_default();
     let path = format!("{rest}{query}");

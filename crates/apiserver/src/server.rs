@@ -2,14 +2,14 @@
 
 use crate::{
     audit::Audit, body::RequestBody, bootstrap, documents::Documents, health::Health, inflight::InFlight,
-    metrics::Requests, stack,
+    metrics::Requests, services::Services, stack,
 };
 use auth::{Authenticator, Authorizer, Tokens};
 use base::{Result, Status, User, clock::Clock};
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use net::{Body, BoxError, CertificateSlot, Dialer, Peer};
+use net::{Body, BoxError, CertificateSlot, Dialer, Outgoing, Peer};
 use pki::ClusterPki;
 use resource::{AesGcm, Engine, OpenError, Options};
 use schema::{Catalog, ClusterConfig};
@@ -94,6 +94,7 @@ pub(crate) struct Inner {
     pub health: Health,
     /// Speaks to kubelets as `kube-apiserver-kubelet-client`.
     pub kubelets: Dialer,
+    pub admission: Arc<admission::Chain>,
 }
 
 /// Where a request comes from.
@@ -124,11 +125,11 @@ impl Server {
             sealer: Arc::new(AesGcm::new(&config.pki.encryption_key)),
         };
         let engine = Engine::open(store, builtins, options).await.map_err(StartError::Engine)?;
-        Server::new(engine, &chain, config)
+        Server::new(engine, chain, config)
     }
 
     /// A server over an engine that is open already; the chain is the engine's.
-    pub fn new(engine: Arc<Engine>, chain: &admission::Chain, config: Config) -> Result<Self, StartError> {
+    pub fn new(engine: Arc<Engine>, chain: Arc<admission::Chain>, config: Config) -> Result<Self, StartError> {
         let registry = Registry::default();
         let audit = match &config.audit {
             Some(path) => Some(Audit::open(path, &registry).map_err(|e| StartError::Audit(path.clone(), e))?),
@@ -137,6 +138,7 @@ impl Server {
         let authorizer = Authorizer::new(engine.shared_view());
         authorizer.follow(&engine);
         chain.set_authorizer(authorizer.clone());
+        chain.follow(&engine, Arc::new(Outgoing::new(Arc::new(Services::new(engine.shared_view())))));
         let issuer = format!("https://kubernetes.default.svc.{}", config.cluster.domain);
         let tokens = Arc::new(Tokens::new(config.pki.service_accounts.clone(), issuer, config.clock.clone()));
         let own = config.pki.ca.client("kube-apiserver-kubelet-client", None).map_err(StartError::Pki)?;
@@ -153,6 +155,7 @@ impl Server {
             documents: Documents::default(),
             health: Health::default(),
             kubelets: Dialer::new(kubelets),
+            admission: chain,
             engine,
             config,
         })))

@@ -96,7 +96,9 @@ pub async fn delete_collection(x: &Exchange<'_>, call: &Call, body: RequestBody)
     let query = params::list(&x.query, params::Reading::List)?;
     let (asked, dry_run) = delete_options(x, body).await?;
     let options = resource::WriteOptions { dry_run, ..Default::default() };
-    let reply = x.server.engine.delete_collection(call, &query, asked, &options).await?;
+    let reply = x.server.engine.delete_collection(call, &query, asked, &options).await;
+    x.server.admission.settled(call, x.server.engine.view());
+    let reply = reply?;
     Ok(respond::list(x, call, &accepted, include, reply))
 }
 
@@ -121,6 +123,7 @@ async fn written(x: &Exchange<'_>, call: &Call, accepted: &Accepted, include: In
     {
         x.server.authorizer.settled(&call.kind.plural, object.revision).await;
     }
+    x.server.admission.settled(call, x.server.engine.view());
     respond::reply(x, call, accepted, include, reply)
 }
 

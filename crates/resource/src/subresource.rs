@@ -52,6 +52,17 @@ impl Engine {
         Err(call.stale())
     }
 
+    /// Admission of a connection to an object, whose options these are. Answers with its warnings.
+    pub async fn connect(&self, call: &Call, options: Value) -> Result<Vec<String>> {
+        let mut warnings = Vec::new();
+        let write = WriteOptions::default();
+        let change = Change { object: options, old: None, options: &write, warnings: &mut warnings };
+        let object = self.admit(Half::Mutating, call, Operation::Connect, change).await?;
+        let change = Change { object, old: None, options: &write, warnings: &mut warnings };
+        self.admit(Half::Validating, call, Operation::Connect, change).await?;
+        Ok(warnings)
+    }
+
     /// Deletes an object as an action asks; false where that has to be asked again, because somebody was faster.
     async fn delete_for(
         &self,

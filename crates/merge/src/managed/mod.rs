@@ -10,6 +10,7 @@
 //! Invariants: sets are kept in the version that their manager wrote; nobody's set is left empty.
 
 mod apply;
+mod atomics;
 mod compare;
 mod created;
 mod element;
@@ -21,6 +22,7 @@ mod shape;
 mod track;
 
 pub use apply::{Applied, Conflict, Refused, apply};
+pub use atomics::atomics;
 pub use compare::{Comparison, compare};
 pub use fields::go_text;
 pub use managers::{Manager, Managers, Operation, is_reset, same_but_for_times};

@@ -1,0 +1,107 @@
+//! One call of a webhook: the only place of this crate that waits for somebody else.
+
+use super::{
+    hook::Hook,
+    matching::{Facts, old},
+    review::{self, Response},
+    versions::shown,
+};
+use base::{Status, ids};
+use http::{HeaderMap, HeaderValue, Method, header};
+use net::{Outgoing, outgoing::Call};
+use resource::Attributes;
+use value::Value;
+
+/// The most that is read of an answer, in bytes: an object of the greatest size, as a patch in base64.
+const LIMIT: usize = 16 << 20;
+
+/// Why a webhook has not said yes.
+#[derive(Debug)]
+pub enum Failure {
+    /// It could not be asked, or answered what is no answer: `failurePolicy` decides.
+    Unreached(String),
+    /// It said no, or must not be asked: the answer to the client.
+    Refused(Status),
+}
+
+/// A call that is ready to be sent: nothing of the request is borrowed any more.
+pub struct Ready<'h> {
+    hook: &'h Hook,
+    uid: String,
+    call: Call,
+    mutating: bool,
+}
+
+impl<'h> Ready<'h> {
+    /// Puts the request into words, in the version that the webhook wants.
+    pub fn new(hook: &'h Hook, a: &Attributes<'_>, version: usize, mutating: bool) -> Result<Self, Failure> {
+        if a.options.dry_run && !hook.no_side_effects {
+            let text = format!("admission webhook {:?} does not support dry run", hook.name.as_str());
+            return Err(Failure::Refused(Status::bad_request(text)));
+        }
+        let Some(api) = hook.review else {
+            let text = "could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)";
+            return Err(Failure::Unreached(text.into()));
+        };
+        let trust =
+            hook.trust.clone().map_err(|why| Failure::Unreached(format!("could not get REST client: {why}")))?;
+        let facts = Facts::of(a.call, a.operation, &a.name);
+        let in_version = |object: &Value| shown(a.call, object, version).map_err(Failure::Refused);
+        let uid = ids::uid();
+        let request = review::request(&facts, version, a.options);
+        let (object, old) = (in_version(&a.object)?, in_version(old(a).unwrap_or(&Value::Null))?);
+        let body = review::review(api, &uid, request, object, old);
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, */*"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static("kube-apiserver-admission"));
+        let call = Call {
+            method: Method::POST,
+            target: hook.target.clone(),
+            query: Some(format!("timeout={}s", hook.timeout.as_secs())),
+            headers,
+            body: body.to_json().into(),
+            trust,
+            identity: None,
+            timeout: hook.timeout,
+            limit: LIMIT,
+        };
+        Ok(Ready { hook, uid, call, mutating })
+    }
+
+    /// Asks.
+    pub async fn send(self, outgoing: Option<&Outgoing>) -> Result<Response, Failure> {
+        let failed = |why: String| Failure::Unreached(format!("failed to call webhook: {why}"));
+        let outgoing = outgoing.ok_or_else(|| failed("the server is starting".into()))?;
+        let answer = outgoing.call(self.call).await.map_err(|e| failed(e.to_string()))?;
+        if !(200..=206).contains(&answer.status.as_u16()) {
+            return Err(failed(review::unexpected(answer.status.as_u16(), &answer.body)));
+        }
+        let body = value::parse_lenient(&answer.body)
+            .map_err(|e| failed(format!("couldn't get version/kind; json parse error: {e}")))?;
+        let api = self.hook.review.unwrap_or(review::ReviewVersion::V1);
+        let read = review::response(api, &self.uid, self.mutating, &body)
+            .map_err(|why| Failure::Unreached(format!("received invalid webhook response: {why}")))?;
+        if read.allowed {
+            return Ok(read);
+        }
+        Err(Failure::Refused(review::refusal(&self.hook.name, &read.result)))
+    }
+}
+
+impl Failure {
+    /// What becomes of the request: `None` where it goes on without the webhook.
+    pub fn answer(self, hook: &Hook) -> Option<Status> {
+        match self {
+            Failure::Refused(status) => Some(status),
+            Failure::Unreached(why) => {
+                let text = format!("failed calling webhook {:?}: {why}", hook.name.as_str());
+                if hook.fails_open {
+                    tracing::warn!("failing open: {text}");
+                    return None;
+                }
+                Some(Status::internal(text))
+            }
+        }
+    }
+}
