@@ -1,6 +1,10 @@
-//! Namespace deletion: empties a terminating namespace, kind by kind, then takes the `kubernetes` finalizer away.
+//! Namespace deletion: empties a terminating namespace, then takes the `kubernetes` finalizer away.
+//!
+//! Pods go first, and nothing else before the last of them is gone (KEP-5080): what guards a pod, a network policy say, must
+//! not go before it. The conditions say what happens; they are upstream's, with its words, and name pods that remain, too,
+//! where upstream says nothing yet.
 
-use crate::resources::served;
+use crate::resources::{Resource, served};
 use base::{clock::Clock, time::Timestamp};
 use client::{Client, DeleteOptions, ListOptions, kinds};
 use control::{Backoff, Cache, Caches, Outcome, Queue, Reconciler};
@@ -22,6 +26,11 @@ struct Remaining {
     resources: Vec<String>,
     /// How many objects each finalizer holds.
     finalizers: BTreeMap<String, usize>,
+    /// Kinds that could not be emptied.
+    failures: Vec<String>,
+    /// What is served could not be found out.
+    undiscovered: Option<String>,
+    last_error: Option<client::Error>,
 }
 
 /// Runs the controller until its cache ends.
@@ -54,10 +63,11 @@ impl Reconciler for Namespaces {
     }
 
     async fn execute(&self, key: &ObjectKey, Empty(namespace): Empty) -> Result<Outcome, client::Error> {
-        let remaining = self.empty(&key.name).await?;
-        if !remaining.resources.is_empty() {
+        let mut remaining = self.empty(&key.name).await;
+        let error = remaining.last_error.take();
+        if error.is_some() || !remaining.resources.is_empty() {
             self.report(key, &namespace, &remaining).await?;
-            return Ok(Outcome::Retry);
+            return error.map_or(Ok(Outcome::Retry), Err);
         }
         let mut next = namespace;
         let finalizers = next.items_at(&["spec", "finalizers"]).iter().filter(|f| **f != FINALIZER).cloned();
@@ -71,38 +81,72 @@ impl Reconciler for Namespaces {
 }
 
 impl Namespaces {
-    /// Deletes everything in a namespace; answers what is still there.
-    async fn empty(&self, namespace: &str) -> Result<Remaining, client::Error> {
+    /// Deletes everything in a namespace, pods first; answers what is still there.
+    async fn empty(&self, namespace: &str) -> Remaining {
         let mut remaining = Remaining::default();
-        let all = ListOptions::default();
-        let mut resources = served(&self.client).await?;
+        let mut resources = match served(&self.client).await {
+            Ok(resources) => resources,
+            Err(error) => {
+                remaining.undiscovered = Some(error.to_string());
+                remaining.last_error = Some(error);
+                return remaining;
+            }
+        };
         resources.retain(|r| r.namespaced && r.can("delete") && r.can("list"));
-        // What pods use must not go before them. Source: KEP-5080.
-        resources.sort_by_key(|r| r.gvr != kinds::PODS);
-        for resource in &resources {
-            let api = self.client.api(&resource.gvr).namespace(namespace);
-            if api.list(&all).await?.items.is_empty() {
-                continue;
-            }
-            let options = DeleteOptions::default().propagation("Background");
-            if resource.can("deletecollection") {
-                api.delete_collection(&all, &options).await?;
-            }
-            let left = api.list(&all).await?.items;
-            if !left.is_empty() {
-                let (plural, group) = (&resource.gvr.plural, &resource.gvr.group);
-                remaining.resources.push(format!("{plural}.{group} has {} resource instances", left.len()));
-            }
-            for object in &left {
-                for finalizer in object.value().items_at(&["metadata", "finalizers"]) {
-                    *remaining.finalizers.entry(finalizer.as_str().unwrap_or("").into()).or_default() += 1;
+        let (pods, others): (Vec<_>, Vec<_>) = resources.into_iter().partition(|r| r.gvr == kinds::PODS);
+        for turn in [pods, others] {
+            for resource in &turn {
+                if let Err(error) = self.empty_of(resource, namespace, &mut remaining).await {
+                    remaining.failures.push(error.to_string());
+                    remaining.last_error = Some(error);
                 }
             }
-            if !left.is_empty() && resource.gvr == kinds::PODS {
+            if !remaining.resources.is_empty() {
                 break;
             }
         }
-        Ok(remaining)
+        remaining.resources.sort();
+        remaining.failures.sort();
+        remaining
+    }
+
+    /// Deletes the objects of one kind.
+    async fn empty_of(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        remaining: &mut Remaining,
+    ) -> Result<(), client::Error> {
+        let all = ListOptions::default();
+        let api = self.client.api(&resource.gvr).namespace(namespace);
+        let present = api.list(&all).await?.items;
+        if present.is_empty() {
+            return Ok(());
+        }
+        let options = DeleteOptions::default().propagation("Background");
+        let failed = if resource.can("deletecollection") {
+            api.delete_collection(&all, &options).await.err()
+        } else {
+            let mut failed = None;
+            for object in present {
+                match api.delete(&object.key.name, &options).await {
+                    Err(error) if !error.is_not_found() => failed = Some(error),
+                    _ => {}
+                }
+            }
+            failed
+        };
+        let left = api.list(&all).await?.items;
+        if !left.is_empty() {
+            let (plural, group) = (&resource.gvr.plural, &resource.gvr.group);
+            remaining.resources.push(format!("{plural}.{group} has {} resource instances", left.len()));
+        }
+        for object in left {
+            for finalizer in object.value().items_at(&["metadata", "finalizers"]) {
+                *remaining.finalizers.entry(finalizer.as_str().unwrap_or("").into()).or_default() += 1;
+            }
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     /// Says in the namespace's conditions what keeps it.
@@ -123,55 +167,57 @@ impl Namespaces {
     }
 }
 
-/// The conditions with what remains; an unchanged one keeps its time. All that upstream has are there: clients take
-/// their presence for a sign that the controller has begun.
+/// The conditions with what remains; one whose status stays keeps its time.
 fn conditions(present: &[Value], remaining: &Remaining, now: &str) -> Vec<Value> {
-    let held = remaining.finalizers.iter().map(|(name, count)| format!("{name} in {count} resource instances"));
-    let held = held.collect::<Vec<_>>().join(", ");
-    let content = remaining.resources.join(", ");
-    let content = (!content.is_empty()).then(|| format!("Some resources are remaining: {content}"));
-    let held = (!held.is_empty()).then(|| format!("Some content in the namespace has finalizers remaining: {held}"));
-    let deleted = "All content successfully deleted, may be waiting on finalization";
+    let Remaining { resources, finalizers, failures, undiscovered, last_error: _ } = remaining;
+    let held: Vec<String> =
+        finalizers.iter().map(|(name, count)| format!("{name} in {count} resource instances")).collect();
+    let failed = format!("Failed to delete all resource types, {} remaining: {}", failures.len(), failures.join(", "));
+    let left = format!("Some resources are remaining: {}", resources.join(", "));
+    let waits = format!("Some content in the namespace has finalizers remaining: {}", held.join(", "));
     let said = [
-        ("NamespaceDeletionDiscoveryFailure", "", None, "ResourcesDiscovered", "All resources successfully discovered"),
+        (
+            "NamespaceDeletionDiscoveryFailure",
+            undiscovered.clone().map(|why| ("DiscoveryFailed", why)),
+            ("ResourcesDiscovered", "All resources successfully discovered"),
+        ),
         (
             "NamespaceDeletionGroupVersionParsingFailure",
-            "",
             None,
-            "ParsedGroupVersions",
-            "All legacy kube types successfully parsed",
+            ("ParsedGroupVersions", "All legacy kube types successfully parsed"),
         ),
-        ("NamespaceDeletionContentFailure", "", None, "ContentDeleted", deleted),
+        (
+            "NamespaceDeletionContentFailure",
+            (!failures.is_empty()).then_some(("ContentDeletionFailed", failed)),
+            ("ContentDeleted", "All content successfully deleted, may be waiting on finalization"),
+        ),
         (
             "NamespaceContentRemaining",
-            "SomeResourcesRemain",
-            content,
-            "ContentRemoved",
-            "All content successfully removed",
+            (!resources.is_empty()).then_some(("SomeResourcesRemain", left)),
+            ("ContentRemoved", "All content successfully removed"),
         ),
         (
             "NamespaceFinalizersRemaining",
-            "SomeFinalizersRemain",
-            held,
-            "ContentHasNoFinalizers",
-            "All content-preserving finalizers finished",
+            (!held.is_empty()).then_some(("SomeFinalizersRemain", waits)),
+            ("ContentHasNoFinalizers", "All content-preserving finalizers finished"),
         ),
     ];
     let mut out = present.to_vec();
-    for (kind, bad_reason, bad, good_reason, good) in said {
-        let (status, reason, message) = match &bad {
-            Some(bad) => ("True", bad_reason, bad.as_str()),
-            None => ("False", good_reason, good),
+    for (kind, trouble, (fine, fine_message)) in said {
+        let (status, reason, message) = match trouble {
+            Some((reason, message)) => ("True", reason, message),
+            None => ("False", fine, fine_message.to_string()),
         };
-        let same = |c: &Value| c.str_at(&["status"]) == status && c.str_at(&["message"]) == message;
-        let old = present.iter().find(|c| c.str_at(&["type"]) == kind);
-        if old.is_some_and(same) {
-            continue;
+        let known = out.iter().position(|c| c.str_at(&["type"]) == kind);
+        let same = known.and_then(|i| out.get(i)).filter(|c| c.str_at(&["status"]) == status);
+        let since = same.map_or(now, |c| c.str_at(&["lastTransitionTime"])).to_string();
+        let condition = value!({
+            "type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since,
+        });
+        match known.and_then(|i| out.get_mut(i)) {
+            Some(known) => *known = condition,
+            None => out.push(condition),
         }
-        out.retain(|c| c.str_at(&["type"]) != kind);
-        out.push(value!({
-            "type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": now,
-        }));
     }
     out
 }
@@ -182,25 +228,31 @@ mod tests {
 
     #[test]
     fn conditions_say_what_remains_and_keep_their_time() {
-        let remaining = Remaining {
+        let remaining = || Remaining {
             resources: vec!["pods. has 2 resource instances".into()],
             finalizers: [("example.com/hold".to_string(), 2)].into(),
+            ..Remaining::default()
         };
-        let said = conditions(&[], &remaining, "t1");
-        let holding = said.iter().filter(|c| c.str_at(&["status"]) == "True");
-        let messages: Vec<_> = holding.map(|c| c.str_at(&["message"])).collect();
-        assert_eq!(said.len(), 5);
+        let said = conditions(&[], &remaining(), "t1");
+        let told: Vec<_> = said.iter().map(|c| [c.str_at(&["status"]), c.str_at(&["message"])]).collect();
         assert_eq!(
-            messages,
+            told,
             [
-                "Some resources are remaining: pods. has 2 resource instances",
-                "Some content in the namespace has finalizers remaining: example.com/hold in 2 resource instances",
+                ["False", "All resources successfully discovered"],
+                ["False", "All legacy kube types successfully parsed"],
+                ["False", "All content successfully deleted, may be waiting on finalization"],
+                ["True", "Some resources are remaining: pods. has 2 resource instances"],
+                [
+                    "True",
+                    "Some content in the namespace has finalizers remaining: example.com/hold in 2 resource instances"
+                ],
             ]
         );
-        assert_eq!(conditions(&said, &remaining, "t2"), said);
-        let fewer = Remaining { finalizers: BTreeMap::new(), ..remaining };
-        let fewer = conditions(&said, &fewer, "t3");
-        assert_eq!((fewer.len(), &fewer[..4]), (5, &said[..4]));
-        assert_eq!((fewer[4].str_at(&["status"]), fewer[4].str_at(&["lastTransitionTime"])), ("False", "t3"));
+        assert_eq!(conditions(&said, &remaining(), "t2"), said);
+        let fewer = Remaining { finalizers: BTreeMap::new(), failures: vec!["a".into(), "b".into()], ..remaining() };
+        let next = conditions(&said, &fewer, "t3");
+        assert_eq!(next[2].str_at(&["message"]), "Failed to delete all resource types, 2 remaining: a, b");
+        let times: Vec<_> = next.iter().map(|c| c.str_at(&["lastTransitionTime"])).collect();
+        assert_eq!(times, ["t1", "t1", "t3", "t1", "t3"]);
     }
 }
