@@ -94,13 +94,24 @@ impl Hooks for CustomResourceDefinition {
         spec.get("scope").one_of(errors, &["Cluster", "Namespaced"]);
         check_names(names, errors);
         versions(spec.get("versions"), errors);
-        if errors.is_empty() {
+        conversion(spec.get("conversion"), errors);
+        stored_versions(obj, errors);
+        let unknown = spec.get("preserveUnknownFields");
+        if unknown.flag() && old.is_none_or(|old| old.at(&["spec", "preserveUnknownFields"]) != unknown.value) {
+            let text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in \
+                        spec.versions[*].schema instead";
+            unknown.invalid(errors, text);
+        }
+        {
             let mut found = FieldErrors::default();
             match schema::crd::kind_of(obj) {
                 Ok(kind) => check_rules(&kind, obj, old, &mut found),
                 Err(wrong) => found = wrong,
             }
             hoist(obj, &mut found);
+            for error in found.0.iter_mut().filter(|error| error.path == "spec.versions") {
+                error.value = Some(go_versions(obj.at(&["spec", "versions"])));
+            }
             errors.0.extend(found.0);
         }
         if let Some(old) = old {
@@ -154,11 +165,18 @@ fn approval(root: At, group: &str, errors: &mut FieldErrors) {
 }
 
 fn check_names(names: At, errors: &mut FieldErrors) {
-    for field in ["plural", "singular", "kind", "listKind"] {
+    for field in ["plural", "singular"] {
         let name = names.get(field);
         if name.need(errors) {
-            // Kinds are labels but for their capitals.
-            name.shape(errors, base::names::label1035(&name.str().to_lowercase()));
+            name.shape(errors, base::names::label1035(name.str()));
+        }
+    }
+    for field in ["kind", "listKind"] {
+        let name = names.get(field);
+        if name.need(errors)
+            && let Err(why) = base::names::label1035(&name.str().to_lowercase())
+        {
+            name.invalid(errors, format!("may have mixed case, but should otherwise match: {why}"));
         }
     }
     if !names.get("kind").is_empty() && names.get("kind").str() == names.get("listKind").str() {
@@ -173,19 +191,87 @@ fn check_names(names: At, errors: &mut FieldErrors) {
 
 fn versions(versions: At, errors: &mut FieldErrors) {
     let mut seen = BTreeSet::new();
-    for version in versions.items() {
+    let mut twice = false;
+    for (i, version) in versions.items().enumerate() {
         let name = version.get("name");
-        name.shape(errors, base::names::label1035(name.str()));
-        if !seen.insert(name.str().to_string()) {
-            versions.invalid(errors, "must contain unique version names");
+        let shape = base::names::label1035(name.str());
+        if let (0, Err(why)) = (i, &shape) {
+            // The first one has a second place in upstream's own form of a definition.
+            errors.invalid("spec.version", name.str(), why);
         }
-        let schema = version.get("schema");
-        if !schema.get("openAPIV3Schema").is_set() {
-            schema.get("openAPIV3Schema").required(errors, "schemas are required");
+        name.shape(errors, shape);
+        twice |= !seen.insert(name.str().to_string());
+    }
+    if twice {
+        errors.invalid_raw(versions.path, go_versions(versions.value), "must contain unique version names");
+    }
+}
+
+/// Versions as upstream's messages show them, where all that they say alike is left out.
+fn go_versions(versions: &Value) -> String {
+    let flag = |v: &Value, key: &str| v.at(&[key]).as_bool() == Some(true);
+    let one = |v: &Value| {
+        format!(
+            "{{\"Name\":{},\"Served\":{},\"Storage\":{},\"Deprecated\":{},\"DeprecationWarning\":{},\"Schema\":null,\
+             \"Subresources\":null,\"AdditionalPrinterColumns\":null,\"SelectableFields\":null}}",
+            Value::from(v.str_at(&["name"])),
+            flag(v, "served"),
+            flag(v, "storage"),
+            flag(v, "deprecated"),
+            v.at(&["deprecationWarning"]),
+        )
+    };
+    let all: Vec<String> = versions.items_at(&[]).iter().map(one).collect();
+    format!("[{}]", all.join(","))
+}
+
+/// The versions that may be stored must be known to be.
+fn stored_versions(obj: &Value, errors: &mut FieldErrors) {
+    let stored = obj.at(&["status", "storedVersions"]);
+    if stored.items_at(&[]).is_empty() {
+        return errors.invalid_raw("status.storedVersions", "null", "must have at least one stored version");
+    }
+    for version in obj.items_at(&["spec", "versions"]) {
+        let storage = version.at(&["storage"]).as_bool() == Some(true);
+        if storage && !stored.items_at(&[]).contains(version.at(&["name"])) {
+            let detail = format!("must have the storage version {}", version.str_at(&["name"]));
+            errors.invalid_raw("status.storedVersions", stored, detail);
         }
     }
-    if versions.items().filter(|v| v.get("storage").flag()).count() != 1 {
-        versions.invalid(errors, "must have exactly one version marked as storage version");
+}
+
+/// How objects pass from one version to another. The paths are those of upstream's own form of a definition.
+fn conversion(conversion: At, errors: &mut FieldErrors) {
+    conversion.get("strategy").one_of(errors, &["None", "Webhook"]);
+    let webhook = conversion.get("webhook");
+    let client = At { value: webhook.get("clientConfig").value, path: conversion.path.key("webhookClientConfig") };
+    let reviews = webhook.get("conversionReviewVersions");
+    let reviews = At { value: reviews.value, path: conversion.path.key("conversionReviewVersions") };
+    if conversion.get("strategy").str() != "Webhook" {
+        for given in [client, reviews] {
+            if !given.is_empty() {
+                given.forbidden(errors, "should not be set when strategy is not set to Webhook");
+            }
+        }
+        return;
+    }
+    match client.is_set() {
+        true => client.webhook_client(errors),
+        false => client.required(errors, "required when strategy is set to Webhook"),
+    }
+    if !reviews.need(errors) {
+        return;
+    }
+    let mut seen = BTreeSet::new();
+    let before = errors.0.len();
+    for version in reviews.items() {
+        version.shape(errors, base::names::label1035(version.str()));
+        if !seen.insert(version.str()) {
+            version.invalid(errors, "duplicate version");
+        }
+    }
+    if errors.0.len() == before && !seen.iter().any(|v| ["v1", "v1beta1"].contains(v)) {
+        reviews.invalid(errors, "must include at least one of v1, v1beta1");
     }
 }
 
@@ -331,11 +417,35 @@ mod tests {
             &kind(),
             with(&["spec", "versions"], value!([{"name": "v1"}, {"name": "V"}])),
             expect![[r#"
-            spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required
-            spec.versions[1].name: Invalid value: "V": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
-            spec.versions[1].schema.openAPIV3Schema: Required value: schemas are required
-            spec.versions: Invalid value: [{"name":"v1","served":false,"storage":false},{"name":"V","served":false,"storage":false}]: must have exactly one version marked as storage version"#]],
+                spec.versions[1].name: Invalid value: "V": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
+                status.storedVersions: Invalid value: null: must have at least one stored version
+                spec.versions[0].schema.openAPIV3Schema: Required value
+                spec.versions[1].schema.openAPIV3Schema: Required value
+                spec.versions: Invalid value: [{"Name":"v1","Served":false,"Storage":false,"Deprecated":false,"DeprecationWarning":null,"Schema":null,"Subresources":null,"AdditionalPrinterColumns":null,"SelectableFields":null},{"Name":"V","Served":false,"Storage":false,"Deprecated":false,"DeprecationWarning":null,"Schema":null,"Subresources":null,"AdditionalPrinterColumns":null,"SelectableFields":null}]: must have exactly one version marked as storage version"#]],
         );
+    }
+
+    /// What a server of upstream 1.36.2 answered to each of these definitions, in any order.
+    #[test]
+    fn refused_as_upstream_does() {
+        let mut differ = Vec::new();
+        for line in include_str!("definitions.jsonl").lines() {
+            let case = value::parse_lenient(line.as_bytes()).expect("JSON");
+            let mut obj = case.at(&["definition"]).clone();
+            let mut errors = FieldErrors::default();
+            crate::testing::within(schema::Operation::Create, None, |cx| {
+                kind().hooks.default(&mut obj);
+                kind().hooks.prepare_create(cx, &mut obj);
+                kind().hooks.validate(cx, &obj, None, &mut errors);
+            });
+            let said: BTreeSet<String> = errors.0.iter().map(ToString::to_string).collect();
+            let want: BTreeSet<String> =
+                case.items_at(&["said"]).iter().filter_map(|text| text.as_str().map(String::from)).collect();
+            let name = case.str_at(&["name"]);
+            differ.extend(want.difference(&said).map(|text| format!("{name}: - {text}")));
+            differ.extend(said.difference(&want).map(|text| format!("{name}: + {text}")));
+        }
+        assert!(differ.is_empty(), "{}", differ.join("\n"));
     }
 
     #[test]

@@ -202,6 +202,10 @@ fn check_defaults(schema: &Schema, source: &Value, path: &Path, errors: &mut Fie
         if let Some(default) = &field.default {
             let mut found = FieldErrors::default();
             let mut complete = default.clone();
+            if !crate::prune(&below, &mut complete).is_empty() {
+                errors.invalid_raw(here.key("default"), default, "must not have unknown fields");
+                continue;
+            }
             crate::apply_defaults(&below, &mut complete);
             validate(&below, &complete, &mut found);
             for mut error in found.0 {

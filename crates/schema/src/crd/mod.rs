@@ -9,9 +9,12 @@ mod rules;
 
 use crate::{
     Column, ColumnSource, ColumnType, Generation, Kind, NoHooks, Policy, Schema, Scope, SelectableField, Subresource,
-    SubresourceAction, Verb, Version, by_priority,
+    SubresourceAction, Type, Verb, Version, by_priority,
 };
-use base::{FieldErrors, status::quote};
+use base::{
+    FieldErrors,
+    status::{Problem, quote},
+};
 use std::sync::Arc;
 use value::{Path, Str, Value};
 
@@ -96,6 +99,7 @@ struct Parts {
 impl Parts {
     fn read(version: &Value, group: &str, kind: &str, path: &Path, errors: &mut FieldErrors) -> Self {
         let name: Str = version.str_at(&["name"]).into();
+        deprecation(version, path, errors);
         let deprecated = (version.at(&["deprecated"]).as_bool() == Some(true)).then(|| {
             let text = version.at(&["deprecationWarning"]).as_str().map(String::from);
             text.unwrap_or_else(|| format!("{group}/{name} {kind} is deprecated")).into()
@@ -116,17 +120,39 @@ impl Parts {
     }
 }
 
+fn deprecation(version: &Value, path: &Path, errors: &mut FieldErrors) {
+    let Some(text) = version.at(&["deprecationWarning"]).as_str() else { return };
+    let here = path.key("deprecationWarning");
+    if version.at(&["deprecated"]).as_bool() != Some(true) {
+        errors.invalid(here, text, "can only be set for deprecated versions");
+    }
+    if text.is_empty() {
+        errors.invalid(here, text, "must not be an empty string");
+    }
+    if text.len() > 256 {
+        errors.invalid(here, text, "must be <= 256 characters long");
+    }
+    if let Some(i) = text.char_indices().find(|(_, c)| c.is_control()).map(|(i, _)| i) {
+        let detail =
+            format!("must only contain printable UTF-8 characters; non-printable character found at index {i}");
+        errors.invalid(here, text, detail);
+    }
+}
+
 fn schema(version: &Value, path: &Path, errors: &mut FieldErrors) -> Schema {
     let source = version.at(&["schema", "openAPIV3Schema"]);
     let schema_path = path.key("schema");
     let schema_path = schema_path.key("openAPIV3Schema");
     if source.is_null() {
-        errors.required(schema_path, "schemas are required");
+        errors.required(schema_path, "");
     } else {
         rules::check(source, &schema_path, errors);
     }
     convert::schema(source, &schema_path, errors)
 }
+
+/// What upstream says of a path that is none.
+const SIMPLE: &str = "must be a simple json path starting with .";
 
 fn columns(version: &Value, path: &Path, errors: &mut FieldErrors) -> Vec<Column> {
     const TYPES: &str = "must be one of boolean,date,integer,number,string";
@@ -138,8 +164,15 @@ fn columns(version: &Value, path: &Path, errors: &mut FieldErrors) -> Vec<Column
         if name.is_empty() {
             errors.required(here.key("name"), "");
         }
-        if json_path.is_empty() {
-            errors.required(here.key("JSONPath"), "");
+        match json_path {
+            "" => errors.required(here.key("JSONPath"), ""),
+            path if !path.starts_with('.') => errors.invalid(here.key("JSONPath"), path, SIMPLE),
+            _ => {}
+        }
+        let format = column.str_at(&["format"]);
+        if !["", "int32", "int64", "float", "double", "byte", "date", "date-time", "password"].contains(&format) {
+            let detail = "must be one of byte,date,date-time,double,float,int32,int64,password";
+            errors.invalid(here.key("format"), format, detail);
         }
         let kind = match column.str_at(&["type"]) {
             "string" => ColumnType::String,
@@ -186,6 +219,8 @@ fn subresources(version: &Value, path: &Path, errors: &mut FieldErrors) -> Vec<S
     if !scale.is_null() {
         let path = path.key("subresources");
         let path = path.key("scale");
+        let members =
+            |path: &str| -> Option<Vec<Str>> { Some(path.strip_prefix('.')?.split('.').map(Str::from).collect()) };
         let mut member = |field: &str, below: &[&str], words: &str, optional: bool| {
             let text = scale.str_at(&[field]);
             match members(text) {
@@ -195,6 +230,10 @@ fn subresources(version: &Value, path: &Path, errors: &mut FieldErrors) -> Vec<S
                     None
                 }
                 Some(steps) if steps.len() > 1 && below.contains(&steps[0].as_str()) => Some(steps),
+                None if !text.starts_with('.') => {
+                    errors.invalid(path.key(field), text, SIMPLE);
+                    None
+                }
                 _ => {
                     errors.invalid(path.key(field), text, format!("should be a json path under {words}"));
                     None
@@ -213,38 +252,86 @@ fn subresources(version: &Value, path: &Path, errors: &mut FieldErrors) -> Vec<S
     out
 }
 
+/// The most fields that a version may make selectable.
+const SELECTABLE: usize = 8;
+
 fn selectable(version: &Value, path: &Path, errors: &mut FieldErrors) -> Vec<SelectableField> {
     let list_path = path.key("selectableFields");
     let mut out: Vec<SelectableField> = Vec::new();
-    for (i, field) in version.items_at(&["selectableFields"]).iter().enumerate() {
+    let source = version.at(&["schema", "openAPIV3Schema"]);
+    let fields = version.items_at(&["selectableFields"]);
+    if fields.len() > SELECTABLE {
+        let detail = format!("must have at most {SELECTABLE} items");
+        errors.add(Problem::TooMany, list_path, Some(fields.len().to_string()), detail);
+    }
+    for (i, field) in fields.iter().enumerate() {
         let (item, text) = (list_path.index(i), field.str_at(&["jsonPath"]));
         let here = item.key("jsonPath");
         let name: Str = text.trim_start_matches('.').into();
-        match members(text) {
+        match selected(source, text) {
             _ if text.is_empty() => errors.required(here, ""),
-            None => errors.invalid(here, text, "is an invalid path: must be a simple json path with leading ."),
-            Some(steps) if steps[0] == "metadata" => {
-                errors.invalid(here, text, "must not point to fields in metadata");
+            Err(why) => errors.invalid(here, text, format!("is an invalid path: {why}")),
+            Ok(Type::String | Type::Boolean | Type::Integer) if out.iter().any(|f| f.name == name) => {
+                errors.add(Problem::Duplicate, here, Some(quote(text)), "");
             }
-            Some(_) if out.iter().any(|f| f.name == name) => errors.duplicate(here, text),
-            Some(path) => out.push(SelectableField { name, path, or: None, absent: "".into() }),
+            Ok(Type::String | Type::Boolean | Type::Integer) => {
+                let path = name.split('.').map(Str::from).collect();
+                out.push(SelectableField { name, path, or: None, absent: "".into() });
+            }
+            Ok(_) => {
+                let detail = "must point to a field of type string, boolean or integer. Enum string fields and strings \
+                              with formats are allowed.";
+                errors.invalid(here, text, detail);
+            }
         }
     }
     out
 }
 
-/// The members of a simple path such as `.spec.replicas`; `None` where it is anything else.
-fn members(path: &str) -> Option<Vec<Str>> {
-    let rest = path.strip_prefix('.')?;
-    let plain = |s: &str| !s.is_empty() && !s.contains(['[', ']', '*', '\'', '"']);
-    rest.split('.').map(|s| plain(s).then(|| Str::from(s))).collect()
+/// The type of the field that a path leads to.
+fn selected(source: &Value, path: &str) -> Result<Type, String> {
+    let mut at = source;
+    let mut rest = path;
+    while !rest.is_empty() {
+        if rest.starts_with('[') {
+            return Err("array notation is not allowed".into());
+        }
+        let end = |text: &str| text.find(['.', '[', ']']).unwrap_or(text.len());
+        let Some(after) = rest.strip_prefix('.') else {
+            return Err(format!("expected [ or . but got: {}", &rest[..end(rest).max(1)]));
+        };
+        let (name, more) = after.split_at(end(after));
+        if name.is_empty() && more.is_empty() {
+            return Err("unexpected end of JSON path".into());
+        }
+        at = match (at.at(&["properties"]), at.at(&["additionalProperties"])) {
+            (Value::Object(properties), _) => properties.get(name).ok_or("does not refer to a valid field")?,
+            (_, below @ Value::Object(_)) => below,
+            _ => return Err("does not refer to a valid field".into()),
+        };
+        rest = more;
+    }
+    Ok(match at.str_at(&["type"]) {
+        "string" => Type::String,
+        "boolean" => Type::Boolean,
+        "integer" => Type::Integer,
+        _ => Type::Any,
+    })
 }
 
 /// `Invalid value: "x": must be a valid regular expression, but isn't: …`
 fn bad_pattern(pattern: &str, why: &regex::Error) -> String {
     let last = why.to_string();
-    let last = last.lines().last().unwrap_or_default().trim_start_matches("error: ").to_string();
-    format!("must be a valid regular expression, but isn't: error parsing regexp: {last}: {}", quote(pattern))
+    let last = last.lines().last().unwrap_or_default().trim_start_matches("error: ");
+    let fault = match last {
+        "unclosed group" => format!("missing closing ): `{pattern}`"),
+        text if text.starts_with("look-around") => {
+            let at = ["(?=", "(?!", "(?<=", "(?<!"].into_iter().find(|start| pattern.contains(start)).unwrap_or("(?");
+            format!("invalid or unsupported Perl syntax: `{}`", at.get(..3).unwrap_or(at))
+        }
+        text => format!("{text}: `{pattern}`"),
+    };
+    format!("must be a valid regular expression, but isn't: error parsing regexp: {fault}")
 }
 
 #[cfg(test)]

@@ -33,8 +33,9 @@ fn structural(source: &Value, path: &Path, place: Place, errors: &mut FieldError
     for (name, property) in source.members_at(&["properties"]) {
         let here = properties.map_key(name);
         // Metadata at the root is implicit and may only narrow names.
-        if !(place == Place::Root && name == "metadata") {
-            structural(property, &here, Place::Field, errors);
+        match place == Place::Root && name == "metadata" {
+            true => metadata(property, &here, errors),
+            false => structural(property, &here, Place::Field, errors),
         }
     }
     match source.at(&["additionalProperties"]) {
@@ -44,7 +45,7 @@ fn structural(source: &Value, path: &Path, place: Place, errors: &mut FieldError
             }
             structural(more, &path.key("additionalProperties"), Place::Field, errors);
         }
-        Value::Bool(_) if !source.at(&["properties"]).is_null() => {
+        Value::Bool(false) if !source.at(&["properties"]).is_null() => {
             let detail = "additionalProperties and properties are mutual exclusive";
             errors.forbidden(path.key("additionalProperties"), detail);
         }
@@ -57,6 +58,61 @@ fn structural(source: &Value, path: &Path, place: Place, errors: &mut FieldError
         _ => {}
     }
     branches(source, path, flag(source, "x-kubernetes-int-or-string"), errors);
+    if !flag(source, "x-kubernetes-int-or-string") {
+        each_branch(source, path, &mut |branch, at| spoken_of(source, path, branch, at, errors));
+    }
+}
+
+/// What a definition may say about metadata: which names there may be.
+fn metadata(source: &Value, path: &Path, errors: &mut FieldErrors) {
+    let names = |name: &str| matches!(name, "name" | "generateName");
+    if source.str_at(&["type"]) != "object" {
+        return errors.invalid(path.key("type"), source.str_at(&["type"]), "must be object");
+    }
+    if source.members_at(&["properties"]).any(|(name, _)| !names(name)) {
+        let detail = "must not specify anything other than name and generateName, but metadata is implicitly specified";
+        errors.forbidden(path, detail);
+    }
+    let properties = path.key("properties");
+    for (name, property) in source.members_at(&["properties"]) {
+        if property.get("default").is_some() {
+            errors.forbidden(properties.map_key(name).key("default"), "must not be set in top-level metadata");
+        }
+    }
+}
+
+/// What the branches of a schema speak of must stand in the schema itself.
+fn spoken_of(source: &Value, path: &Path, branch: &Value, at: &Path, errors: &mut FieldErrors) {
+    let (properties, here) = (path.key("properties"), at.key("properties"));
+    for (name, property) in branch.members_at(&["properties"]) {
+        match source.at(&["properties", name]) {
+            Value::Null => {
+                let place = here.map_key(name);
+                errors.required(properties.map_key(name), format!("because it is defined in {place}"));
+            }
+            below => spoken_of(below, &properties.map_key(name), property, &here.map_key(name), errors),
+        }
+    }
+    if branch.at(&["items"]).as_object().is_some() {
+        match source.at(&["items"]) {
+            Value::Null => errors.required(path.key("items"), format!("because it is defined in {}", at.key("items"))),
+            below => spoken_of(below, &path.key("items"), branch.at(&["items"]), &at.key("items"), errors),
+        }
+    }
+    each_branch(branch, at, &mut |inner, at| spoken_of(source, path, inner, at, errors));
+}
+
+/// Calls for each schema that only checks values.
+fn each_branch(source: &Value, path: &Path, then: &mut dyn FnMut(&Value, &Path)) {
+    for key in ["allOf", "anyOf", "oneOf"] {
+        let list = path.key(key);
+        for (i, branch) in source.items_at(&[key]).iter().enumerate() {
+            then(branch, &list.index(i));
+        }
+    }
+    if let not @ Value::Object(_) = source.at(&["not"]) {
+        then(not, &path.key("not"));
+    }
 }
 
 fn typed(source: &Value, path: &Path, place: Place, errors: &mut FieldErrors) {
@@ -70,7 +126,10 @@ fn typed(source: &Value, path: &Path, place: Place, errors: &mut FieldErrors) {
         ("", Place::Field) if !free && !either => {
             errors.required(here, "must not be empty for specified object fields")
         }
-        ("null", _) => errors.forbidden(here, "type cannot be set to null, use nullable as an alternative"),
+        ("null", _) => {
+            errors.not_supported(here, ty, &TYPES);
+            errors.forbidden(here, "type cannot be set to null, use nullable as an alternative");
+        }
         (ty, Place::Root) if ty != "object" => errors.invalid(here, ty, "must be object at the root"),
         (ty, _) if !ty.is_empty() && !TYPES.contains(&ty) => errors.not_supported(here, ty, &TYPES),
         _ => {}
@@ -137,8 +196,26 @@ fn lists(source: &Value, path: &Path, errors: &mut FieldErrors) {
     if !["", "atomic", "set", "map"].contains(&list_type) {
         errors.not_supported(path.key("x-kubernetes-list-type"), list_type, &["atomic", "set", "map"]);
     }
+    let items = source.at(&["items"]);
+    let (items_path, keys_path) = (path.key("items"), path.key("x-kubernetes-list-map-keys"));
+    if matches!(list_type, "set" | "map") && flag(items, "nullable") {
+        let detail = format!("cannot be nullable when x-kubernetes-list-type is {list_type}");
+        errors.forbidden(items_path.key("nullable"), detail);
+    }
+    if list_type == "set" && ty == "array" {
+        let inner = |key: &str| items.at(&[key]).as_str();
+        let detail = "must be atomic as item of a list with x-kubernetes-list-type=set";
+        match (items.str_at(&["type"]), inner("x-kubernetes-list-type"), inner("x-kubernetes-map-type")) {
+            ("array", Some(given), _) if given != "atomic" => {
+                errors.invalid(items_path.key("x-kubernetes-list-type"), given, detail);
+            }
+            ("object", _, map_type) if map_type != Some("atomic") => {
+                errors.invalid_raw(items_path.key("x-kubernetes-map-type"), "null", detail);
+            }
+            _ => {}
+        }
+    }
     let keys = source.items_at(&["x-kubernetes-list-map-keys"]);
-    let keys_path = path.key("x-kubernetes-list-map-keys");
     if !keys.is_empty() && list_type != "map" {
         let here = path.key("x-kubernetes-list-type");
         let detail = "must be map if x-kubernetes-list-map-keys is non-empty";
@@ -150,25 +227,35 @@ fn lists(source: &Value, path: &Path, errors: &mut FieldErrors) {
     if keys.is_empty() {
         errors.required(keys_path, "must not be empty if x-kubernetes-list-type is map");
     }
-    let items = source.at(&["items"]);
     if items.is_null() {
-        errors.required(path.key("items"), "must have a schema if x-kubernetes-list-type is map");
+        errors.required(items_path, "must have a schema if x-kubernetes-list-type is map");
     } else if items.str_at(&["type"]) != "object" {
         let detail = "must be object if parent array's x-kubernetes-list-type is map";
-        errors.invalid(path.key("items").key("type"), items.str_at(&["type"]), detail);
+        errors.invalid(items_path.key("type"), items.str_at(&["type"]), detail);
     }
+    let properties = items_path.key("properties");
     for (i, key) in keys.iter().enumerate() {
         let name = key.as_str().unwrap_or("");
-        let property = items.at(&["properties", name]);
-        if property.is_null() {
-            errors.invalid_raw(keys_path, Value::Array(keys.to_vec()), "entries must all be names of item properties");
-        } else if !items.items_at(&["required"]).contains(key) && property.get("default").is_none() {
-            let detail = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required \
-                          property";
-            errors.required(path.key("items").key("properties").map_key(name).key("default"), detail);
-        }
+        let (property, here) = (items.at(&["properties", name]), properties.map_key(name));
         if keys[..i].contains(key) {
             errors.invalid_raw(keys_path, Value::Array(keys.to_vec()), "must not contain duplicate entries");
+        }
+        if property.is_null() {
+            errors.invalid_raw(keys_path, Value::Array(keys.to_vec()), "entries must all be names of item properties");
+            continue;
+        }
+        if matches!(property.str_at(&["type"]), "array" | "object") {
+            let detail = "must be a scalar type if parent array's x-kubernetes-list-type is map";
+            errors.invalid(here.key("type"), items.str_at(&["type"]), detail);
+        }
+        if !items.items_at(&["required"]).contains(key) && property.get("default").is_none() {
+            let detail = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required \
+                          property";
+            errors.required(here.key("default"), detail);
+        }
+        if flag(property, "nullable") {
+            let detail = "this property is in x-kubernetes-list-map-keys, so it cannot be nullable";
+            errors.forbidden(here.key("nullable"), detail);
         }
     }
 }
@@ -204,7 +291,12 @@ fn value_only(branch: &Value, path: &Path, int_or_string: bool, errors: &mut Fie
     ];
     for (key, detail) in rules {
         let given = branch.at(&[key]);
-        if !(given.is_null() || *given == "" || *given == Value::Bool(false) || key == "type" && int_or_string) {
+        if !(given.is_null()
+            || *given == ""
+            || given.as_array().is_some_and(Vec::is_empty)
+            || *given == Value::Bool(false)
+            || key == "type" && int_or_string)
+        {
             errors.forbidden(path.key(key), detail);
         }
     }
