@@ -1,6 +1,9 @@
 //! Which requests a webhook or a policy is about: rules, selectors, conditions.
 
-use crate::{at::At, cel::Names};
+use crate::{
+    at::At,
+    cel::{Names, Scope},
+};
 use base::{FieldErrors, status::Problem};
 use std::collections::BTreeSet;
 use value::Value;
@@ -110,8 +113,9 @@ pub fn conditions(conditions: At, names: Names, errors: &mut FieldErrors) {
         conditions.too_many(errors, MAX_CONDITIONS);
     }
     let mut seen = BTreeSet::new();
+    let scope = Scope::new(names);
     for condition in conditions.items() {
-        condition.get("expression").expression(errors, "", names);
+        condition.get("expression").compiles(errors, "", &scope, &["bool"]);
         let name = condition.get("name");
         if name.need(errors) {
             name.qualified_name(errors);

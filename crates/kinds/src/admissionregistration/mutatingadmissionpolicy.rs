@@ -4,7 +4,10 @@ use super::{
     matching::{count, invalid_whole},
     policy, registration, reserved_name,
 };
-use crate::{at::At, cel::Names};
+use crate::{
+    at::At,
+    cel::{Names, Scope},
+};
 use base::FieldErrors;
 use schema::{Column, Context, Hooks, Kind};
 use value::Value;
@@ -31,7 +34,8 @@ impl Hooks for MutatingAdmissionPolicy {
         if mutations.is_empty() {
             mutations.required(errors, "mutations must contain at least one item");
         }
-        mutations.items().for_each(|m| mutation(m, Names { patches: true, ..may }, errors));
+        let may = may.with(Names { patches: true, ..may.names });
+        mutations.items().for_each(|m| mutation(m, &may, errors));
         spec.get("reinvocationPolicy").one_of(errors, &["IfNeeded", "Never"]);
     }
     fn warnings(&self, _cx: &Context, obj: &Value, _old: Option<&Value>) -> Vec<String> {
@@ -39,19 +43,20 @@ impl Hooks for MutatingAdmissionPolicy {
     }
 }
 
-/// Each type of patch, and the field that holds it.
-const PATCHES: [(&str, &str); 2] = [("ApplyConfiguration", "applyConfiguration"), ("JSONPatch", "jsonPatch")];
+/// Each type of patch, the field that holds it, and what its expression makes.
+const PATCHES: [(&str, &str, &str); 2] =
+    [("ApplyConfiguration", "applyConfiguration", "Object"), ("JSONPatch", "jsonPatch", "list(JSONPatch)")];
 
-fn mutation(mutation: At, may: Names, errors: &mut FieldErrors) {
+fn mutation(mutation: At, may: &Scope, errors: &mut FieldErrors) {
     let ty = mutation.get("patchType");
-    if !PATCHES.iter().any(|(name, _)| *name == ty.str()) {
-        return ty.one_of(errors, &PATCHES.map(|(name, _)| name));
+    if !PATCHES.iter().any(|(name, ..)| *name == ty.str()) {
+        return ty.one_of(errors, &PATCHES.map(|(name, ..)| name));
     }
-    for (name, field) in PATCHES {
+    for (name, field, makes) in PATCHES {
         let patch = mutation.get(field);
         match (name == ty.str(), patch.is_set()) {
             (true, false) => patch.required(errors, format!("must be specified when patchType is {name}")),
-            (true, true) => patch.get("expression").expression(errors, "", may),
+            (true, true) => drop(patch.get("expression").compiles(errors, "", may, &[makes])),
             (false, true) => {
                 let detail = format!("must not be specified when patchType is {}", ty.str());
                 invalid_whole(patch, &format!("{{{field}}}"), &detail, errors);
@@ -77,7 +82,17 @@ mod tests {
 
     #[test]
     fn validation() {
-        create(&kind(), policy(value!([{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}])), expect![""]);
+        let patch = "[JSONPatch{op: 'remove', path: '/spec'}]";
+        let good = value!([{"patchType": "JSONPatch", "jsonPatch": {"expression": patch}},
+            {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "Object{}"}}]);
+        create(&kind(), policy(good), expect![""]);
+        create(
+            &kind(),
+            policy(value!([{"patchType": "JSONPatch", "jsonPatch": {"expression": "Object{}"}}])),
+            expect![[
+                r#"spec.mutations[0].jsonPatch.expression: Invalid value: "Object{}": must evaluate to list(JSONPatch) but got Object"#
+            ]],
+        );
         let mut bad = policy(value!([
             {"patchType": "JSONPatch", "applyConfiguration": {"expression": "x"}},
             {"patchType": "ApplyConfiguration", "applyConfiguration": {}},

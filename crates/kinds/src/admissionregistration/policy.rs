@@ -3,7 +3,7 @@
 use super::matching::{self, FAILURE_POLICIES};
 use crate::{
     at::At,
-    cel::{Names, is_identifier},
+    cel::{Names, Scope, is_identifier},
     rules::same,
 };
 use base::FieldErrors;
@@ -23,7 +23,7 @@ fn param_kind(obj: &Value) -> String {
 }
 
 /// Everything before what the policy does. Answers what expressions may name.
-pub fn head(spec: At, old: Option<&Value>, mutating: bool, errors: &mut FieldErrors) -> Names {
+pub fn head(spec: At, old: Option<&Value>, mutating: bool, errors: &mut FieldErrors) -> Scope {
     spec.get("failurePolicy").one_of(errors, &FAILURE_POLICIES);
     let params = spec.get("paramKind");
     matching::param_kind(params, errors);
@@ -42,6 +42,7 @@ pub fn head(spec: At, old: Option<&Value>, mutating: bool, errors: &mut FieldErr
     if !(unchanged("paramKind") && unchanged("matchConditions")) {
         matching::conditions(spec.get("matchConditions"), names, errors);
     }
+    let mut scope = Scope::new(names);
     for variable in spec.get("variables").items() {
         let name = variable.get("name");
         if name.str().trim().is_empty() {
@@ -49,7 +50,10 @@ pub fn head(spec: At, old: Option<&Value>, mutating: bool, errors: &mut FieldErr
         } else if !is_identifier(name.str()) {
             name.invalid(errors, "must be a valid CEL identifier");
         }
-        variable.get("expression").expression(errors, "expression is not specified", names);
+        let expression = variable.get("expression");
+        if let Some(ty) = expression.compiles(errors, "expression is not specified", &scope, &[]) {
+            scope.declare(name.str(), ty);
+        }
     }
-    names
+    scope
 }

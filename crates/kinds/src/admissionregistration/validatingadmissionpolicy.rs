@@ -1,7 +1,10 @@
 //! ValidatingAdmissionPolicy: expressions that what is written must satisfy.
 
 use super::{matching::count, policy, registration, reserved_name};
-use crate::{at::At, cel::Names};
+use crate::{
+    at::At,
+    cel::{Names, Scope},
+};
 use base::{FieldErrors, names};
 use schema::{Column, Context, Hooks, Kind};
 use std::collections::BTreeSet;
@@ -38,13 +41,13 @@ impl Hooks for ValidatingAdmissionPolicy {
             validations.required(errors, detail);
             annotations.required(errors, detail);
         }
-        validations.items().for_each(|v| validation(v, may, errors));
+        validations.items().for_each(|v| validation(v, &may, errors));
         if annotations.len() > MAX_ANNOTATIONS {
             annotations.invalid(errors, format!("must not have more than {MAX_ANNOTATIONS} auditAnnotations"));
         }
         let mut keys = BTreeSet::new();
         for annotation in annotations.items() {
-            audit_annotation(annotation, obj.name(), may, errors);
+            audit_annotation(annotation, obj.name(), &may, errors);
             let key = annotation.get("key");
             if !keys.insert(annotation.value.str_at(&["key"])) {
                 key.duplicate(errors);
@@ -56,15 +59,16 @@ impl Hooks for ValidatingAdmissionPolicy {
     }
 }
 
-fn validation(validation: At, may: Names, errors: &mut FieldErrors) {
+fn validation(validation: At, may: &Scope, errors: &mut FieldErrors) {
     const EMPTY: &str = "must be non-empty if specified";
-    validation.get("expression").expression(errors, "expression is not specified", may);
+    validation.get("expression").compiles(errors, "expression is not specified", may, &["bool"]);
     let (by_expression, message) = (validation.get("messageExpression"), validation.get("message"));
     if !by_expression.is_empty() {
         if by_expression.str().trim().is_empty() {
             by_expression.invalid(errors, EMPTY);
         } else {
-            by_expression.expression(errors, "", Names { authorizer: false, ..may });
+            let plain = may.with(Names { authorizer: false, ..may.names });
+            by_expression.compiles(errors, "", &plain, &["string"]);
         }
     }
     if !message.is_empty() && message.str().trim().is_empty() {
@@ -75,7 +79,7 @@ fn validation(validation: At, may: Names, errors: &mut FieldErrors) {
     validation.get("reason").one_of_if_set(errors, &REASONS);
 }
 
-fn audit_annotation(annotation: At, policy: &str, may: Names, errors: &mut FieldErrors) {
+fn audit_annotation(annotation: At, policy: &str, may: &Scope, errors: &mut FieldErrors) {
     let (key, expression) = (annotation.get("key"), annotation.get("valueExpression"));
     if policy.is_empty() {
         key.invalid(errors, "requires metadata.name be non-empty");
@@ -86,7 +90,7 @@ fn audit_annotation(annotation: At, policy: &str, may: Names, errors: &mut Field
     if expression.str().trim().len() > MAX_ANNOTATION {
         expression.required(errors, format!("must not exceed {MAX_ANNOTATION} bytes in length"));
     } else {
-        expression.expression(errors, "valueExpression is not specified", may);
+        expression.compiles(errors, "valueExpression is not specified", may, &["string", "null_type"]);
     }
 }
 
@@ -140,22 +144,59 @@ mod tests {
             &kind(),
             value!({"spec": bad}),
             expect![[r#"
-            spec.failurePolicy: Unsupported value: "Maybe": supported values: "Fail", "Ignore"
-            spec.paramKind.apiVersion: Invalid value: "A.b": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
-            spec.paramKind.apiVersion: Invalid value: "V1": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
-            spec.paramKind.kind: Invalid value: "my kind": may have mixed case, but should otherwise match: a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
-            spec.matchConditions[0].expression: Required value
-            spec.matchConditions[0].name: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
-            spec.variables[0].name: Invalid value: "for": must be a valid CEL identifier
-            spec.variables[1].expression: Required value: expression is not specified
-            spec.validations[0].expression: Required value: expression is not specified
-            spec.validations[0].messageExpression: Invalid value: " ": must be non-empty if specified
-            spec.validations[0].message: Invalid value: "a\nb": must not contain line breaks
-            spec.validations[0].reason: Unsupported value: "Why": supported values: "Forbidden", "Invalid", "RequestEntityTooLarge"
-            spec.auditAnnotations[1].valueExpression: Required value: valueExpression is not specified
-            spec.auditAnnotations[1].key: Duplicate value: "a"
-            spec.auditAnnotations[2].key: Invalid value: "obj/b c": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#]],
+                spec.failurePolicy: Unsupported value: "Maybe": supported values: "Fail", "Ignore"
+                spec.paramKind.apiVersion: Invalid value: "A.b": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
+                spec.paramKind.apiVersion: Invalid value: "V1": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
+                spec.paramKind.kind: Invalid value: "my kind": may have mixed case, but should otherwise match: a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
+                spec.matchConditions[0].expression: Required value
+                spec.matchConditions[0].name: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+                spec.variables[0].name: Invalid value: "for": must be a valid CEL identifier
+                spec.variables[1].expression: Required value: expression is not specified
+                spec.validations[0].expression: Required value: expression is not specified
+                spec.validations[0].messageExpression: Invalid value: " ": must be non-empty if specified
+                spec.validations[0].message: Invalid value: "a\nb": must not contain line breaks
+                spec.validations[0].reason: Unsupported value: "Why": supported values: "Forbidden", "Invalid", "RequestEntityTooLarge"
+                spec.auditAnnotations[0].valueExpression: Invalid value: "x": compilation failed: ERROR: <input>:1:1: undeclared reference to 'x' (in container '')
+                 | x
+                 | ^
+                spec.auditAnnotations[1].valueExpression: Required value: valueExpression is not specified
+                spec.auditAnnotations[1].key: Duplicate value: "a"
+                spec.auditAnnotations[2].key: Invalid value: "obj/b c": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+                spec.auditAnnotations[2].valueExpression: Invalid value: "x": compilation failed: ERROR: <input>:1:1: undeclared reference to 'x' (in container '')
+                 | x
+                 | ^"#]],
         );
+    }
+
+    #[test]
+    fn expressions() {
+        let mut spec = policy();
+        spec.set(&["variables"], value!([{"name": "n", "expression": "size(object.spec.list)"}, {"name": "m", "expression": "variables.n + 1"}]));
+        spec.set(
+            &["validations"],
+            value!([{"expression": "variables.m > 1", "messageExpression": "'m is ' + string(variables.m)"}]),
+        );
+        create(&kind(), value!({"spec": (spec.clone())}), expect![""]);
+        spec.set(
+            &["validations"],
+            value!([
+                {"expression": "variables.m"}, {"expression": "variables.x"}, {"expression": "params.x == 1"},
+                {"expression": "true", "messageExpression": "authorizer.path('/').check('get').reason()"},
+            ]),
+        );
+        spec.set(&["auditAnnotations"], value!([{"key": "a", "valueExpression": "1"}]));
+        create(&kind(), value!({"spec": spec}), expect![[r#"
+            spec.validations[0].expression: Invalid value: "variables.m": must evaluate to bool but got int
+            spec.validations[1].expression: Invalid value: "variables.x": compilation failed: ERROR: <input>:1:10: undefined field 'x'
+             | variables.x
+             | .........^
+            spec.validations[2].expression: Invalid value: "params.x == 1": compilation failed: ERROR: <input>:1:1: undeclared reference to 'params' (in container '')
+             | params.x == 1
+             | ^
+            spec.validations[3].messageExpression: Invalid value: "authorizer.path('/').check('get').reason()": compilation failed: ERROR: <input>:1:1: undeclared reference to 'authorizer' (in container '')
+             | authorizer.path('/').check('get').reason()
+             | ^
+            spec.auditAnnotations[0].valueExpression: Invalid value: "1": must evaluate to one of [string null_type] but got int"#]]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Names, parameters and tolerations, as every kind of the group has them.
 
-use crate::{at::At, cel::Names};
+use crate::at::At;
 use base::{FieldErrors, names};
 use std::collections::BTreeSet;
 use value::Value;
@@ -124,7 +124,7 @@ pub fn selectors(selectors: At, errors: &mut FieldErrors) {
         } else if expression.str().len() > MAX_EXPRESSION {
             errors.too_long(expression.path, MAX_EXPRESSION);
         } else {
-            expression.expression(errors, "", Names::default());
+            expression.expression(errors, "");
         }
     }
 }
