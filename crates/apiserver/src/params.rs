@@ -102,14 +102,14 @@ pub fn patch(query: &Query<'_>, headers: &HeaderMap, apply: bool) -> Result<Writ
 }
 
 /// Options of a write. `options` is the name of the type, for messages; the manager falls back to the client's name.
-pub fn write(query: &Query<'_>, headers: &HeaderMap, options: &str) -> Result<WriteOptions> {
+pub fn write(query: &Query<'_>, headers: &HeaderMap, options: &'static str) -> Result<WriteOptions> {
     checked_write(query, headers, options, FieldErrors::default())
 }
 
 fn checked_write(
     query: &Query<'_>,
     headers: &HeaderMap,
-    options: &str,
+    options: &'static str,
     mut errors: FieldErrors,
 ) -> Result<WriteOptions> {
     let manager = query.get("fieldManager").unwrap_or("");
@@ -141,7 +141,8 @@ fn checked_write(
         "" => agent(headers),
         name => name.into(),
     };
-    Ok(WriteOptions { dry_run, field_validation, field_manager, force: query.flag("force").unwrap_or(false) })
+    let force = query.flag("force").unwrap_or(false);
+    Ok(WriteOptions { dry_run, field_validation, field_manager, force, kind: options, deletion: Value::Null })
 }
 
 /// DeleteOptions from the body, or from the query where there is none, and whether it is a dry run.

@@ -191,9 +191,34 @@ pub fn enveloped(call: &Call, object: &Object) -> Bytes {
     wire::protobuf::envelope(&call.api_version(), &call.kind.kind, message(call, object))
 }
 
+/// What all warnings of a response may hold together, and each where they are cut for that, in characters. Source:
+/// upstream's warning recorder.
+const WARNINGS: usize = 4 << 10;
+const WARNING: usize = 256;
+
+/// Each warning once; cut where they are too long together, and the last ones left out where that does not help.
+fn bounded(warnings: &[String]) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for text in warnings.iter().filter(|text| !text.is_empty()) {
+        if !all.contains(text) {
+            all.push(text.clone());
+        }
+    }
+    let length = |all: &[String]| all.iter().map(|text| text.chars().count()).sum::<usize>();
+    if length(&all) > WARNINGS {
+        for text in &mut all {
+            *text = text.chars().take(WARNING).collect();
+        }
+        while length(&all) > WARNINGS + WARNING {
+            all.pop();
+        }
+    }
+    all
+}
+
 /// `Warning: 299 - "text"` for each.
 pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
-    for text in warnings {
+    for text in bounded(warnings) {
         let quoted: String = text
             .chars()
             .filter(|c| !c.is_control())

@@ -80,6 +80,10 @@ pub struct WriteOptions {
     pub field_validation: FieldValidation,
     pub field_manager: Str,
     pub force: bool,
+    /// As admission is told: `CreateOptions`, `PatchOptions` …; empty where nobody has said.
+    pub kind: &'static str,
+    /// The DeleteOptions of a deletion; Null for none.
+    pub deletion: Value,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,6 +19,7 @@ impl Engine {
     /// Deletes an object; `asked` is a DeleteOptions object.
     pub async fn delete(&self, call: &Call, asked: Option<Value>, options: &WriteOptions) -> Result<Reply> {
         let asked = asked.unwrap_or_else(Value::object);
+        let options = &WriteOptions { deletion: asked.clone(), ..options.clone() };
         for _ in 0..RETRIES {
             let current = self.current(call).ok_or_else(|| call.not_found())?;
             preconditions(call, &asked, &current)?;

@@ -195,6 +195,10 @@ impl Engine {
         managed::put(&mut old, live);
         let old = &old;
         let mut new = self.mutate(call, Operation::Update, new, Some(old), managers, options, &mut warnings).await?;
+        // Admission has no more say in the status than the client.
+        if kind.policy.status_apart && call.subresource.is_none() && new.at(&["status"]) != old.at(&["status"]) {
+            take(&mut new, old, &["status".into()]);
+        }
         let cx = self.context(call, Operation::Update);
         kind.hooks.prepare_update(&cx, &mut new, old);
         managed::keep_times(&mut new, old);

@@ -204,6 +204,10 @@ async fn deny_pod_and_configmap_creation() {
     let last = hooks.requests("/configmaps").pop().unwrap();
     assert_eq!((&last["operation"], &last["object"]), (&json!("DELETE"), &Value::Null));
     assert_eq!(last["oldObject"]["metadata"]["name"], "good");
+    assert_eq!(last["options"]["kind"], "DeleteOptions");
+    let options = |i: usize| &seen[i]["options"];
+    assert_eq!((&options(0)["kind"], &options(0)["apiVersion"]), (&json!("CreateOptions"), &json!("meta.k8s.io/v1")));
+    assert_eq!(seen.last().unwrap()["options"]["kind"], "PatchOptions");
 }
 
 #[tokio::test]
@@ -495,6 +499,32 @@ async fn mutate_everything_except_skip_me_configmaps() {
         "request.userInfo.username == 'admin' && authorizer.group('').resource('pods').check('create').allowed()"}]);
     admin.patch(&format!("{MUTATING}/conditions"), "json", &patch).await.expect(200);
     assert_eq!(admin.create(MAPS, &map("c", start())).await["data"]["mutation-stage-1"], "yes");
+}
+
+#[tokio::test]
+async fn reject_webhook_configurations_with_invalid_match_conditions() {
+    let (_cluster, admin, hooks) = start().await;
+    let mut hook = hooks.hook("/x", rule("", "configmaps", &["CREATE"]));
+    let conditions = |expressions: &[&str]| -> Value {
+        expressions.iter().enumerate().map(|(i, e)| json!({"name": format!("c{i}"), "expression": e})).collect()
+    };
+    hook["matchConditions"] = conditions(&["... [] bad expression"]);
+    for (kind, path) in [("Validating", VALIDATING), ("Mutating", MUTATING)] {
+        let message = admin.post(path, &configuration(kind, "bad", &[hook.clone()])).await.refused(422, "Invalid");
+        assert!(message.contains("compilation failed"), "{message}");
+    }
+    hook["matchConditions"] = conditions(&["object.metadata.name"]);
+    let message =
+        admin.post(VALIDATING, &configuration("Validating", "bad", &[hook.clone()])).await.refused(422, "Invalid");
+    assert!(message.ends_with("must evaluate to bool but got dyn"), "{message}");
+    // Good ones are kept and can be changed.
+    hook["matchConditions"] = conditions(&["has(object.data)", "!(request.userInfo.username in ['x'])"]);
+    let made = validate(&admin, "good", std::slice::from_ref(&hook)).await;
+    assert_eq!(made["webhooks"][0]["matchConditions"], hook["matchConditions"]);
+    let changed = conditions(&["true"]);
+    let patch = json!([{"op": "replace", "path": "/webhooks/0/matchConditions", "value": changed}]);
+    let made = admin.patch(&format!("{VALIDATING}/good"), "json", &patch).await.expect(200);
+    assert_eq!(made["webhooks"][0]["matchConditions"], changed);
 }
 
 #[tokio::test]

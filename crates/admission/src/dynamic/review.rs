@@ -101,17 +101,26 @@ fn user(user: &base::User) -> Value {
 
 fn options_of(operation: Operation, options: &WriteOptions) -> Value {
     let kind = match operation {
+        Operation::Connect => return Value::Null,
+        Operation::Delete => "DeleteOptions",
+        _ if !options.kind.is_empty() => options.kind,
         Operation::Create => "CreateOptions",
         Operation::Update => "UpdateOptions",
-        Operation::Delete => "DeleteOptions",
-        Operation::Connect => return Value::Null,
     };
-    let mut out = value!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+    let mut out = match operation {
+        Operation::Delete if options.deletion.as_object().is_some() => options.deletion.clone(),
+        _ => Value::object(),
+    };
+    out.set(&["kind"], kind);
+    out.set(&["apiVersion"], "meta.k8s.io/v1");
     if options.dry_run {
         out.set(&["dryRun"], value!(["All"]));
     }
     if operation != Operation::Delete && !options.field_manager.is_empty() {
         out.set(&["fieldManager"], &options.field_manager);
+    }
+    if kind == "PatchOptions" && options.force {
+        out.set(&["force"], true);
     }
     out
 }
