@@ -4,51 +4,102 @@
 use crate::{
     Plugin, Target, certificates, default_class, default_tolerations,
     dynamic::{Dynamic, GROUP, Index, PolicyRounds, Rounds},
-    limit_ranger, namespace_lifecycle, node_restriction, priority, rbac, resource_quota, runtime_class,
-    service_account, storage, taint_nodes,
+    limit_ranger, namespace_lifecycle, node_restriction, pod_node, pod_security, priority, rbac, resource_quota,
+    runtime_class, service_account, storage, taint_nodes,
 };
 use auth::Authorizer;
 use base::Result;
 use net::Outgoing;
 use resource::{Admission, Attributes, Beside, BoxFuture, Call, Charge, Engine};
 use schema::{Operation, View};
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
+
+/// Which plugins take part; by default those that upstream's API server runs by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Choice {
+    off: BTreeSet<String>,
+}
+
+impl Choice {
+    /// As the flags `--enable-admission-plugins` and `--disable-admission-plugins` say. The error tells which name is wrong.
+    pub fn of(enable: &[String], disable: &[String]) -> Result<Choice, String> {
+        let known: Vec<&str> = plugins(&Arc::default()).into_iter().map(|(name, _)| name).chain(BEHIND).collect();
+        for (flag, names) in [("enable", enable), ("disable", disable)] {
+            if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
+                let known = known.join(", ");
+                return Err(format!("{flag}-admission-plugins plugin \"{name}\" is unknown; there are {known}"));
+            }
+        }
+        if let Some(name) = enable.iter().find(|name| disable.contains(name)) {
+            return Err(format!("[{name}] in enable-admission-plugins and disable-admission-plugins overlapped"));
+        }
+        Ok(Choice { off: disable.iter().cloned().collect() })
+    }
+    fn has(&self, name: &str) -> bool {
+        !self.off.contains(name)
+    }
+}
+
+const MUTATING_POLICY: &str = "MutatingAdmissionPolicy";
+const MUTATING_WEBHOOK: &str = "MutatingAdmissionWebhook";
+const VALIDATING_POLICY: &str = "ValidatingAdmissionPolicy";
+const VALIDATING_WEBHOOK: &str = "ValidatingAdmissionWebhook";
+const RESOURCE_QUOTA: &str = "ResourceQuota";
+/// What comes behind the plugins that are objects here.
+const BEHIND: [&str; 5] = [MUTATING_POLICY, MUTATING_WEBHOOK, VALIDATING_POLICY, VALIDATING_WEBHOOK, RESOURCE_QUOTA];
+
+/// The plugins by upstream's names, in upstream's order.
+fn plugins(authorizer: &Arc<OnceLock<Authorizer>>) -> Vec<(&'static str, Box<dyn Plugin>)> {
+    vec![
+        ("NamespaceLifecycle", Box::new(namespace_lifecycle::NamespaceLifecycle)),
+        ("LimitRanger", Box::new(limit_ranger::LimitRanger)),
+        ("ServiceAccount", Box::new(service_account::ServiceAccount)),
+        ("NodeRestriction", Box::new(node_restriction::NodeRestriction)),
+        ("TaintNodesByCondition", Box::new(taint_nodes::TaintNodesByCondition)),
+        ("PodSecurity", Box::new(pod_security::PodSecurity)),
+        ("Priority", Box::new(priority::Priority)),
+        ("DefaultTolerationSeconds", Box::new(default_tolerations::DefaultTolerationSeconds)),
+        ("DefaultStorageClass", Box::new(default_class::STORAGE)),
+        ("StorageObjectInUseProtection", Box::new(storage::InUseProtection)),
+        ("PersistentVolumeClaimResize", Box::new(storage::ClaimResize)),
+        ("RuntimeClass", Box::new(runtime_class::RuntimeClass)),
+        ("CertificateApproval", Box::new(certificates::Approval(authorizer.clone()))),
+        ("CertificateSigning", Box::new(certificates::Signing(authorizer.clone()))),
+        ("CertificateSubjectRestriction", Box::new(certificates::SubjectRestriction)),
+        ("DefaultIngressClass", Box::new(default_class::INGRESS)),
+        ("PodTopologyLabels", Box::new(pod_node::TopologyLabels)),
+        ("PodResizeValidator", Box::new(pod_node::Resize)),
+    ]
+}
 
 /// The chain. The authorizer that some plugins ask needs the engine, and the engine needs the chain: it is set once
 /// both exist; until then those plugins let only `system:masters` pass.
 pub struct Chain {
     plugins: Vec<Box<dyn Plugin>>,
+    choice: Choice,
     authorizer: Arc<OnceLock<Authorizer>>,
     dynamic: Arc<Dynamic>,
 }
 
 impl Default for Chain {
     fn default() -> Self {
-        let authorizer: Arc<OnceLock<Authorizer>> = Arc::default();
-        let plugins: Vec<Box<dyn Plugin>> = vec![
-            Box::new(namespace_lifecycle::NamespaceLifecycle),
-            Box::new(limit_ranger::LimitRanger),
-            Box::new(service_account::ServiceAccount),
-            Box::new(node_restriction::NodeRestriction),
-            Box::new(taint_nodes::TaintNodesByCondition),
-            Box::new(priority::Priority),
-            Box::new(default_tolerations::DefaultTolerationSeconds),
-            Box::new(default_class::STORAGE),
-            Box::new(storage::InUseProtection),
-            Box::new(storage::ClaimResize),
-            Box::new(runtime_class::RuntimeClass),
-            Box::new(certificates::Approval(authorizer.clone())),
-            Box::new(certificates::Signing(authorizer.clone())),
-            Box::new(certificates::SubjectRestriction),
-            Box::new(default_class::INGRESS),
-            Box::new(rbac::Escalation(authorizer.clone())),
-        ];
-        let dynamic = Arc::new(Dynamic::new(authorizer.clone()));
-        Chain { plugins, authorizer, dynamic }
+        Chain::new(Choice::default())
     }
 }
 
 impl Chain {
+    pub fn new(choice: Choice) -> Self {
+        let authorizer: Arc<OnceLock<Authorizer>> = Arc::default();
+        let chosen = plugins(&authorizer).into_iter().filter(|(name, _)| choice.has(name));
+        let mut plugins: Vec<Box<dyn Plugin>> = chosen.map(|(_, plugin)| plugin).collect();
+        // A rule of RBAC's own storage upstream, which nobody can turn off.
+        plugins.push(Box::new(rbac::Escalation(authorizer.clone())));
+        let dynamic = Arc::new(Dynamic::new(authorizer.clone()));
+        Chain { plugins, choice, authorizer, dynamic }
+    }
     /// Gives the plugins their authorizer; a second call changes nothing.
     pub fn set_authorizer(&self, authorizer: Authorizer) {
         let _ = self.authorizer.set(authorizer);
@@ -91,7 +142,7 @@ impl Admission for Chain {
         }
     }
     fn charge(&self, write: &Charge<'_>) -> Result<Vec<Beside>> {
-        resource_quota::charge(write)
+        if self.choice.has(RESOURCE_QUOTA) { resource_quota::charge(write) } else { Ok(Vec::new()) }
     }
     fn validate<'a>(&'a self, attributes: &'a mut Attributes<'_>) -> BoxFuture<'a, Result<()>> {
         let done = self.run(attributes, |plugin, attributes| plugin.validate(attributes));
@@ -115,8 +166,12 @@ impl Chain {
             if again {
                 self.mutate_once(a)?;
             }
-            self.dynamic.mutate_by_policies(&index.mutations, a, &catalog, &mut policies, again)?;
-            self.dynamic.call_mutating(&index.mutating, a, &mut hooks, again).await?;
+            if self.choice.has(MUTATING_POLICY) {
+                self.dynamic.mutate_by_policies(&index.mutations, a, &catalog, &mut policies, again)?;
+            }
+            if self.choice.has(MUTATING_WEBHOOK) {
+                self.dynamic.call_mutating(&index.mutating, a, &mut hooks, again).await?;
+            }
             if !policies.changed && !hooks.changed {
                 break;
             }
@@ -125,7 +180,29 @@ impl Chain {
     }
 
     async fn validate_configured(&self, index: Arc<Index>, a: &mut Attributes<'_>) -> Result<()> {
-        self.dynamic.validate_by_policies(&index.validations, a, &self.dynamic.catalog())?;
-        self.dynamic.call_validating(&index.validating, a).await
+        if self.choice.has(VALIDATING_POLICY) {
+            self.dynamic.validate_by_policies(&index.validations, a, &self.dynamic.catalog())?;
+        }
+        if self.choice.has(VALIDATING_WEBHOOK) {
+            self.dynamic.call_validating(&index.validating, a).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_name_plugins() {
+        let names = |list: &[&str]| list.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+        let choice = Choice::of(&names(&["NodeRestriction"]), &names(&["PodSecurity", "ResourceQuota"])).unwrap();
+        assert!(choice.has("LimitRanger") && !choice.has("PodSecurity") && !choice.has("ResourceQuota"));
+        assert_eq!(Chain::new(choice).plugins.len() + 1, Chain::default().plugins.len());
+        let wrong = Choice::of(&[], &names(&["Everything"])).unwrap_err();
+        assert!(wrong.starts_with("disable-admission-plugins plugin \"Everything\" is unknown"), "{wrong}");
+        let both = Choice::of(&names(&["PodSecurity"]), &names(&["PodSecurity"])).unwrap_err();
+        assert_eq!(both, "[PodSecurity] in enable-admission-plugins and disable-admission-plugins overlapped");
     }
 }

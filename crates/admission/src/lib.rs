@@ -16,6 +16,8 @@ mod limit_ranger;
 mod namespace_lifecycle;
 pub mod node_restriction;
 mod plugin;
+mod pod_node;
+mod pod_security;
 mod priority;
 mod rbac;
 mod resource_quota;
@@ -26,5 +28,5 @@ mod taint_nodes;
 #[cfg(test)]
 mod testing;
 
-pub use chain::Chain;
+pub use chain::{Chain, Choice};
 pub use plugin::{Plugin, Target};

@@ -1,0 +1,251 @@
+//! PodSecurity: the pod security standards, as a namespace's labels ask for them. Pods are refused or warned about, templates
+//! of workloads are warned about, and a namespace that becomes stricter hears which of its pods would no longer be let in.
+//! Source: KEP-2579 and `staging/src/k8s.io/pod-security-admission`; its sentences are kept.
+//!
+//! [`policy`] reads labels, [`checks`] has the standards. Nothing is exempt, and what no label says is privileged, which is
+//! upstream's default configuration.
+
+mod checks;
+#[cfg(test)]
+mod checks_tests;
+mod policy;
+
+use crate::{Plugin, Target, plugin::forbid};
+use base::{FieldErrors, Result, Status};
+use checks::{Finding, Subject, evaluate};
+use policy::{Level, Mode, Policy};
+use resource::{Attributes, Call};
+use schema::Operation;
+use std::collections::{BTreeMap, HashSet};
+use value::Value;
+
+/// So many pods of a namespace are looked at when it becomes stricter.
+const PODS_TO_CHECK: usize = 3000;
+
+pub struct PodSecurity;
+
+impl Plugin for PodSecurity {
+    fn applies(&self, _: &Call, target: Target<'_>) -> bool {
+        if !matches!(target.operation, Operation::Create | Operation::Update) {
+            return false;
+        }
+        match (target.group, target.plural, target.subresource) {
+            ("", "namespaces", "") | ("", "pods", "" | "ephemeralcontainers" | "resize") => true,
+            (group, plural, "") => template_path(group, plural).is_some(),
+            _ => false,
+        }
+    }
+
+    fn validate(&self, a: &mut Attributes<'_>) -> Result<()> {
+        let kind = &a.call.kind;
+        match (kind.group.as_str(), kind.plural.as_str()) {
+            ("", "namespaces") => namespace(a),
+            ("", "pods") => pod(a),
+            (group, plural) => {
+                if let Some(path) = template_path(group, plural) {
+                    template(a, path);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Where a kind keeps the template of its pods.
+fn template_path(group: &str, plural: &str) -> Option<&'static [&'static str]> {
+    match (group, plural) {
+        ("", "podtemplates") => Some(&["template"]),
+        ("", "replicationcontrollers")
+        | ("apps", "replicasets" | "deployments" | "statefulsets" | "daemonsets")
+        | ("batch", "jobs") => Some(&["spec", "template"]),
+        ("batch", "cronjobs") => Some(&["spec", "jobTemplate", "spec", "template"]),
+        _ => None,
+    }
+}
+
+/// What the labels of the request's namespace ask for.
+fn policy_of(a: &Attributes<'_>) -> Result<Policy> {
+    let name = &a.call.namespace;
+    let Some(namespace) = a.view.get("", "namespaces", "", name) else {
+        return Err(Status::internal(format!("failed to lookup namespace \"{name}\"")));
+    };
+    Ok(Policy::of(namespace.tree().at(&["metadata", "labels"])).0)
+}
+
+fn pod(a: &mut Attributes<'_>) -> Result<()> {
+    let policy = policy_of(a)?;
+    if policy.is_privileged() || a.old.is_some_and(|old| !is_significant(&a.object, old)) {
+        return Ok(());
+    }
+    let subject = Subject::of(&a.object);
+    let found = evaluate(policy.enforce, &subject);
+    if !found.is_empty() {
+        return Err(forbid(a, format!("violates PodSecurity \"{}\": {}", policy.enforce, details(&found))));
+    }
+    let found = evaluate(policy.warn, &subject);
+    warn(a, policy.warn, &found);
+    Ok(())
+}
+
+fn template(a: &mut Attributes<'_>, path: &[&str]) {
+    let Ok(policy) = policy_of(a) else { return };
+    if policy.warn.level == Level::Privileged || a.object.at(path).is_null() {
+        return;
+    }
+    let found = evaluate(policy.warn, &Subject::of(a.object.at(path)));
+    warn(a, policy.warn, &found);
+}
+
+fn warn(a: &mut Attributes<'_>, mode: Mode, found: &[Finding]) {
+    if !found.is_empty() {
+        a.warnings.push(format!("would violate PodSecurity \"{mode}\": {}", details(found)));
+    }
+}
+
+/// `privileged (container "c" must not …), host namespaces (hostPID=true)`
+fn details(found: &[Finding]) -> String {
+    let told = found.iter().map(|finding| format!("{} ({})", finding.reason, finding.detail));
+    told.collect::<Vec<_>>().join(", ")
+}
+
+/// Only other images and new containers make an update worth a look: nothing else of security can change.
+fn is_significant(pod: &Value, old: &Value) -> bool {
+    let all = |pod: &'_ Value, list: &str| -> Vec<(String, String)> {
+        let containers = pod.items_at(&["spec", list]).iter();
+        containers.map(|c| (c.str_at(&["name"]).to_string(), c.str_at(&["image"]).to_string())).collect()
+    };
+    let images = |pod: &Value, list: &str| -> Vec<String> { all(pod, list).into_iter().map(|c| c.1).collect() };
+    let changed = |list: &str| images(pod, list) != images(old, list);
+    let before = all(old, "ephemeralContainers");
+    changed("containers")
+        || changed("initContainers")
+        || all(pod, "ephemeralContainers").iter().any(|container| !before.contains(container))
+}
+
+fn namespace(a: &mut Attributes<'_>) -> Result<()> {
+    let (next, errors) = Policy::of(a.object.at(&["metadata", "labels"]));
+    let before = a.old.map(|old| Policy::of(old.at(&["metadata", "labels"])));
+    let known = before.as_ref().is_some_and(|(_, known)| *known == errors);
+    if !errors.is_empty() && !known {
+        let mut fields = FieldErrors::default();
+        for error in &errors {
+            fields.invalid(format!("metadata.labels[{}]", error.label), &error.value, error.why);
+        }
+        return Err(Status::invalid("", "Namespace", &a.name, &fields));
+    }
+    let Some((before, _)) = before else { return Ok(()) };
+    let looser = next.enforce.version == before.enforce.version && next.enforce.level <= before.enforce.level;
+    if next.enforce.level == Level::Privileged || looser {
+        return Ok(());
+    }
+    let warnings = of_namespace(a, next.enforce);
+    a.warnings.extend(warnings);
+    Ok(())
+}
+
+/// Which pods of a namespace a level would not let in.
+fn of_namespace(a: &Attributes<'_>, mode: Mode) -> Vec<String> {
+    let name = a.name.as_str();
+    let pods: Vec<_> = a.view.list("", "pods", Some(name)).iter().map(|pod| pod.tree()).collect();
+    // Of the pods of one controller, one is as good as all: they come last.
+    let (mut seen, mut first, mut rest) = (HashSet::new(), Vec::new(), Vec::new());
+    for pod in &pods {
+        let owners = pod.items_at(&["metadata", "ownerReferences"]).iter();
+        let controller = owners.filter(|o| o.at(&["controller"]).as_bool() == Some(true)).map(|o| o.str_at(&["uid"]));
+        match controller.last() {
+            Some(uid) if !seen.insert(uid) => rest.push(pod),
+            _ => first.push(pod),
+        }
+    }
+    let mut reasons: BTreeMap<String, (&str, usize)> = BTreeMap::new();
+    for pod in first.into_iter().chain(rest).take(PODS_TO_CHECK) {
+        let found = evaluate(mode, &Subject::of(pod));
+        if found.is_empty() {
+            continue;
+        }
+        let reason = found.iter().map(|finding| finding.reason.as_str()).collect::<Vec<_>>().join(", ");
+        let entry = reasons.entry(reason).or_insert((pod.name(), 0));
+        entry.0 = entry.0.min(pod.name());
+        entry.1 += 1;
+    }
+    let mut warnings = Vec::new();
+    if pods.len() > PODS_TO_CHECK {
+        let all = pods.len();
+        warnings.push(format!(
+            "new PodSecurity enforce level only checked against the first {PODS_TO_CHECK} of {all} existing pods"
+        ));
+    }
+    if !reasons.is_empty() {
+        warnings.push(format!(
+            "existing pods in namespace \"{name}\" violate the new PodSecurity enforce level \"{mode}\""
+        ));
+    }
+    let mut of_pods: Vec<String> = reasons
+        .iter()
+        .map(|(reason, (pod, count))| match count {
+            1 => format!("{pod}: {reason}"),
+            2 => format!("{pod} (and 1 other pod): {reason}"),
+            more => format!("{pod} (and {} other pods): {reason}", more - 1),
+        })
+        .collect();
+    of_pods.sort();
+    warnings.extend(of_pods);
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Case, check};
+    use value::value;
+
+    fn case(labels: Value) -> Case {
+        let mut namespace = value!({"metadata": {"name": "dev"}});
+        namespace.set(&["metadata", "labels"], labels);
+        Case::default().with("namespaces", namespace)
+    }
+
+    fn pod(spec: Value) -> Value {
+        let mut pod = value!({"metadata": {"name": "web", "namespace": "dev"}});
+        pod.set(&["spec"], spec);
+        pod
+    }
+
+    #[test]
+    fn a_namespace_says_which_pods_it_takes() {
+        let labels = value!({"pod-security.kubernetes.io/enforce": "baseline"});
+        let plain = value!({"containers": [{"name": "c", "image": "i"}]});
+        let host = value!({"hostNetwork": true, "hostPID": true, "containers": [{"name": "c", "image": "i"}]});
+        check(&PodSecurity, case(value!({})).create("", "pods", pod(host.clone())), "ok");
+        check(&PodSecurity, case(labels.clone()).create("", "pods", pod(plain.clone())), "ok");
+        check(
+            &PodSecurity,
+            case(labels.clone()).create("", "pods", pod(host.clone())),
+            "403 pods \"web\" is forbidden: violates PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true, hostPID=true)",
+        );
+        // What is there already may stay, unless its images change.
+        let update = |new: &Value| case(labels.clone()).update("", "pods", "", pod(new.clone()), pod(host.clone()));
+        check(&PodSecurity, update(&host), "ok");
+        let mut other = host.clone();
+        other.array_at_mut(&["containers"]).unwrap()[0].set(&["image"], "j");
+        assert!(crate::testing::run(&PodSecurity, update(&other)).starts_with("403"));
+    }
+
+    #[test]
+    fn labels_must_be_levels_and_versions() {
+        let namespace = |level: &str| {
+            let mut namespace = value!({"metadata": {"name": "dev"}});
+            namespace.set(&["metadata", "labels", "pod-security.kubernetes.io/enforce"], level);
+            namespace
+        };
+        check(
+            &PodSecurity,
+            Case::default().create("", "namespaces", namespace("strict")),
+            "422 Namespace \"dev\" is invalid: metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \"strict\": must be one of privileged, baseline, restricted",
+        );
+        check(&PodSecurity, Case::default().create("", "namespaces", namespace("restricted")), "ok");
+        // A mistake that is there already does not stand in the way.
+        let update = Case::default().update("", "namespaces", "", namespace("strict"), namespace("strict"));
+        check(&PodSecurity, update, "ok");
+    }
+}
