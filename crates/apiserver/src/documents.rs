@@ -3,7 +3,7 @@
 //! Making them is pure (`schema::discovery`, `schema::openapi`); here they get an ETag, so that a client that polls (as
 //! kubectl and the CRD tests do) is answered 304 without a byte of the document.
 
-use crate::{respond, server::Inner, stack::Exchange};
+use crate::{aggregation, respond, server::Inner, stack::Exchange};
 use base::{Result, Status};
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
@@ -16,7 +16,11 @@ use wire::{Accepted, Offers, Shape};
 
 /// The documents of one generation of the catalog, each made when it is first asked for.
 #[derive(Default)]
-pub struct Documents(Mutex<Made>);
+pub struct Documents {
+    made: Mutex<Made>,
+    /// Those of version 3 by path; they outlive changes of the catalog that leave them as they are.
+    groups: Mutex<HashMap<String, Document>>,
+}
 
 #[derive(Default)]
 struct Made {
@@ -47,6 +51,10 @@ pub fn answer(x: &Exchange<'_>, path: &str) -> Result<Response<Body>> {
     }
     let accepted = wire::negotiate(accept, if discovers { Offers::DISCOVERY } else { Offers::NONE })?;
     let aggregated = accepted.shape == Shape::Discovery;
+    if let Some(merged) = aggregation::merged(x, &parts, aggregated) {
+        let encode = |bytes| wire::reencode(bytes, accepted.encoding, accepted.pretty);
+        return Ok(answered(x, Document::of(merged.to_json().into()), accepted.content_type(), encode));
+    }
     let address = x.server.config.advertise.to_string();
     match parts.as_slice() {
         [""] | [] => kept(x, &accepted, path, |catalog| Some(index(catalog))),
@@ -61,12 +69,8 @@ pub fn answer(x: &Exchange<'_>, path: &str) -> Result<Response<Body>> {
         }
         ["openapi", "v2"] => kept(x, &accepted, path, |catalog| Some(openapi::v2(catalog))),
         ["openapi", "v3"] => kept(x, &accepted, path, |catalog| Some(openapi::index(catalog))),
-        ["openapi", "v3", "api", version] => {
-            kept(x, &accepted, path, |catalog| openapi::document(catalog, "", version))
-        }
-        ["openapi", "v3", "apis", group, version] => {
-            kept(x, &accepted, path, |catalog| openapi::document(catalog, group, version))
-        }
+        ["openapi", "v3", "api", version] => described(x, &accepted, path, "", version),
+        ["openapi", "v3", "apis", group, version] => described(x, &accepted, path, group, version),
         _ => Err(Status::no_such_path()),
     }
 }
@@ -102,9 +106,59 @@ fn kept(
 ) -> Result<Response<Body>> {
     let json = |catalog: &Catalog| make(catalog).map(|value| Bytes::from(value.to_json()));
     let document = x.server.documents.get(x.server, name, json)?;
-    Ok(answered(x, document, accepted.content_type(), |bytes| {
+    let mut response = answered(x, document, accepted.content_type(), |bytes| {
         wire::reencode(bytes, accepted.encoding, accepted.pretty)
-    }))
+    });
+    if accepted.shape == Shape::Discovery {
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    } else if !name.starts_with("/openapi") {
+        // There is one shape of it only.
+        response.headers_mut().remove(header::VARY);
+    }
+    Ok(response)
+}
+
+/// The document of a group and version. Its ETag is known without making it, and it is kept while that stays: a new
+/// definition costs the documents of its own group. Who names the hash, as the index does, may keep the answer for good;
+/// who names an old one is sent to the new.
+fn described(
+    x: &Exchange<'_>,
+    accepted: &Accepted,
+    path: &str,
+    group: &str,
+    version: &str,
+) -> Result<Response<Body>> {
+    let catalog = x.server.engine.catalog();
+    let hash = openapi::fingerprint(&catalog, group, version).ok_or_else(Status::no_such_path)?;
+    let quoted = |hash: &str| HeaderValue::from_str(&format!("\"{hash}\"")).map_err(Status::internal);
+    let etag = quoted(&hash)?;
+    let asked = x.parts.uri.query().and_then(|q| q.split('&').find_map(|pair| pair.strip_prefix("hash=")));
+    if asked.is_some_and(|asked| asked != hash) {
+        let mut response = respond::bytes(301, accepted.content_type(), Body::Empty);
+        let location = HeaderValue::from_str(&format!("{path}?hash={hash}")).map_err(Status::internal)?;
+        response.headers_mut().insert(header::LOCATION, location);
+        response.headers_mut().insert(header::ETAG, etag);
+        return Ok(response);
+    }
+    let told = x.parts.headers.get(header::IF_NONE_MATCH);
+    let bytes = match told == Some(&etag) {
+        // It has the document already: none is made.
+        true => Bytes::new(),
+        false => x.server.documents.of_group(path, &etag, || {
+            openapi::document(&catalog, group, version).map(|value| value.to_json().into())
+        })?,
+    };
+    let mut response = answered(x, Document { bytes, etag }, accepted.content_type(), |bytes| {
+        wire::reencode(bytes, accepted.encoding, accepted.pretty)
+    });
+    if asked.is_some() {
+        let now = x.server.config.clock.now();
+        let year = now.checked_add(base::time::SignedDuration::from_hours(365 * 24)).unwrap_or(now);
+        let expires = HeaderValue::from_str(&year.strftime("%a, %d %b %Y %H:%M:%S UTC").to_string());
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+        response.headers_mut().insert(header::EXPIRES, expires.map_err(Status::internal)?);
+    }
+    Ok(response)
 }
 
 /// The document, or 304 for a client that has it.
@@ -125,10 +179,24 @@ fn answered(
 }
 
 impl Documents {
+    /// The document of a path with that ETag, made where the one that is kept has another.
+    fn of_group(&self, path: &str, etag: &HeaderValue, make: impl FnOnce() -> Option<Bytes>) -> Result<Bytes> {
+        let mut groups = self.groups.lock();
+        if let Some(kept) = groups.get(path).filter(|kept| kept.etag == etag) {
+            return Ok(kept.bytes.clone());
+        }
+        let Some(bytes) = make() else {
+            groups.remove(path);
+            return Err(Status::no_such_path());
+        };
+        groups.insert(path.into(), Document { bytes: bytes.clone(), etag: etag.clone() });
+        Ok(bytes)
+    }
+
     fn get(&self, server: &Inner, name: &str, make: impl FnOnce(&Catalog) -> Option<Bytes>) -> Result<Document> {
         // Read before the catalog: a document may be newer than its number, never older.
         let generation = server.engine.catalog_generation();
-        let mut made = self.0.lock();
+        let mut made = self.made.lock();
         if made.generation != generation {
             *made = Made { generation, documents: HashMap::new() };
         }

@@ -212,7 +212,7 @@ fn mark(response: &mut Response<Body>, id: &str) {
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert("audit-id", id);
     }
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
 }
 
 fn record(x: &Exchange<'_>, caller: &Caller, id: &str, code: u16, received: Timestamp) {

@@ -28,7 +28,8 @@ pub fn index(catalog: &Catalog) -> Value {
     for group in groups(catalog) {
         for version in versions_of(catalog, &group) {
             let path = format!("{}/{}", if group.is_empty() { "api" } else { "apis" }, group_version(&group, &version));
-            let url = format!("/openapi/v3/{path}?hash={}", fingerprint(catalog, &group, &version));
+            let hash = fingerprint(catalog, &group, &version).unwrap_or_default();
+            let url = format!("/openapi/v3/{path}?hash={hash}");
             paths.set(&[&path, "serverRelativeURL"], url);
         }
     }
@@ -78,17 +79,22 @@ pub fn v2(catalog: &Catalog) -> Value {
 }
 
 /// Changes whenever the document does: built-in kinds change only with the binary, custom ones with their definition.
-fn fingerprint(catalog: &Catalog, group: &str, version: &str) -> String {
+/// It is known without making the document. `None` where nothing is served.
+pub fn fingerprint(catalog: &Catalog, group: &str, version: &str) -> Option<String> {
+    let kinds = served(catalog, group, version);
+    if kinds.is_empty() {
+        return None;
+    }
     let mut hash = Sha256::new();
     hash.update(env!("CARGO_PKG_VERSION"));
-    for (kind, index) in served(catalog, group, version) {
+    for (kind, index) in kinds {
         let subresources: Vec<&str> = kind.subresources.iter().map(|s| s.name.as_str()).collect();
         hash.update(format!("{}{}{:?}{:?}{subresources:?}", kind.plural, kind.kind, kind.scope, kind.verbs));
         if let Some(source) = &kind.versions[index].schema.parts().0.source {
             hash.update(source);
         }
     }
-    hex(&hash.finalize()).to_uppercase()
+    Some(hex(&hash.finalize()).to_uppercase())
 }
 
 #[cfg(test)]

@@ -1,0 +1,63 @@
+//! OpenAPI documents as clients fetch and keep them. Named after `CustomResourcePublishOpenAPI` where a spec says so.
+
+use http::header::{CACHE_CONTROL, ETAG, LOCATION};
+use testkit::{Cluster, Value, json};
+
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const GROUP: &str = "apis/docs.example.com/v1";
+
+fn definition(schema: Value) -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "pages.docs.example.com"},
+        "spec": {"group": "docs.example.com", "scope": "Namespaced", "names": {"plural": "pages", "kind": "Page"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]},
+    })
+}
+
+#[tokio::test]
+async fn works_for_a_definition_with_validation_schema() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let core = admin.get("/openapi/v3/api/v1").await;
+    let schema = json!({"type": "object", "description": "A page.", "properties": {
+        "spec": {"type": "object", "description": "What it says.", "properties": {"text": {"type": "string"}}}}});
+    admin.create(DEFINITIONS, &definition(schema)).await;
+
+    let index = admin.get("/openapi/v3").await.expect(200);
+    let url = index["paths"][GROUP]["serverRelativeURL"].as_str().unwrap().to_string();
+    let answer = admin.get(&url).await;
+    let document = answer.expect(200);
+    assert_eq!(answer.headers[CACHE_CONTROL], "public, immutable");
+    let page = &document["components"]["schemas"]["com.example.docs.v1.Page"];
+    assert_eq!(
+        (&page["description"], &page["properties"]["spec"]["description"]),
+        (&json!("A page."), &json!("What it says."))
+    );
+    let metadata = &page["properties"]["metadata"];
+    assert!(metadata["description"].as_str().unwrap().starts_with("Standard object's metadata"), "{metadata}");
+    assert!(metadata["allOf"][0]["$ref"].as_str().unwrap().ends_with("ObjectMeta"), "{metadata}");
+    let v2 = admin.get("/openapi/v2").await.expect(200);
+    assert_eq!(v2["definitions"]["com.example.docs.v1.Page"]["description"], "A page.");
+
+    // What is known is not sent again; an old name leads to the new one; others are as they were.
+    let etag = answer.headers[ETAG].to_str().unwrap().to_string();
+    assert_eq!(url, format!("/openapi/v3/{GROUP}?hash={}", etag.trim_matches('"')));
+    let again = admin.with("if-none-match", &etag).get(&format!("/openapi/v3/{GROUP}")).await;
+    assert_eq!((again.code, again.body.len()), (304, 0));
+    let moved = admin.get(&format!("/openapi/v3/{GROUP}?hash=OLD")).await;
+    assert_eq!((moved.code, moved.headers[LOCATION].to_str().unwrap()), (301, url.as_str()));
+    let other = admin.get("/openapi/v3/api/v1").await;
+    assert_eq!(core.headers[ETAG], other.headers[ETAG]);
+
+    let changed =
+        json!([{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema/description", "value": "New."}]);
+    admin.patch(&format!("{DEFINITIONS}/pages.docs.example.com"), "json", &changed).await.expect(200);
+    let changed = admin.with("if-none-match", &etag).get(&format!("/openapi/v3/{GROUP}")).await.expect(200);
+    assert_eq!(changed["components"]["schemas"]["com.example.docs.v1.Page"]["description"], "New.");
+
+    admin.delete(&format!("{DEFINITIONS}/pages.docs.example.com"), &json!({})).await.expect(200);
+    let patch = json!({"metadata": {"finalizers": null}});
+    admin.patch(&format!("{DEFINITIONS}/pages.docs.example.com"), "merge", &patch).await;
+    admin.get(&format!("/openapi/v3/{GROUP}")).await.refused(404, "NotFound");
+}
