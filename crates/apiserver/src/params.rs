@@ -117,7 +117,11 @@ fn checked_write(
         errors.too_long("fieldManager", 128);
     }
     for (at, c) in manager.char_indices().filter(|(_, c)| c.is_control()) {
-        let shown = format!("\"{}\"", manager.escape_default().to_string().replace("\\u{", "\\x").replace('}', ""));
+        let shown: String = manager
+            .chars()
+            .map(|c| if c.is_control() { format!("\\x{:02x}", u32::from(c)) } else { c.to_string() })
+            .collect();
+        let shown = format!("\"{shown}\"");
         errors.invalid_raw(
             "fieldManager",
             shown,

@@ -81,7 +81,7 @@ pub fn forbidden(attributes: &Attributes<'_>, reason: &str) -> Status {
         return Status::forbidden(attributes.group, attributes.resource, attributes.name, &why);
     }
     // Upstream formats an empty resource name the same way.
-    Status::new(Reason::Forbidden, format!("forbidden: {why}"))
+    Status::new(Reason::Forbidden, format!("forbidden: {why}")).with_empty_details()
 }
 
 fn cannot(a: &Attributes<'_>) -> String {

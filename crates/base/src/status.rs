@@ -293,7 +293,7 @@ impl Status {
     }
     /// `Unauthorized`, nothing more: a caller who is nobody learns nothing.
     pub fn unauthorized() -> Self {
-        Status::new(Reason::Unauthorized, "Unauthorized").with_empty_details()
+        Status::new(Reason::Unauthorized, "Unauthorized")
     }
     /// `Internal error occurred: …`.
     pub fn internal(why: impl fmt::Display) -> Self {
