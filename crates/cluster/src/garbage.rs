@@ -262,9 +262,10 @@ impl Reconciler for Garbage {
                 // Objects that own each other in a circle would each wait for the next: this one stops blocking.
                 if policy == "Foreground" && self.dependents(&node.uid).iter().any(|(_, n)| n.deleting && n.foreground)
                 {
+                    // Not before that is written: one that is going is not looked at again.
                     match unblock(&api, &node).await {
-                        Err(error) if !error.is_not_found() && !error.is_conflict() => return Err(error),
-                        _ => {}
+                        Err(error) if error.is_not_found() => return Ok(Outcome::Done),
+                        unblocked => unblocked?,
                     }
                 }
                 api.delete(&key.name, &DeleteOptions::uid(node.uid.as_str()).propagation(policy)).await
