@@ -3,7 +3,7 @@
 //! Making them is pure (`schema::discovery`, `schema::openapi`); here they get an ETag, so that a client that polls (as
 //! kubectl and the CRD tests do) is answered 304 without a byte of the document.
 
-use crate::{aggregation, respond, server::Inner, stack::Exchange};
+use crate::{gzip, respond, server::Inner, stack::Exchange};
 use base::{Result, Status};
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
@@ -51,10 +51,6 @@ pub fn answer(x: &Exchange<'_>, path: &str) -> Result<Response<Body>> {
     }
     let accepted = wire::negotiate(accept, if discovers { Offers::DISCOVERY } else { Offers::NONE })?;
     let aggregated = accepted.shape == Shape::Discovery;
-    if let Some(merged) = aggregation::merged(x, &parts, aggregated) {
-        let encode = |bytes| wire::reencode(bytes, accepted.encoding, accepted.pretty);
-        return Ok(answered(x, Document::of(merged.to_json().into()), accepted.content_type(), encode));
-    }
     let address = x.server.config.advertise.to_string();
     match parts.as_slice() {
         [""] | [] => kept(x, &accepted, path, |catalog| Some(index(catalog))),
@@ -121,13 +117,7 @@ fn kept(
 /// The document of a group and version. Its ETag is known without making it, and it is kept while that stays: a new
 /// definition costs the documents of its own group. Who names the hash, as the index does, may keep the answer for good;
 /// who names an old one is sent to the new.
-fn described(
-    x: &Exchange<'_>,
-    accepted: &Accepted,
-    path: &str,
-    group: &str,
-    version: &str,
-) -> Result<Response<Body>> {
+fn described(x: &Exchange<'_>, accepted: &Accepted, path: &str, group: &str, version: &str) -> Result<Response<Body>> {
     let catalog = x.server.engine.catalog();
     let hash = openapi::fingerprint(&catalog, group, version).ok_or_else(Status::no_such_path)?;
     let quoted = |hash: &str| HeaderValue::from_str(&format!("\"{hash}\"")).map_err(Status::internal);
@@ -175,7 +165,7 @@ fn answered(
     };
     response.headers_mut().insert(header::ETAG, document.etag);
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-    response
+    gzip::packed(&x.parts.headers, response)
 }
 
 impl Documents {

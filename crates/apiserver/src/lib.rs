@@ -14,6 +14,7 @@ mod bootstrap;
 mod connect;
 mod dispatch;
 mod documents;
+mod gzip;
 mod health;
 mod inflight;
 mod metrics;

@@ -1,6 +1,6 @@
 //! The verbs: options and body in, the engine's answer out. The same few lines for every kind.
 
-use crate::{body::RequestBody, params, respond, stack::Exchange};
+use crate::{body::RequestBody, gzip, params, respond, stack::Exchange};
 use auth::{Attributes, Decision, forbidden};
 use base::{Result, Status};
 use bytes::Bytes;
@@ -12,14 +12,14 @@ use wire::{Accepted, Include, Offers};
 pub async fn get(x: &Exchange<'_>, call: &Call) -> Result<Response<Body>> {
     let (accepted, include) = accepted(x, call)?;
     let reply = x.server.engine.get(call, x.query.get("resourceVersion")).await?;
-    Ok(respond::reply(x, call, &accepted, include, reply))
+    Ok(gzip::packed(&x.parts.headers, respond::reply(x, call, &accepted, include, reply)))
 }
 
 pub async fn list(x: &Exchange<'_>, call: &Call) -> Result<Response<Body>> {
     let (accepted, include) = accepted(x, call)?;
     let query = params::list(&x.query, params::Reading::List)?;
     let reply = x.server.engine.list(call, &query).await?;
-    Ok(respond::list(x, call, &accepted, include, reply))
+    Ok(gzip::packed(&x.parts.headers, respond::list(x, call, &accepted, include, reply)))
 }
 
 pub async fn create(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
