@@ -238,3 +238,20 @@ pub fn deprecation(response: &mut Response<Body>, call: &Call) {
         warn(response, &[text.to_string()]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_bounded() {
+        let texts = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<String>>();
+        assert_eq!(bounded(&texts(&["a", "b", "a", ""])), texts(&["a", "b"]));
+        let long = "x".repeat(300);
+        assert_eq!(bounded(std::slice::from_ref(&long)), [long], "one that fits is not cut");
+        let many: Vec<String> = (0..100).map(|n| format!("{n:03}{}", "y".repeat(400))).collect();
+        let kept = bounded(&many);
+        assert!(kept.iter().all(|text| text.chars().count() == WARNING));
+        assert_eq!(kept.len(), (WARNINGS + WARNING) / WARNING);
+    }
+}

@@ -138,7 +138,6 @@ impl Server {
         let authorizer = Authorizer::new(engine.shared_view());
         authorizer.follow(&engine);
         chain.set_authorizer(authorizer.clone());
-        chain.follow(&engine, Arc::new(Outgoing::new(Arc::new(Services::new(engine.shared_view())))));
         let issuer = format!("https://kubernetes.default.svc.{}", config.cluster.domain);
         let tokens = Arc::new(Tokens::new(config.pki.service_accounts.clone(), issuer, config.clock.clone()));
         let own = config.pki.ca.client("kube-apiserver-kubelet-client", None).map_err(StartError::Pki)?;
@@ -164,6 +163,9 @@ impl Server {
     /// Creates what every cluster has (namespaces, roles, the `kubernetes` Service …) and turns /readyz green.
     pub async fn ensure_bootstrap(&self) -> Result<(), StartError> {
         bootstrap::ensure(&self.0).await.map_err(StartError::Bootstrap)?;
+        // Users' webhooks and policies have a say from now on: none of them keeps a server from starting.
+        let services = Services::new(self.0.engine.shared_view());
+        self.0.admission.follow(&self.0.engine, Arc::new(Outgoing::new(Arc::new(services))));
         self.0.health.bootstrapped();
         Ok(())
     }

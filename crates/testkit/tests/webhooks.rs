@@ -553,6 +553,25 @@ async fn dry_runs_reach_only_who_has_no_side_effects() {
 }
 
 #[tokio::test]
+async fn a_webhook_for_everything_does_not_keep_a_server_from_starting() {
+    let dir = std::env::temp_dir().join(format!("ferry-webhooks-{}", std::process::id()));
+    let cluster = Cluster::on_disk(&dir).await;
+    let hooks = Hooks::start(&cluster).await;
+    let mut hook = hooks.hook("/always-deny", rule("*", "*/*", &["*"]));
+    hook["timeoutSeconds"] = json!(1);
+    validate(&cluster.admin(), "everything", &[hook]).await;
+    let why = "this webhook denies all requests";
+    refused(&cluster.admin().post(MAPS, &map("a", json!({}))).await, "always-deny.example.com", why);
+    let cluster = cluster.restart().await;
+    let admin = cluster.admin();
+    assert_eq!(admin.post(MAPS, &map("a", json!({}))).await.code, 400, "it is in force again");
+    admin.delete(&format!("{VALIDATING}/everything"), &Value::Null).await.expect(200);
+    admin.create(MAPS, &map("a", json!({}))).await;
+    cluster.stop().await;
+    let _ = std::fs::remove_dir_all(&dir);
+}
+
+#[tokio::test]
 async fn include_webhook_resources_in_discovery_documents() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

@@ -14,6 +14,7 @@ mod matching;
 mod mutating;
 mod policy;
 mod review;
+mod type_check;
 mod validating;
 mod versions;
 mod webhooks;
@@ -134,9 +135,11 @@ impl Dynamic {
         self.any.store(any, Ordering::Release);
     }
 
-    /// Follows an engine until it is dropped.
+    /// Follows an engine until it is dropped; a second call changes nothing.
     pub fn follow(self: &Arc<Self>, engine: &Arc<Engine>) {
-        let _ = self.engine.set(Arc::downgrade(engine));
+        if self.engine.set(Arc::downgrade(engine)).is_err() {
+            return;
+        }
         self.renew(engine.view());
         for source in Source::ALL {
             tokio::spawn(follow(Arc::downgrade(self), Arc::downgrade(engine), source));
@@ -153,6 +156,9 @@ async fn follow(dynamic: Weak<Dynamic>, engine: Weak<Engine>, source: Source) {
             let (Some(dynamic), Some(engine)) = (dynamic.upgrade(), engine.upgrade()) else { return };
             if !batch.is_empty() {
                 dynamic.renew(engine.view());
+            }
+            if !batch.is_empty() && source == Source::ValidatingPolicies {
+                type_check::all(&engine).await;
             }
             if !matches!(more, Ok(true)) {
                 break;
