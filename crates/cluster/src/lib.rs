@@ -14,4 +14,5 @@ pub mod resource_quota;
 mod resources;
 pub mod root_ca;
 pub mod service_accounts;
+pub mod service_addresses;
 mod taint_eviction;

@@ -57,8 +57,9 @@ pub fn start(client: &dyn Fn(User) -> Client, surroundings: &Surroundings) -> Jo
         authority.clone(),
         *service_network,
     ));
-    // Upstream removes the objects of a definition inside the API server itself.
+    // Upstream removes the objects of a definition, and keeps the addresses of Services, inside the API server itself.
     let server = caches.acting_as(client(User::master("system:apiserver")));
+    tasks.spawn(cluster::service_addresses::run(server.clone(), clock.clone()));
     tasks.spawn(cluster::crds::run(server, clock.clone()));
     tasks.spawn(storage::protection::claims(acting("pvc-protection-controller"), clock.clone()));
     tasks.spawn(storage::protection::volumes(acting("pv-protection-controller"), clock.clone()));

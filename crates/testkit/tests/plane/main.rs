@@ -6,6 +6,7 @@ mod garbage;
 mod limits;
 mod mirroring;
 mod namespaces;
+mod pod_security;
 mod quota;
 mod replication;
 mod support;
