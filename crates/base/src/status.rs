@@ -174,6 +174,8 @@ struct Inner {
     reason: String,
     message: String,
     details: Option<Value>,
+    /// `metadata.continue`: with it the client goes on with a list whose state is gone.
+    continue_token: Option<String>,
 }
 
 /// What every fallible call of the API returns.
@@ -187,7 +189,13 @@ impl Status {
             reason: format!("{reason:?}"),
             message: message.into(),
             details: None,
+            continue_token: None,
         }))
+    }
+    /// Adds `metadata.continue`.
+    pub fn with_continue(mut self, token: impl Into<String>) -> Self {
+        self.0.continue_token = Some(token.into());
+        self
     }
     /// Adds `details.name`, `.group`, `.kind` (upstream puts the resource's name into `kind` for most reasons).
     pub fn with_details(mut self, group: &str, kind: &str, name: &str) -> Self {
@@ -344,6 +352,9 @@ impl Status {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.0.message, "reason": self.0.reason, "code": self.0.code,
         });
+        if let Some(token) = &self.0.continue_token {
+            out["metadata"]["continue"] = token.as_str().into();
+        }
         if let Some(details) = &self.0.details {
             out["details"] = details.clone();
         }
@@ -357,6 +368,7 @@ impl Status {
                 reason: v["reason"].as_str().unwrap_or_default().into(),
                 message: v["message"].as_str().unwrap_or_default().into(),
                 details: v.get("details").cloned(),
+                continue_token: v["metadata"]["continue"].as_str().map(Into::into),
             }))
         })
     }

@@ -74,8 +74,15 @@ impl Engine {
                 return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
             }
             let token = Token::decode(token)?;
-            let objects = cache.snapshot_at(token.revision).map_err(|_| continue_expired())?;
-            return Ok((objects, token.revision, Some(token.last)));
+            if token.revision == Revision::ZERO {
+                let applied = self.revision();
+                let (objects, last) = cache.snapshot();
+                return Ok((objects, applied.max(last), Some(token.last)));
+            }
+            return match cache.snapshot_at(token.revision) {
+                Ok(objects) => Ok((objects, token.revision, Some(token.last))),
+                Err(_) => Err(continue_expired(token.last)),
+            };
         }
         let asked = parse_revision(query.resource_version.as_deref())?;
         match (asked, query.version_match) {
@@ -176,7 +183,7 @@ impl Filter {
     }
 }
 
-/// A continue token: opaque to clients; the revision of the list and the last key of the page.
+/// A continue token: opaque to clients; the revision of the list (zero: any) and the last key of the page.
 struct Token {
     revision: Revision,
     last: ObjectKey,
@@ -215,10 +222,12 @@ pub(crate) fn too_old(asked: Revision, oldest: Revision) -> Status {
     Status::expired(format!("too old resource version: {asked} ({oldest})"))
 }
 
-fn continue_expired() -> Status {
+/// 410 with a token that goes on behind the same key, in whatever state there is then.
+fn continue_expired(last: ObjectKey) -> Status {
     Status::expired(
-        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
     )
+    .with_continue(Token { revision: Revision::ZERO, last }.encode())
 }
 
 #[cfg(test)]
@@ -230,6 +239,9 @@ mod tests {
         let token = Token { revision: Revision(42), last: ObjectKey::new("ns", "a.b") };
         let back = Token::decode(&token.encode()).unwrap();
         assert_eq!((back.revision, back.last), (token.revision, token.last));
+        let status = continue_expired(ObjectKey::new("ns", "a")).to_json();
+        let fresh = Token::decode(status["metadata"]["continue"].as_str().unwrap()).unwrap();
+        assert_eq!((fresh.revision, fresh.last), (Revision::ZERO, ObjectKey::new("ns", "a")));
         for text in ["x", "zz", "0a", "é", "31"] {
             assert!(Token::decode(text).is_err(), "{text}");
         }
