@@ -229,9 +229,12 @@ async fn grace_of_probe(scene: Scene) {
 
 async fn grace(scene: Scene) {
     // An hour of grace: only the container's own end can end it in time.
-    let script = "trap 'echo term; sleep 0.5; echo bye; exit 0' TERM; echo up; while :; do sleep 0.1; done";
-    let two = named("two", "trap 'exit 0' TERM; while :; do sleep 0.1; done");
-    let spec = json!({"terminationGracePeriodSeconds": 3600, "containers": [sh(script), two]});
+    let script = "trap 'echo term; sleep 0.5; echo bye; exit 0' TERM; echo up; >/tmp/up; while :; do sleep 0.1; done";
+    let two = named("two", "trap 'exit 0' TERM; >/tmp/up; while :; do sleep 0.1; done");
+    // A first process that has not set its trap yet hears no TERM at all.
+    let trapped = json!({"readinessProbe": exec(&["cat", "/tmp/up"])});
+    let containers = [with(sh(script), trapped.clone()), with(two, trapped)];
+    let spec = json!({"terminationGracePeriodSeconds": 3600, "containers": containers});
     scene.ready("p", spec).await;
     let pods = scene.api::<Pod>();
     let follow = LogParams { follow: true, container: Some("c".into()), ..Default::default() };
