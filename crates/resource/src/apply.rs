@@ -129,7 +129,7 @@ fn merged(
 fn decoded(call: &Call, object: Value, warnings: &mut Vec<String>) -> Result<Value> {
     // What does not fit was refused before the merge; what the merge leaves is the server's to tidy.
     let options = WriteOptions { field_validation: FieldValidation::Ignore, ..WriteOptions::default() };
-    decode::decode_tree(call, object, Vec::new(), &options, warnings).map_err(|refused| match refused {
+    decode::decode_tree(call, object, &Value::Null, Vec::new(), &options, warnings).map_err(|refused| match refused {
         Refused::Status(status) => status,
         Refused::Mistyped(why) => {
             let (described, version) = (described(call), call.api_version());

@@ -24,16 +24,18 @@ impl From<Status> for Refused {
 /// `fieldValidation` says, defaults are set; the result is in the storage version.
 pub(crate) fn decode(call: &Call, body: Body, options: &WriteOptions, warnings: &mut Vec<String>) -> Result<Value> {
     let duplicates = body.duplicates.into_iter().map(|f| format!("duplicate field \"{f}\"")).collect();
-    decode_tree(call, body.value, duplicates, options, warnings).map_err(|refused| match refused {
+    decode_tree(call, body.value, &Value::Null, duplicates, options, warnings).map_err(|refused| match refused {
         Refused::Status(status) => status,
         Refused::Mistyped(why) => why.status(&call.kind.kind, &call.kind.versions[call.version].name),
     })
 }
 
-/// The same for a tree of any origin, with what is known already of fields that stand twice.
+/// The same for a tree of any origin, with what is known already of fields that stand twice. What the tree shares with
+/// `old`, a stored object in the version of the call, was decoded before (`Null` for a tree of its own).
 pub(crate) fn decode_tree(
     call: &Call,
     mut value: Value,
+    old: &Value,
     duplicates: Vec<String>,
     options: &WriteOptions,
     warnings: &mut Vec<String>,
@@ -42,7 +44,9 @@ pub(crate) fn decode_tree(
     let version = &call.kind.versions[call.version];
     // Decoding drops empty lists; this one says something.
     let reset = managed::list(&value).as_array().is_some_and(Vec::is_empty);
-    let mut problems = schema::decode(&version.schema, &mut value).map_err(Refused::Mistyped)?;
+    // The schema of a custom kind may have changed since.
+    let old = if call.kind.custom.is_none() { old } else { &Value::Null };
+    let mut problems = schema::decode_beside(&version.schema, &mut value, old).map_err(Refused::Mistyped)?;
     if reset {
         managed::put(&mut value, Value::Array(vec![Value::object()]));
     }
@@ -53,7 +57,7 @@ pub(crate) fn decode_tree(
         }
         warnings.append(&mut problems);
     }
-    Ok(to_storage(call, value)?)
+    Ok(to_storage(call, value, old)?)
 }
 
 /// 422 for a patch whose result is no object of the kind. Upstream shows the result, or a strategic patch itself as Go
@@ -68,9 +72,9 @@ pub(crate) fn patch_refused(patch: &merge::Patch, result: &Value, why: Mistyped)
     Status::invalid("", "", "", &errors)
 }
 
-/// Defaults in the call's version, then conversion.
-pub(crate) fn to_storage(call: &Call, mut value: Value) -> Result<Value> {
-    schema::apply_defaults(&call.kind.versions[call.version].schema, &mut value);
+/// Defaults in the call's version, then conversion; what is shared with `old` has its defaults.
+pub(crate) fn to_storage(call: &Call, mut value: Value, old: &Value) -> Result<Value> {
+    schema::apply_defaults_beside(&call.kind.versions[call.version].schema, &mut value, old);
     let mut value = convert(&call.kind, value, call.version, call.kind.storage)?;
     call.kind.hooks.default(&mut value);
     Ok(value)

@@ -252,16 +252,16 @@ fn patched(
     warnings: &mut Vec<String>,
 ) -> Result<(Option<Revision>, Value)> {
     let kind = &call.kind;
-    let shown = || decode::convert(kind, old.clone(), kind.storage, call.version);
+    let shown = decode::convert(kind, old.clone(), kind.storage, call.version)?;
     let schema = (kind.custom.is_none()).then_some(&kind.versions[call.version].schema);
-    let result = merge::apply_to(patch, schema, shown()?)?;
+    let result = merge::apply(patch, schema, &shown)?;
     let given = given_revision(&result)?;
-    match decode::decode_tree(call, result, patch.duplicates.clone(), options, warnings) {
+    match decode::decode_tree(call, result, &shown, patch.duplicates.clone(), options, warnings) {
         Ok(new) => Ok((given, new)),
         Err(Refused::Status(status)) => Err(status),
         // Applied once more for the message, so that a patch that is fine need not be copied.
         Err(Refused::Mistyped(why)) => {
-            Err(decode::patch_refused(patch, &merge::apply_to(patch, schema, shown()?)?, why))
+            Err(decode::patch_refused(patch, &merge::apply(patch, schema, &shown)?, why))
         }
     }
 }

@@ -38,9 +38,15 @@ pub fn strict_status(kind: &str, version: &str, problems: &[String]) -> Status {
 /// Checks and normalizes `value` in place. Answers the unknown fields that were removed, as texts
 /// (`unknown field "spec.foo"`); nothing is promised of the value after an error.
 pub fn decode(schema: &Schema, value: &mut Value) -> Result<Vec<String>, Mistyped> {
+    decode_beside(schema, value, &Value::Null)
+}
+
+/// The same for a `value` that was made from `known`, which has been decoded: what both share is passed over, and stays
+/// shared.
+pub fn decode_beside(schema: &Schema, value: &mut Value, known: &Value) -> Result<Vec<String>, Mistyped> {
     let (arena, id) = schema.parts();
     let mut walk = Walk { arena, unknown: Vec::new(), error: None };
-    walk.value(id, value, Place { path: &Path::root(), fields: &Path::root(), owner: "" });
+    walk.value(id, value, known, Place { path: &Path::root(), fields: &Path::root(), owner: "" });
     match walk.error {
         Some(error) => Err(Mistyped(error)),
         None => Ok(walk.unknown),
@@ -118,23 +124,27 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn value(&mut self, id: NodeId, value: &mut Value, place: Place<'_, 'a>) {
+    fn value(&mut self, id: NodeId, value: &mut Value, known: &Value, place: Place<'_, 'a>) {
+        if value.is_shared_with(known) {
+            return;
+        }
         let node = &self.arena[id];
         let anonymous = place.owner.is_empty() && node.name.is_empty();
         match (node.ty, &mut *value) {
-            (Type::Any, Value::Object(map)) if !node.fields.is_empty() => self.members(node, map, place),
+            (Type::Any, Value::Object(map)) if !node.fields.is_empty() => self.members(node, map, known, place),
             (Type::Any, _) => {}
             (Type::Object, Value::Object(map)) if node.additional.is_some() && node.fields.is_empty() => {
-                self.entries(node, map, place);
+                self.entries(node, map, known, place);
             }
-            (Type::Object, Value::Object(map)) => self.members(node, map, place),
+            (Type::Object, Value::Object(map)) => self.members(node, map, known, place),
             (Type::Array, Value::Array(items)) => {
                 if let Some(item_node) = node.items {
                     for (i, item) in items.iter_mut().enumerate() {
                         if item.is_null() && !anonymous {
                             *item = zero(&self.arena[item_node]);
                         }
-                        self.value(item_node, item, Place { path: &place.path.index(i), ..place });
+                        let known = known.beside(i, item);
+                        self.value(item_node, item, known, Place { path: &place.path.index(i), ..place });
                     }
                 }
             }
@@ -150,7 +160,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A struct: known members, then the zero values of absent ones.
-    fn members(&mut self, node: &'a Node, map: &mut Map, place: Place<'_, 'a>) {
+    fn members(&mut self, node: &'a Node, map: &mut Map, known: &Value, place: Place<'_, 'a>) {
         let owner = if node.name.is_empty() { place.owner } else { node.name.rsplit('.').next().unwrap_or("") };
         let mut fields_of = InOrder::new(node);
         map.retain(|key, member| {
@@ -158,7 +168,7 @@ impl<'a> Walk<'a> {
             let here = Place { path: &path, fields: &fields, owner };
             let Some(field) = fields_of.field(key) else {
                 if let Some(additional) = node.additional {
-                    self.value(additional, member, Place { fields: place.fields, ..here });
+                    self.value(additional, member, known.at(&[key]), Place { fields: place.fields, ..here });
                 } else if !node.preserve_unknown && node.ty != Type::Any {
                     self.unknown.push(unknown_text(place.path, key));
                     return false;
@@ -169,14 +179,14 @@ impl<'a> Walk<'a> {
                 // Custom resources keep null where the schema lets them.
                 return node.name.is_empty() && self.arena[field.node].nullable;
             }
-            self.value(field.node, member, here);
+            self.value(field.node, member, known.at(&[key]), here);
             field.empty != Empty::Omit || !is_zero(member)
         });
         for field in &node.fields {
             let fill = match field.empty {
                 Empty::Zero if !map.contains_key(&field.name) => {
                     let mut fill = zero(&self.arena[field.node]);
-                    self.value(field.node, &mut fill, Place { owner, ..place });
+                    self.value(field.node, &mut fill, &Value::Null, Place { owner, ..place });
                     fill
                 }
                 Empty::Null if !map.contains_key(&field.name) => Value::Null,
@@ -187,7 +197,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A map whose keys are data.
-    fn entries(&mut self, node: &'a Node, map: &mut Map, place: Place<'_, 'a>) {
+    fn entries(&mut self, node: &'a Node, map: &mut Map, known: &Value, place: Place<'_, 'a>) {
         let Some(additional) = node.additional else { return };
         let anonymous = place.owner.is_empty();
         for (key, member) in map.iter_mut() {
@@ -195,7 +205,7 @@ impl<'a> Walk<'a> {
                 *member = zero(&self.arena[additional]);
             }
             if !member.is_null() {
-                self.value(additional, member, Place { path: &place.path.key(key), ..place });
+                self.value(additional, member, known.at(&[key]), Place { path: &place.path.key(key), ..place });
             }
         }
     }
@@ -398,6 +408,23 @@ mod tests {
         let mut value = parse_lenient(json.as_bytes()).unwrap();
         let unknown = prune(&builtin::of("", "v1", "Pod").unwrap(), &mut value);
         assert_eq!(unknown, [r#"unknown field "spec.containers[1].x""#]);
+    }
+
+    #[test]
+    fn what_is_shared_with_a_decoded_tree_is_passed_over() {
+        let schema = builtin::of("", "v1", "Pod").unwrap();
+        let known =
+            parse_lenient(br#"{"spec":{"containers":[{"name":"a","odd":1},{"name":"b","env":[]}],"odd":2}}"#).unwrap();
+        let mut value = known.clone();
+        assert_eq!(decode_beside(&schema, &mut value, &known), Ok(Vec::new()));
+        assert!(value.is_shared_with(&known));
+        // A list that changed shares its items, wherever they stand now.
+        let list = value.array_at_mut(&["spec", "containers"]).unwrap();
+        list.remove(0);
+        list.push(parse_lenient(br#"{"name":"c","more":3}"#).unwrap());
+        let unknown = decode_beside(&schema, &mut value, &known).unwrap();
+        assert_eq!(unknown, [r#"unknown field "spec.containers[1].more""#, r#"unknown field "spec.odd""#]);
+        assert!(value.items_at(&["spec", "containers"])[0].is_shared_with(&known.items_at(&["spec", "containers"])[1]));
     }
 
     #[test]

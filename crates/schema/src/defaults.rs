@@ -7,13 +7,19 @@ use value::Value;
 
 /// Fills what is absent (or null, or a zero value that the type cannot tell from absent) with the schema's defaults.
 pub fn apply_defaults(schema: &Schema, value: &mut Value) {
-    let (arena, id) = schema.parts();
-    walk(arena, id, value);
+    apply_defaults_beside(schema, value, &Value::Null);
 }
 
-fn walk(arena: &Arena, id: NodeId, value: &mut Value) {
+/// The same for a `value` that was made from `known`, which has its defaults: what both share is passed over, and stays
+/// shared.
+pub fn apply_defaults_beside(schema: &Schema, value: &mut Value, known: &Value) {
+    let (arena, id) = schema.parts();
+    walk(arena, id, value, known);
+}
+
+fn walk(arena: &Arena, id: NodeId, value: &mut Value, known: &Value) {
     let node = &arena[id];
-    if !node.has_defaults {
+    if !node.has_defaults || value.is_shared_with(known) {
         return;
     }
     match value {
@@ -34,15 +40,18 @@ fn walk(arena: &Arena, id: NodeId, value: &mut Value) {
             let mut fields_of = InOrder::new(node);
             for (key, member) in map.iter_mut() {
                 match (fields_of.field(key), node.additional) {
-                    (Some(field), _) => walk(arena, field.node, member),
-                    (None, Some(additional)) => walk(arena, additional, member),
+                    (Some(field), _) => walk(arena, field.node, member, known.at(&[key])),
+                    (None, Some(additional)) => walk(arena, additional, member, known.at(&[key])),
                     (None, None) => {}
                 }
             }
         }
         Value::Array(items) => {
             if let Some(node) = node.items {
-                items.iter_mut().for_each(|item| walk(arena, node, item));
+                for (i, item) in items.iter_mut().enumerate() {
+                    let known = known.beside(i, item);
+                    walk(arena, node, item, known);
+                }
             }
         }
         _ => {}

@@ -22,8 +22,8 @@ mod validate;
 
 pub use catalog::{Catalog, Lookup};
 pub use columns::{Column, ColumnSource, ColumnType};
-pub use decode::{Mistyped, check_types, decode, normalize, prune, strict_status, unknown_fields};
-pub use defaults::apply_defaults;
+pub use decode::{Mistyped, check_types, decode, decode_beside, normalize, prune, strict_status, unknown_fields};
+pub use defaults::{apply_defaults, apply_defaults_beside};
 pub use hooks::{
     AUTO_UPDATE, ActOutcome, Claim, ClusterConfig, Context, Deletion, Hooks, Initial, Keep, NoHooks, Operation, Pool,
     View, Write,

@@ -127,6 +127,21 @@ impl Value {
         path.iter().try_fold(self, |v, key| v.get_mut(key))?.as_array_mut()
     }
 
+    /// True for an object that shares its members with another one: nobody has changed it since it was copied.
+    pub fn is_shared_with(&self, other: &Value) -> bool {
+        matches!((self, other), (Value::Object(a), Value::Object(b)) if !a.is_empty() && a.is_shared_with(b))
+    }
+    /// Of an array before it was changed, the item that became `item` at place `i`: the one that is still shared, or else
+    /// the one at that place; [`Value::Null`] where there is none.
+    pub fn beside(&self, i: usize, item: &Value) -> &Value {
+        let items = self.items_at(&[]);
+        let there = items.get(i);
+        match there {
+            Some(there) if there.is_shared_with(item) => there,
+            _ => items.iter().find(|other| other.is_shared_with(item)).or(there).unwrap_or(&NULL),
+        }
+    }
+
     /// `metadata.name`, `""` where absent.
     pub fn name(&self) -> &str {
         self.str_at(&["metadata", "name"])
