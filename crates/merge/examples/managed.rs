@@ -3,7 +3,7 @@
 //! Prints microseconds per call for a pod of about 4.5 KB: reading, decoding and writing it, which every creation does
 //! anyway, beside the tracking of a creation and of a change of its status.
 
-use merge::managed::{Reach, Versions, Write, track_create, track_update};
+use merge::managed::{Known, Reach, Versions, Write, track_create, track_update};
 use schema::Schema;
 use std::{hint::black_box, time::Instant};
 use value::Value;
@@ -70,12 +70,14 @@ fn main() {
     let reach = Reach { only: None, never: vec!["status".into()] };
     let write =
         Write { manager: "bench", api_version: "v1", subresource: "", time: "2026-01-02T03:04:05Z", reach: &reach };
-    let list = track_create(&versions, &pod, &Value::Null, &write).expect("a list");
+    let list = track_create(&versions, &pod, &Value::Null, &write, None).expect("a list");
     println!("a pod of {} bytes, managed fields of {} bytes", body.len(), list.to_json().len());
     time("read", rounds, read);
     time("read, decode, defaults", rounds, decoded);
     time("write as JSON", rounds, || pod.to_json());
-    time("track a creation", rounds, || track_create(&versions, &pod, &Value::Null, &write));
+    time("track a creation", rounds, || track_create(&versions, &pod, &Value::Null, &write, None));
+    let known = Known::default();
+    time("track the same again", rounds, || track_create(&versions, &pod, &Value::Null, &write, Some(&known)));
     time("write its managed fields as JSON", rounds, || list.to_json());
     let json = list.to_json();
     time("read its managed fields", rounds, || value::parse(&json).expect("a list"));

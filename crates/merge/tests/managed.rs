@@ -4,8 +4,9 @@
 //! end every manager with its fields, one per line.
 
 use expect_test::{Expect, expect};
-use merge::managed::{self, Managers, Operation, Reach, Refused, Versions, Write};
+use merge::managed::{self, Known, Managers, Operation, Reach, Refused, Versions, Write};
 use schema::{Kind, Schema, crd};
+use std::sync::LazyLock;
 use value::{Value, parse_lenient, value};
 
 /// One version of one type.
@@ -48,6 +49,9 @@ fn custom(spec: &str) -> One {
     One { api_version: "example.com/v1", schema: kind.versions[0].schema.clone(), custom: true }
 }
 
+/// One for all tests, so that each may find what is another's.
+static KNOWN: LazyLock<Known> = LazyLock::new(Known::default);
+
 /// What is done to the object.
 enum Do {
     Create(&'static str, &'static str),
@@ -81,7 +85,10 @@ fn check(kind: &One, steps: &[Do], want: Expect) {
         match step {
             Create(..) => {
                 schema::decode(&kind.schema, &mut body).unwrap();
-                list = managed::track_create(kind, &body, &Value::Null, &write).unwrap();
+                let create = |known| managed::track_create(kind, &body, &Value::Null, &write, known).unwrap();
+                list = create(None);
+                // Once to be seen, once to be kept, once from memory.
+                (0..3).for_each(|_| assert_eq!(create(Some(&KNOWN)), list));
                 object = Some(body);
             }
             Put(..) | PutStatus(..) => {
@@ -592,7 +599,7 @@ fn many_managers_become_ancient() {
         let (name, time) = (format!("m{i:02}"), format!("2026-01-02T03:04:{i:02}Z"));
         let write = Write { manager: &name, api_version: "v1", subresource: "", time: &time, reach: &reach };
         list = match i {
-            0 => managed::track_create(&map, &object(0), &Value::Null, &write).unwrap(),
+            0 => managed::track_create(&map, &object(0), &Value::Null, &write, None).unwrap(),
             i => managed::track_update(&map, &object(i - 1), &object(i), &list, &Value::Null, &write).unwrap(),
         };
     }

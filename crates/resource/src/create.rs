@@ -50,7 +50,7 @@ impl Engine {
         let given = managed::take(&mut object);
         let managers = match managers {
             Some(managers) => managers,
-            None => Tracked::new(call, options, self.clock()).create(&object, &given)?,
+            None => Tracked::new(call, options, self.clock()).create(&object, &given, &self.known)?,
         };
         let mut object = self.mutate(call, Operation::Create, object, None, managers, options, &mut warnings).await?;
         let cx = self.context(call, Operation::Create);

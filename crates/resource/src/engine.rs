@@ -56,6 +56,8 @@ pub struct Engine {
     pub(crate) options: Options,
     /// Uniform read access for hooks and plugins.
     reader: Reader,
+    /// What new objects are owned by, where they are alike.
+    pub(crate) known: merge::managed::Known,
 }
 
 /// How often a write that lost a race is tried again before the client is told.
@@ -74,7 +76,7 @@ impl Engine {
         }
         tokio::spawn(publish::age(Arc::downgrade(&published)));
         let reader = Reader { published: published.clone() };
-        Ok(Arc::new(Engine { store, published, options, reader }))
+        Ok(Arc::new(Engine { store, published, options, reader, known: merge::managed::Known::default() }))
     }
 
     /// All kinds, as they are now.

@@ -10,7 +10,7 @@ use crate::{
     engine::{Change, Half},
 };
 use base::{Result, time};
-use merge::managed::{self, Reach, Versions, Write};
+use merge::managed::{self, Known, Reach, Versions, Write};
 use schema::{Kind, Operation, Schema, SubresourceAction};
 use value::{Str, Value};
 
@@ -89,14 +89,14 @@ impl<'a> Tracked<'a> {
         }
     }
     /// The list of a new object in the storage version, of which it was `given`.
-    pub fn create(&self, object: &Value, given: &Value) -> Result<Value> {
+    pub fn create(&self, object: &Value, given: &Value, known: &Known) -> Result<Value> {
         let kind = &self.call.kind;
         let versions = KindVersions(kind);
         if self.call.is_storage_version() {
-            return managed::track_create(&versions, object, given, &self.write());
+            return managed::track_create(&versions, object, given, &self.write(), Some(known));
         }
         let object = decode::convert(kind, object.clone(), kind.storage, self.call.version)?;
-        managed::track_create(&versions, &object, given, &self.write())
+        managed::track_create(&versions, &object, given, &self.write(), Some(known))
     }
     /// The list after an update. Both states are in the storage version and without theirs.
     pub fn update(&self, old: &Value, new: &Value, live: &Value, given: &Value) -> Result<Value> {
@@ -145,13 +145,17 @@ impl Engine {
         options: &WriteOptions,
         warnings: &mut Vec<String>,
     ) -> Result<Value> {
-        put(&mut object, managers);
         if !self.options.admission.applies(call, operation) {
+            put(&mut object, managers);
             return Ok(object);
         }
+        put(&mut object, managers.clone());
         let change = Change { object, old, options, warnings };
         let mut object = self.admit(Half::Mutating, call, operation, change).await?;
-        warnings.extend(mend(&mut object, old));
+        // What stands there as it was put, which sharing tells at once, is as it should be.
+        if *list(&object) != managers {
+            warnings.extend(mend(&mut object, old));
+        }
         Ok(object)
     }
 }

@@ -3,8 +3,9 @@
 use super::{
     Versions, Write,
     compare::{Comparison, compare},
-    created::created,
+    created::{created, trace},
     fields::reconciled,
+    known::Known,
     managers::{Managers, Operation, is_reset},
     shape::Shape,
     strip,
@@ -13,12 +14,34 @@ use base::Result;
 use std::collections::HashMap;
 use value::{Str, Value};
 
+/// Room for the trace of most objects.
+const TRACE: usize = 4 << 10;
+
 /// `metadata.managedFields` of a new object, in the version of the write; `given` is what the client put there. Null
-/// where nobody owns anything.
-pub fn track_create(versions: &dyn Versions, object: &Value, given: &Value, write: &Write) -> Result<Value> {
+/// where nobody owns anything. `known` shares the sets of objects that are alike; without it every one is made anew.
+pub fn track_create(
+    versions: &dyn Versions,
+    object: &Value,
+    given: &Value,
+    write: &Write,
+    known: Option<&Known>,
+) -> Result<Value> {
     let Some(schema) = versions.schema(write.api_version) else { return Ok(Value::Null) };
     let mut entry = write.entry(Operation::Update);
-    entry.fields = created(schema, versions.custom(), object, &write.reach.never);
+    let (custom, never) = (versions.custom(), &write.reach.never);
+    let make = || created(schema, custom, object, never);
+    entry.fields = match known {
+        // The schema of a built-in type never changes, so that its name stands for it.
+        Some(known) if !custom => {
+            let mut told = Vec::with_capacity(TRACE);
+            told.extend_from_slice(write.api_version.as_bytes());
+            told.push(b' ');
+            told.extend_from_slice(object.str_at(&["kind"]).as_bytes());
+            trace(schema, object, never, &mut told);
+            known.get(&told, make)
+        }
+        _ => make(),
+    };
     entry.time = Some(write.time.into());
     let mut managers = match given.items_at(&[]) {
         [] => Managers::default(),
