@@ -80,7 +80,11 @@ pub fn node_name(object: &Arc<Object>) -> Vec<Str> {
         #[serde(default)]
         node_name: Str,
     }
-    let name = object.decode::<Outer>().map(|o| o.spec.node_name).unwrap_or_default();
+    // What is news has its tree at hand.
+    let name = match object.kept_tree() {
+        Some(tree) => tree.str_at(&["spec", "nodeName"]).into(),
+        None => object.decode::<Outer>().map(|o| o.spec.node_name).unwrap_or_default(),
+    };
     if name.is_empty() { Vec::new() } else { vec![name] }
 }
 

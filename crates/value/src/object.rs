@@ -129,6 +129,13 @@ impl Object {
         }
         tree
     }
+    /// The tree where one is at hand; nothing is parsed.
+    pub fn kept_tree(&self) -> Option<Arc<Value>> {
+        match &*self.tree.lock().unwrap_or_else(PoisonError::into_inner) {
+            Kept::Tree(tree) => Some(tree.clone()),
+            _ => None,
+        }
+    }
     /// The object is news: its tree is kept once made, until [`Object::forget_tree`].
     pub fn keep_tree(&self) {
         let mut kept = self.tree.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,14 +148,10 @@ impl Object {
     }
     /// A tree of one's own, for one who wants to change it.
     pub fn value(&self) -> Value {
-        let kept = match &*self.tree.lock().unwrap_or_else(PoisonError::into_inner) {
-            Kept::Tree(tree) => Some(tree.clone()),
-            _ => None,
-        };
-        if let Some(tree) = kept {
-            return (*tree).clone();
+        match self.kept_tree() {
+            Some(tree) => (*tree).clone(),
+            None => self.parsed(),
         }
-        self.parsed()
     }
     fn parsed(&self) -> Value {
         // The bytes were written from a tree by this code, or parsed once already.
