@@ -49,8 +49,9 @@ pub fn warnings(template: At) -> Vec<String> {
         out.push(format!("{}: {SECCOMP}", annotations.entry(SECCOMP_POD).path));
     }
     each_container(spec, &mut |container| {
-        let key = format!("{SECCOMP_CONTAINER}{}", container.get("name").str());
-        if profile(container) && annotations.entry(&key).is_set() {
+        let key = || format!("{SECCOMP_CONTAINER}{}", container.get("name").str());
+        if annotations.is_set() && profile(container) && annotations.entry(&key()).is_set() {
+            let key = key();
             out.push(format!("{}: {SECCOMP}", annotations.entry(&key).path));
         }
         let resources = container.get("resources");
@@ -140,9 +141,11 @@ fn hidden_variables(container: At, out: &mut Vec<String>) {
     let mut seen = BTreeSet::new();
     for variable in container.get("env").items() {
         let (name, value) = (variable.value.str_at(&["name"]), variable.value.str_at(&["value"]));
+        if seen.insert(name) {
+            continue;
+        }
         let reference = format!("$({name})");
-        let hides = variable.get("valueFrom").is_set() || value == reference || !value.contains(&reference);
-        if !seen.insert(name) && hides {
+        if variable.get("valueFrom").is_set() || value == reference || !value.contains(&reference) {
             let text = format!("hides previous definition of {}, which may be dropped when using apply", quote(name));
             out.push(format!("{}: {text}", variable.path));
         }
