@@ -4,11 +4,12 @@
 //! Nodes with a built-in name (ObjectMeta) are skipped: [`crate::decode`] has checked their types, and the engine
 //! validates metadata for every kind alike.
 
+mod formats;
+
 use crate::{Arena, Checks, ListType, Node, NodeId, Schema, Type};
 use base::{
     FieldErrors,
     status::{Problem, quote},
-    time,
 };
 use std::collections::{HashMap, HashSet};
 use value::{Map, Path, Value};
@@ -52,7 +53,11 @@ impl Validator<'_> {
                         self.node(item, v, old.get(&keys_of(node, v)).copied(), &path.index(i));
                     }
                 }
-                self.list_type(node, items, path);
+                // Who had duplicates may keep them.
+                let before = old.and_then(Value::as_array).is_some_and(|old| duplicates(node, old).next().is_some());
+                if !before {
+                    self.list_type(node, items, path);
+                }
             }
             _ => {}
         }
@@ -76,7 +81,7 @@ impl Validator<'_> {
             return false;
         }
         if let Value::String(text) = value
-            && !format_ok(&node.format, text)
+            && !formats::has(&node.format, text)
         {
             let detail = format!("{path} in body must be of type {}: {}", node.format, quote(text));
             self.errors.add(Problem::TypeInvalid, path, Some(quote(text)), detail);
@@ -111,16 +116,8 @@ impl Validator<'_> {
     }
 
     fn list_type(&mut self, node: &Node, items: &[Value], path: &Path) {
-        let mut seen = HashSet::new();
-        for (i, item) in items.iter().enumerate() {
-            let shown = match node.list_type {
-                ListType::Atomic => return,
-                ListType::Set => item.to_string(),
-                ListType::Map => keys_of(node, item),
-            };
-            if !seen.insert(shown.clone()) {
-                self.errors.add(Problem::Duplicate, path.index(i), Some(shown), "");
-            }
+        for (i, shown) in duplicates(node, items) {
+            self.errors.add(Problem::Duplicate, path.index(i), Some(shown), "");
         }
     }
 
@@ -248,6 +245,20 @@ impl Validator<'_> {
     }
 }
 
+/// The elements of a set or a map that stand there already, with what messages show of them.
+fn duplicates<'v>(node: &'v Node, items: &'v [Value]) -> impl Iterator<Item = (usize, String)> + 'v {
+    let mut seen = HashSet::new();
+    let shown = |item: &Value| match node.list_type {
+        ListType::Atomic => None,
+        ListType::Set => Some(item.to_string()),
+        ListType::Map => Some(keys_of(node, item)),
+    };
+    items.iter().enumerate().filter_map(move |(i, item)| {
+        let shown = shown(item)?;
+        (!seen.insert(shown.clone())).then_some((i, shown))
+    })
+}
+
 /// The old elements of a list of type map by their keys; of other lists none goes with a new one.
 fn old_items<'v>(node: &Node, old: Option<&'v Value>) -> HashMap<String, &'v Value> {
     match (node.list_type, old.and_then(Value::as_array)) {
@@ -268,34 +279,4 @@ fn keys_of(node: &Node, item: &Value) -> String {
 /// Equality of JSON: 1 and 1.0 are the same number.
 fn equal(a: &Value, b: &Value) -> bool {
     a == b || a.as_f64().is_some_and(|x| b.as_f64() == Some(x))
-}
-
-/// The string formats that upstream checks; unknown ones pass.
-fn format_ok(format: &str, text: &str) -> bool {
-    match format {
-        "date-time" => time::parse(text).is_some(),
-        "date" => {
-            let digits = |s: &str, n| s.len() == n && s.bytes().all(|b| b.is_ascii_digit());
-            let parts: Vec<&str> = text.split('-').collect();
-            matches!(parts.as_slice(), [y, m, d] if digits(y, 4) && digits(m, 2) && digits(d, 2))
-        }
-        "ipv4" => text.parse::<std::net::Ipv4Addr>().is_ok(),
-        "ipv6" => text.parse::<std::net::Ipv6Addr>().is_ok(),
-        "ip" => text.parse::<std::net::IpAddr>().is_ok(),
-        "cidr" => text.split_once('/').is_some_and(|(ip, len)| {
-            let most = if ip.contains(':') { 128 } else { 32 };
-            ip.parse::<std::net::IpAddr>().is_ok() && len.parse::<u8>().is_ok_and(|n| n <= most)
-        }),
-        "uuid" | "uuid3" | "uuid4" | "uuid5" => {
-            let hex = text.bytes().filter(u8::is_ascii_hexdigit).count();
-            hex == 32 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
-        }
-        "mac" => {
-            let parts: Vec<&str> = text.split([':', '-']).collect();
-            parts.len() == 6 && parts.iter().all(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()))
-        }
-        "byte" => text.len().is_multiple_of(4),
-        "email" => text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.')),
-        _ => true,
-    }
 }
