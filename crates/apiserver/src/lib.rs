@@ -31,6 +31,7 @@ mod version;
 mod virtual_kinds;
 mod watch;
 
+pub use admission::Choice as AdmissionChoice;
 pub use audit::Audit;
 pub use request_info::RequestInfo;
 pub use server::{Config, Server};

@@ -115,9 +115,19 @@ pub struct Caller {
 }
 
 impl Server {
-    /// Opens engine and server over a store.
+    /// Opens engine and server over a store, with the default admission plugins.
     pub async fn open(store: Arc<dyn Store>, builtins: Catalog, config: Config) -> Result<Self, StartError> {
-        let chain = Arc::new(admission::Chain::default());
+        Server::open_with(store, builtins, config, admission::Choice::default()).await
+    }
+
+    /// The same with a choice of admission plugins.
+    pub async fn open_with(
+        store: Arc<dyn Store>,
+        builtins: Catalog,
+        config: Config,
+        plugins: admission::Choice,
+    ) -> Result<Self, StartError> {
+        let chain = Arc::new(admission::Chain::new(plugins));
         let options = Options {
             cluster: config.cluster.clone(),
             clock: config.clock.clone(),

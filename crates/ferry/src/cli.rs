@@ -1,5 +1,6 @@
 //! The command line.
 
+use apiserver::AdmissionChoice;
 use clap::{Args, Parser, Subcommand};
 use std::{net::IpAddr, path::PathBuf};
 
@@ -40,6 +41,24 @@ pub struct Data {
     pub data_dir: PathBuf,
 }
 
+/// Admission plugins, by their names in Kubernetes. README.md tells of these two; in the help, words as long would break the
+/// lines of all the others.
+#[derive(Debug, Default, Clone, Args)]
+pub struct Admission {
+    /// Admission plugins to run beside the default ones
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', hide = true)]
+    pub enable_admission_plugins: Vec<String>,
+    /// Admission plugins not to run, although they are default
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', hide = true)]
+    pub disable_admission_plugins: Vec<String>,
+}
+
+impl Admission {
+    pub fn choice(&self) -> Result<AdmissionChoice, String> {
+        AdmissionChoice::of(&self.enable_admission_plugins, &self.disable_admission_plugins)
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct Up {
     #[command(flatten)]
@@ -56,6 +75,8 @@ pub struct Up {
     /// Run the demo: two replicas behind a Service, and print the address that answers
     #[arg(long)]
     pub demo: bool,
+    #[command(flatten)]
+    pub admission: Admission,
 }
 
 #[derive(Debug, Args)]
@@ -71,6 +92,8 @@ pub struct Server {
     /// Write a kubeconfig here instead of merging the context `ferry` into ~/.kube/config
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub admission: Admission,
 }
 
 #[derive(Debug, Args)]

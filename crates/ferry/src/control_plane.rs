@@ -1,7 +1,7 @@
 //! The control plane of one cluster in this process: store, API server, controllers, scheduler.
 
 use crate::layout::Layout;
-use apiserver::{Config, Server};
+use apiserver::{AdmissionChoice, Config, Server};
 use base::{User, clock::System};
 use client::{Client, Credentials, Remote};
 use cluster::node_cidr::PodNetwork;
@@ -74,6 +74,7 @@ pub struct Settings {
     pub advertise: SocketAddr,
     /// Where pods get their addresses from.
     pub pods: Cidr,
+    pub admission: AdmissionChoice,
 }
 
 /// A running control plane.
@@ -108,8 +109,8 @@ impl ControlPlane {
             audit: Some(layout.audit_log()),
             clock: Arc::new(System),
         };
-        let server =
-            Server::open(disk.keyspace("cluster"), kinds::builtin(), config).await.map_err(|e| e.to_string())?;
+        let server = Server::open_with(disk.keyspace("cluster"), kinds::builtin(), config, settings.admission).await;
+        let server = server.map_err(|e| e.to_string())?;
         let (stop, stopping) = watch::channel(false);
         let mut listeners = JoinSet::new();
         for (_, socket) in sockets {

@@ -11,6 +11,7 @@ use crate::{
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 pub async fn run(options: Server) -> Outcome {
+    let admission = options.admission.choice()?;
     let mut steps = Steps::begin();
     let mut stop = super::Stop::listen()?;
     let layout = Layout::new(&options.data.data_dir);
@@ -21,7 +22,8 @@ pub async fn run(options: Server) -> Outcome {
     };
     let claim = Claim::take(&layout, listen)?;
     telemetry::log::to_file(&layout.server_log(), "info")?;
-    let plane = ControlPlane::start(&layout, Settings { claim, advertise, pods: super::default_pods() }).await?;
+    let settings = Settings { claim, advertise, pods: super::default_pods(), admission };
+    let plane = ControlPlane::start(&layout, settings).await?;
     steps.done(format!("API server at https://{advertise}"));
     let path = super::write_kubeconfig(&layout, options.kubeconfig, &plane.kubeconfig()?)?;
     steps.done(format!("kubeconfig {}", path.display()));

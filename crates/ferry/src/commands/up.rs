@@ -15,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 pub async fn run(options: Up) -> Outcome {
     super::need_root("up", super::MAKES)?;
+    let admission = options.admission.choice()?;
     let mut steps = Steps::begin();
     let mut stop = super::Stop::listen()?;
     let layout = Layout::new(&options.data.data_dir);
@@ -27,7 +28,8 @@ pub async fn run(options: Up) -> Outcome {
 
     let advertise = SocketAddr::new(IpAddr::V4(gateway), options.api_port);
     claim.listen(advertise)?;
-    let plane = ControlPlane::start(&layout, Settings { claim, advertise, pods: nodes.pods() }).await?;
+    let settings = Settings { claim, advertise, pods: nodes.pods(), admission };
+    let plane = ControlPlane::start(&layout, settings).await?;
     steps.done(format!("API server at https://{local}"));
     let kubeconfig = super::write_kubeconfig(&layout, options.kubeconfig, &plane.kubeconfig()?)?;
     steps.done(format!("kubeconfig {}", kubeconfig.display()));
