@@ -1,8 +1,8 @@
 //! A CustomResourceDefinition to a [`Kind`]: the same value that a built-in kind is.
 //!
 //! What a definition says about names and versions is checked by its own kind's hooks; here stand the rules about what
-//! becomes part of the [`Kind`]: schemas, columns, subresources, selectable fields. Rules in CEL are kept in the source
-//! of the schema and not evaluated.
+//! becomes part of the [`Kind`]: schemas, columns, subresources, selectable fields. Rules in CEL stay in the source of the
+//! schema; the hooks of the kind compile and run them.
 
 mod convert;
 mod rules;
