@@ -1,6 +1,9 @@
-//! Where an authorized request goes: to a document, or to a verb on a kind.
+//! Where an authorized request goes: to another server, to a document, or to a verb on a kind.
 
-use crate::{body::RequestBody, documents, health, nodes, respond, stack::Exchange, verbs, version, virtual_kinds};
+use crate::{
+    aggregation, body::RequestBody, connect, documents, health, nodes, proxy, respond, stack::Exchange, verbs, version,
+    virtual_kinds,
+};
 use base::{Result, Status};
 use http::{Method, Response};
 use net::Body;
@@ -8,6 +11,9 @@ use resource::Call;
 use schema::{Lookup, SubresourceAction, Verb};
 
 pub async fn answer(x: &mut Exchange<'_>, body: RequestBody) -> Result<Response<Body>> {
+    if let Some(remote) = x.server.aggregation.serves(&x.info) {
+        return aggregation::pass(x, &remote, body).await;
+    }
     if x.info.is_resource { resource(x, body).await } else { document(x).await }
 }
 
@@ -37,6 +43,9 @@ async fn resource(x: &mut Exchange<'_>, body: RequestBody) -> Result<Response<Bo
     let lookup = found.ok_or_else(Status::no_such_path)?;
     x.known = true;
     let call = call_of(x, lookup)?;
+    if x.info.subresource == "proxy" && call.kind.subresource("proxy").is_some() {
+        return proxied(x, &call, body).await;
+    }
     let verb = verb_of(x.info.verb).ok_or_else(Status::method_not_allowed)?;
     let allowed = match &call.subresource {
         None => &call.kind.verbs,
@@ -66,12 +75,25 @@ async fn resource(x: &mut Exchange<'_>, body: RequestBody) -> Result<Response<Bo
     }
 }
 
+/// Every method that upstream connects, also those that are no verb of the API.
+async fn proxied(x: &mut Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
+    use Method as M;
+    if !matches!(x.parts.method, M::GET | M::POST | M::PUT | M::PATCH | M::DELETE | M::HEAD | M::OPTIONS) {
+        return Err(Status::method_not_allowed());
+    }
+    connect::admit(x, call).await?;
+    match &*call.kind.plural {
+        "pods" => proxy::pod(x, call, body).await,
+        "services" => proxy::service(x, call, body).await,
+        _ => proxy::node(x, call, body).await,
+    }
+}
+
 async fn server_subresource(x: &mut Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
     match (call.kind.group.as_str(), call.kind.plural.as_str(), call.subresource.as_deref().unwrap_or("")) {
         ("", "serviceaccounts", "token") => virtual_kinds::token(x, call, body).await,
         ("", "pods", "log") => nodes::log(x, call).await,
         ("", "pods", "exec" | "attach" | "portforward") => nodes::stream(x, call).await,
-        ("", "nodes", "proxy") => nodes::proxy(x, call, body).await,
         _ => Err(Status::no_such_path()),
     }
 }

@@ -3,7 +3,7 @@
 //! Making them is pure (`schema::discovery`, `schema::openapi`); here they get an ETag, so that a client that polls (as
 //! kubectl and the CRD tests do) is answered 304 without a byte of the document.
 
-use crate::{gzip, respond, server::Inner, stack::Exchange};
+use crate::{aggregation, gzip, respond, server::Inner, stack::Exchange};
 use base::{Result, Status};
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
@@ -51,6 +51,10 @@ pub fn answer(x: &Exchange<'_>, path: &str) -> Result<Response<Body>> {
     }
     let accepted = wire::negotiate(accept, if discovers { Offers::DISCOVERY } else { Offers::NONE })?;
     let aggregated = accepted.shape == Shape::Discovery;
+    if let Some(merged) = aggregation::merged(x, &parts, aggregated) {
+        let encode = |bytes| wire::reencode(bytes, accepted.encoding, accepted.pretty);
+        return Ok(answered(x, Document::of(merged.to_json().into()), accepted.content_type(), encode));
+    }
     let address = x.server.config.advertise.to_string();
     match parts.as_slice() {
         [""] | [] => kept(x, &accepted, path, |catalog| Some(index(catalog))),

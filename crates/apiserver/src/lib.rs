@@ -8,6 +8,7 @@
 //! identity comes from); behind authorization only admission and reviews look at the caller; no kind is named outside [`bootstrap`],
 //! [`nodes`] and [`virtual_kinds`]; a response body never copies an object to send it.
 
+mod aggregation;
 mod audit;
 mod body;
 mod bootstrap;
@@ -20,6 +21,7 @@ mod inflight;
 mod metrics;
 mod nodes;
 mod params;
+mod proxy;
 mod query;
 mod request_info;
 mod respond;

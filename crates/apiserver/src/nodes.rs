@@ -1,15 +1,23 @@
-//! Streams to containers: logs, exec, attach, port-forward, and the node's own paths, all passed through to the node's
-//! HTTPS endpoint as `kube-apiserver-kubelet-client`.
+//! Streams to containers: logs, exec, attach and port-forward, passed through to the node's HTTPS endpoint as
+//! `kube-apiserver-kubelet-client`; and where that endpoint is.
 //!
 //! An upgraded stream is copied byte by byte in both directions: which subprotocol runs inside (`v5.channel.k8s.io`,
 //! `v4.channel.k8s.io`, port-forward frames) is between client and node. The paths and parameters of the endpoint are
 //! the kubelet's of upstream, so that either end could be upstream's.
 
-use crate::{body::RequestBody, connect, query, respond, stack::Exchange};
+use crate::{
+    connect,
+    proxy::{
+        self, Backend, Speaks,
+        locate::{global_unicast, not_allowed},
+    },
+    query, respond,
+    stack::Exchange,
+};
 use auth::{Attributes, Decision, forbidden};
 use base::{Reason, Result, Status};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use net::Body;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use net::{Body, dial::authority};
 use resource::Call;
 use std::net::{IpAddr, SocketAddr};
 use value::Value;
@@ -72,19 +80,6 @@ pub async fn stream(x: &mut Exchange<'_>, call: &Call) -> Result<Response<Body>>
     }
     let request = request(x.parts.method.clone(), &path, forwarded(&x.parts.headers), Body::Empty)?;
     let response = send(x, node, request).await?;
-    Ok(switch(x, response))
-}
-
-/// `/api/v1/nodes/<name>/proxy/...`
-pub async fn proxy(x: &mut Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
-    connect::admit(x, call).await?;
-    let rest = if x.info.rest.is_empty() { "/" } else { x.info.rest };
-    let query = x.parts.uri.query().map(|q| format!("?{q}")).unwrap_or_default();
-    let path = format!("{rest}{query}");
-    let mut headers = forwarded(&x.parts.headers);
-    headers.remove(header::CONTENT_LENGTH);
-    let request = request(x.parts.method.clone(), &path, headers, body.into_stream())?;
-    let response = send(x, &call.name, request).await?;
     Ok(switch(x, response))
 }
 
@@ -182,14 +177,9 @@ fn query_string<'a>(pairs: impl Iterator<Item = (&'a str, String)>) -> String {
 
 /// The client's headers without its credentials.
 fn forwarded(headers: &HeaderMap) -> HeaderMap {
-    let mut out = headers.clone();
-    let own: Vec<HeaderName> = out.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();
-    for name in own {
-        out.remove(name);
-    }
-    for name in [header::AUTHORIZATION, header::COOKIE, header::HOST, header::PROXY_AUTHORIZATION] {
-        out.remove(name);
-    }
+    let mut out = proxy::onward(headers, true);
+    out.remove(header::COOKIE);
+    out.remove(header::HOST);
     out
 }
 
@@ -199,8 +189,8 @@ fn request(method: Method, path: &str, headers: HeaderMap, body: Body) -> Result
     Ok(request)
 }
 
-/// Sends a request to a node's kubelet.
-async fn send(x: &Exchange<'_>, node: &str, mut request: Request<Body>) -> Result<Response<hyper::body::Incoming>> {
+/// Where a node's kubelet is.
+pub(crate) fn locate(x: &Exchange<'_>, node: &str) -> Result<Backend> {
     let object =
         x.server.engine.view().get("", "nodes", "", node).ok_or_else(|| Status::not_found("", "nodes", node))?;
     let object = object.value();
@@ -215,37 +205,34 @@ async fn send(x: &Exchange<'_>, node: &str, mut request: Request<Body>) -> Resul
     // On its own host a node has no certificate for an address that is the API server's.
     let shared = !server.advertise.ip().is_loopback() && host.parse() == Ok(server.advertise.ip());
     let name = if shared { node } else { host };
-    let host_header = HeaderValue::from_str(&format!("{host}:{port}")).map_err(Status::internal)?;
-    request.headers_mut().insert(header::HOST, host_header);
-    let url = format!("https://{host}:{port}{}", request.uri());
-    let sent = x.server.kubelets.request_to(name, host, port, request).await;
+    Ok(Backend { host: host.into(), port, speaks: Speaks::Kubelet(name.into()) })
+}
+
+/// Sends a request to a node's kubelet.
+async fn send(x: &Exchange<'_>, node: &str, mut request: Request<Body>) -> Result<Response<hyper::body::Incoming>> {
+    let backend = locate(x, node)?;
+    let address = authority(&backend.host, backend.port);
+    request.headers_mut().insert(header::HOST, HeaderValue::from_str(&address).map_err(Status::internal)?);
+    let url = format!("https://{address}{}", request.uri());
+    let sent = proxy::send(x, &backend, request).await;
     sent.map_err(|e| Status::new(Reason::InternalError, format!("Get {url:?}: {e}")))
 }
 
 /// Refuses what no node is reached by: a node writes its addresses and port itself, and the server goes there with a
 /// credential and from a place in the network that the node does not have. Where the server itself is on the loopback,
 /// so may nodes be; never on its own port. Names are left to the resolver of the operator.
-fn check_address(host: &str, port: u16, own: SocketAddr) -> Result<()> {
+pub(crate) fn check_address(host: &str, port: u16, own: SocketAddr) -> Result<()> {
     let Ok(address) = host.parse::<IpAddr>().map(|a| a.to_canonical()) else {
         return match host == "localhost" || host.ends_with(".localhost") {
             true => Err(not_allowed()),
             false => Ok(()),
         };
     };
-    let link_local = match address {
-        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    let loopback = address.is_loopback() && !own.ip().is_loopback();
-    let own = address == own.ip() && port == own.port();
-    match loopback || link_local || own || address.is_unspecified() || address.is_multicast() {
-        true => Err(not_allowed()),
-        false => Ok(()),
+    let near = address.is_loopback() && own.ip().is_loopback();
+    match (near || global_unicast(address)) && SocketAddr::new(address, port) != own {
+        true => Ok(()),
+        false => Err(not_allowed()),
     }
-}
-
-fn not_allowed() -> Status {
-    Status::bad_request("address not allowed")
 }
 
 /// Passes a body on; what the kubelet refuses becomes a Status.
@@ -258,7 +245,7 @@ fn passed_on(response: Response<hyper::body::Incoming>) -> Response<Body> {
 }
 
 /// Joins the two connections where the kubelet switches protocols; passes anything else on.
-fn switch(x: &mut Exchange<'_>, mut response: Response<hyper::body::Incoming>) -> Response<Body> {
+pub(crate) fn switch(x: &mut Exchange<'_>, mut response: Response<hyper::body::Incoming>) -> Response<Body> {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return passed_on(response);
     }

@@ -1,7 +1,7 @@
 //! The server as a value: what it is made of, how it is opened, and its two doors (a listener, and calls in process).
 
 use crate::{
-    audit::Audit, body::RequestBody, bootstrap, documents::Documents, health::Health, inflight::InFlight,
+    aggregation::Aggregation, audit::Audit, body::RequestBody, bootstrap, documents::Documents, health::Health, inflight::InFlight,
     metrics::Requests, services::Services, stack,
 };
 use auth::{Authenticator, Authorizer, Tokens};
@@ -94,6 +94,9 @@ pub(crate) struct Inner {
     pub health: Health,
     /// Speaks to kubelets as `kube-apiserver-kubelet-client`.
     pub kubelets: Dialer,
+    /// Speaks to whatever runs in pods, as nobody.
+    pub pods: Dialer,
+    pub aggregation: Aggregation,
     pub admission: Arc<admission::Chain>,
 }
 
@@ -152,6 +155,7 @@ impl Server {
         let tokens = Arc::new(Tokens::new(config.pki.service_accounts.clone(), issuer, config.clock.clone()));
         let own = config.pki.ca.client("kube-apiserver-kubelet-client", None).map_err(StartError::Pki)?;
         let kubelets = net::tls::client(config.pki.ca.roots(), Some(&own), true).map_err(StartError::Pki)?;
+        let pods = net::tls::anyone().map_err(StartError::Pki)?;
         Ok(Server(Arc::new(Inner {
             authenticator: Authenticator::new(engine.shared_view(), tokens.clone()),
             authorizer,
@@ -164,6 +168,8 @@ impl Server {
             documents: Documents::default(),
             health: Health::default(),
             kubelets: Dialer::new(kubelets),
+            pods: Dialer::new(pods),
+            aggregation: Aggregation::new(&config.pki, engine.shared_view())?,
             admission: chain,
             engine,
             config,
@@ -173,6 +179,7 @@ impl Server {
     /// Creates what every cluster has (namespaces, roles, the `kubernetes` Service …) and turns /readyz green.
     pub async fn ensure_bootstrap(&self) -> Result<(), StartError> {
         bootstrap::ensure(&self.0).await.map_err(StartError::Bootstrap)?;
+        Aggregation::start(&self.0).await.map_err(StartError::Bootstrap)?;
         // Users' webhooks and policies have a say from now on: none of them keeps a server from starting.
         let services = Services::new(self.0.engine.shared_view());
         self.0.admission.follow(&self.0.engine, Arc::new(Outgoing::new(Arc::new(services))));

@@ -7,7 +7,7 @@ use crate::{
     query::{self, Query},
     request_info::RequestInfo,
     respond,
-    server::{Caller, Inner},
+    server::{Caller, Inner, Origin},
 };
 use auth::{Attributes, Decision, forbidden, impersonate};
 use base::{Reason, Result, Status, User, escape::bearer_token, time::Timestamp};
@@ -44,6 +44,7 @@ pub(crate) struct Exchange<'a> {
     pub decision: Option<Decision>,
     /// The path names a kind of the catalog (unknown ones are not counted by name).
     pub known: bool,
+    pub origin: &'a Origin,
     /// The connection below, where the request asks to switch protocols.
     pub upgrade: Option<OnUpgrade>,
 }
@@ -86,6 +87,7 @@ pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body:
         shared: caller.shared,
         decision: None,
         known: false,
+        origin: &caller.origin,
         upgrade,
     };
     let x = &mut exchange;

@@ -1,6 +1,10 @@
-//! Dialling: TLS to an address, and one HTTP/1.1 exchange on it (for streams that upgrade, and for log bodies).
+//! Dialling: TLS to an address, and one HTTP/1.1 exchange on it (for streams that upgrade, for log bodies, and for what
+//! is proxied to pods, which also speak without TLS).
 
-use crate::{Body, BoxError};
+use crate::{
+    Body, BoxError,
+    outgoing::{dialling, handshake},
+};
 use http::{Request, Response};
 use hyper::{body::Incoming, client::conn::http1, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
@@ -19,8 +23,10 @@ pub enum DialError {
     Address(String),
     /// No connection in time.
     Timeout { to: String },
-    /// TCP or TLS failed.
+    /// TCP failed.
     Connect { to: String, source: std::io::Error },
+    /// TLS failed.
+    Tls { source: std::io::Error },
     /// HTTP failed after the connection stood.
     Http { to: String, source: hyper::Error },
 }
@@ -30,7 +36,9 @@ impl fmt::Display for DialError {
         match self {
             DialError::Address(address) => write!(f, "address {address}: not valid"),
             DialError::Timeout { to } => write!(f, "dial tcp {to}: i/o timeout"),
-            DialError::Connect { to, source } => write!(f, "dial tcp {to}: {source}"),
+            DialError::Connect { to, source } => dialling(to, source).fmt(f),
+            DialError::Tls { source } => handshake(source).fmt(f),
+            DialError::Http { source, .. } if source.is_incomplete_message() => f.write_str("EOF"),
             DialError::Http { to, source } => write!(f, "{to}: {source}"),
         }
     }
@@ -38,7 +46,7 @@ impl fmt::Display for DialError {
 impl std::error::Error for DialError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            DialError::Connect { source, .. } => Some(source),
+            DialError::Connect { source, .. } | DialError::Tls { source } => Some(source),
             DialError::Http { source, .. } => Some(source),
             _ => None,
         }
@@ -61,19 +69,15 @@ impl Dialer {
         self.connect_to(host, host, port).await
     }
     async fn connect_to(&self, name: &str, host: &str, port: u16) -> Result<TlsStream<TcpStream>, DialError> {
-        let to = format!("{host}:{port}");
+        let to = authority(host, port);
         let name = ServerName::try_from(name.to_string()).map_err(|_| DialError::Address(to.clone()))?;
         let connector = TlsConnector::from(self.config.clone());
         let connecting = async {
-            let stream = TcpStream::connect((host, port)).await?;
-            stream.set_nodelay(true)?;
-            connector.connect(name, stream).await
+            let stream = tcp(host, port, &to).await?;
+            connector.connect(name, stream).await.map_err(|source| DialError::Tls { source })
         };
-        match tokio::time::timeout(self.timeout, connecting).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(source)) => Err(DialError::Connect { to, source }),
-            Err(_) => Err(DialError::Timeout { to }),
-        }
+        let timely = tokio::time::timeout(self.timeout, connecting).await;
+        timely.unwrap_or(Err(DialError::Timeout { to }))
     }
     /// One request on a connection of its own. A 101 answer may be upgraded with [`hyper::upgrade::on`].
     pub async fn request(
@@ -93,15 +97,41 @@ impl Dialer {
         request: Request<Body>,
     ) -> Result<Response<Incoming>, DialError> {
         let stream = self.connect_to(name, host, port).await?;
-        let http = |source| DialError::Http { to: format!("{host}:{port}"), source };
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
-        tokio::spawn(async move {
-            if let Err(e) = connection.with_upgrades().await {
-                tracing::debug!("outgoing connection: {e}");
-            }
-        });
-        sender.send_request(request).await.map_err(http)
+        exchange(stream, authority(host, port), request).await
     }
+    /// The same without TLS.
+    pub async fn plain(&self, host: &str, port: u16, request: Request<Body>) -> Result<Response<Incoming>, DialError> {
+        let to = authority(host, port);
+        let timely = tokio::time::timeout(self.timeout, tcp(host, port, &to)).await;
+        let stream = timely.unwrap_or_else(|_| Err(DialError::Timeout { to: to.clone() }))?;
+        exchange(stream, to, request).await
+    }
+}
+
+async fn tcp(host: &str, port: u16, to: &str) -> Result<TcpStream, DialError> {
+    let stream = TcpStream::connect((host, port)).await;
+    let stream = stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+    stream.map_err(|source| DialError::Connect { to: to.into(), source })
+}
+
+/// One request on a stream that stands; `to` is its other end, for errors.
+pub async fn exchange<S>(stream: S, to: String, request: Request<Body>) -> Result<Response<Incoming>, DialError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let http = |source| DialError::Http { to: to.clone(), source };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
+    tokio::spawn(async move {
+        if let Err(e) = connection.with_upgrades().await {
+            tracing::debug!("outgoing connection: {e}");
+        }
+    });
+    sender.send_request(request).await.map_err(http)
+}
+
+/// `host:port`, with brackets where they are needed.
+pub fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Copies both ways until both ends are done.

@@ -269,7 +269,8 @@ fn title(method: &str) -> String {
     format!("{first}{}", rest.to_ascii_lowercase())
 }
 
-fn dialling(to: &str, e: &io::Error) -> io::Error {
+/// A connection that was not made, in the words of Go's client.
+pub(crate) fn dialling(to: &str, e: &io::Error) -> io::Error {
     let why = match e.kind() {
         io::ErrorKind::ConnectionRefused => "connect: connection refused".to_string(),
         io::ErrorKind::HostUnreachable => "connect: no route to host".to_string(),
@@ -284,7 +285,8 @@ fn dialling(to: &str, e: &io::Error) -> io::Error {
     io::Error::new(e.kind(), format!("dial tcp {to}: {why}"))
 }
 
-fn handshake(e: &io::Error) -> io::Error {
+/// The same of a handshake.
+pub(crate) fn handshake(e: &io::Error) -> io::Error {
     use rustls::{CertificateError as C, Error as E};
     let why = match e.get_ref().and_then(|inner| inner.downcast_ref::<E>()) {
         Some(E::InvalidCertificate(C::UnknownIssuer)) => {
@@ -292,6 +294,9 @@ fn handshake(e: &io::Error) -> io::Error {
         }
         Some(E::InvalidCertificate(C::Expired | C::ExpiredContext { .. })) => {
             "tls: failed to verify certificate: x509: certificate has expired or is not yet valid".to_string()
+        }
+        Some(E::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
+            "http: server gave HTTP response to HTTPS client".to_string()
         }
         Some(E::InvalidCertificate(why)) => format!("tls: failed to verify certificate: x509: {why}"),
         Some(other) => format!("tls: {other}"),

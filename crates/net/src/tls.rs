@@ -92,7 +92,17 @@ pub enum Trust {
 
 /// A client for calls out that offers HTTP/2 and HTTP/1.1.
 pub fn trusting(trust: &Trust, leaf: Option<&Leaf>) -> Result<Arc<ClientConfig>> {
-    let roots = match trust {
+    make_client(authorities(trust)?, leaf, false)
+}
+
+/// The same that offers HTTP/1.1 alone, for what may be upgraded.
+pub fn trusting_http1(trust: &Trust, leaf: Option<&Leaf>) -> Result<Arc<ClientConfig>> {
+    make_client(authorities(trust)?, leaf, true)
+}
+
+/// `None` where any certificate will do.
+fn authorities(trust: &Trust) -> Result<Option<RootCertStore>> {
+    Ok(match trust {
         Trust::Anyone => None,
         Trust::Bundle(pem) => {
             let roots = roots(&String::from_utf8_lossy(pem))?;
@@ -106,8 +116,12 @@ pub fn trusting(trust: &Trust, leaf: Option<&Leaf>) -> Result<Arc<ClientConfig>>
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             Some(roots)
         }
-    };
-    make_client(roots, leaf, false)
+    })
+}
+
+/// A client that takes any certificate, shows none, and offers HTTP/1.1 alone.
+pub fn anyone() -> Result<Arc<ClientConfig>> {
+    make_client(None, None, true)
 }
 
 /// `None` takes any certificate.

@@ -1,0 +1,210 @@
+//! Aggregation, with a real extension server: it believes a name only from whoever shows the front proxy's certificate.
+
+mod namespace;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{Request, Response, header};
+use hyper::body::Incoming;
+use namespace::{POD_ADDRESS, beside_a_pod};
+use net::{Body, Peer};
+use pki::{ClusterPki, Leaf};
+use std::{net::SocketAddr, time::Duration};
+use testkit::{Caller, Cluster, Value, json};
+use tokio::{net::TcpListener, sync::watch};
+
+const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
+const FLUNDERS: &str = "/apis/wardle.example.com/v1alpha1/namespaces/default/flunders";
+
+/// Serves `wardle.example.com/v1alpha1`.
+#[derive(Clone)]
+struct Extension;
+
+impl net::Handler for Extension {
+    type Connection = Option<String>;
+    fn connected(&self, peer: Peer) -> Option<String> {
+        peer.identity.map(|identity| identity.common_name.clone())
+    }
+    async fn handle(&self, proxy: &Option<String>, request: Request<Incoming>) -> Response<Body> {
+        let answer = |code: u16, value: Value| {
+            let response = Response::builder().status(code).header(header::CONTENT_TYPE, "application/json");
+            response.body(Body::from(value.to_string())).expect("a response")
+        };
+        if proxy.as_deref() != Some("front-proxy-client") {
+            return answer(401, json!({"why": "no front proxy"}));
+        }
+        let all = |name: &str| -> Vec<String> {
+            let values = request.headers().get_all(name).iter();
+            values.map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned()).collect()
+        };
+        match request.uri().path() {
+            "/apis/wardle.example.com/v1alpha1" => answer(
+                200,
+                json!({
+                    "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "wardle.example.com/v1alpha1",
+                    "resources": [{"name": "flunders", "singularName": "flunder", "namespaced": true, "kind": "Flunder",
+                        "verbs": ["create", "get", "list"]}],
+                }),
+            ),
+            "/apis/wardle.example.com/v1alpha1/namespaces/default/flunders/elsewhere" => {
+                let response = Response::builder().status(302).header(header::LOCATION, "https://example.com/");
+                response.body(Body::Empty).expect("a response")
+            }
+            _ => answer(
+                200,
+                json!({
+                    "method": request.method().as_str(), "uri": request.uri().to_string(),
+                    "user": all("x-remote-user"), "groups": all("x-remote-group"),
+                    "authorization": all("authorization"), "impersonate": all("impersonate-user"),
+                }),
+            ),
+        }
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+}
+
+async fn extension(leaf: &Leaf, cluster: &Cluster) -> Running {
+    let listener = TcpListener::bind((POD_ADDRESS, 0)).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let slot = net::CertificateSlot::new(leaf).expect("a certificate");
+    let tls = net::tls::server(slot, cluster.pki.front_proxy.roots()).expect("TLS");
+    let (stop, stopping) = watch::channel(false);
+    tokio::spawn(net::serve(listener, tls, Extension, stopping, Duration::ZERO));
+    Running { address, stop }
+}
+
+async fn slice(admin: &Caller, port: u16) {
+    let slice = json!({
+        "metadata": {"name": "wardle", "labels": {"kubernetes.io/service-name": "wardle"}}, "addressType": "IPv4",
+        "endpoints": [{"addresses": [POD_ADDRESS], "conditions": {"ready": true}}],
+        "ports": [{"name": "tls", "port": port, "protocol": "TCP"}],
+    });
+    admin.create("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", &slice).await;
+}
+
+/// Waits until the condition `Available` has this reason, and gives its message.
+async fn reason(admin: &Caller, reason: &str) -> String {
+    let condition = |object: &Value| object["status"]["conditions"][0].clone();
+    let holds = |object: Option<&Value>| object.is_some_and(|o| condition(o)["reason"] == reason);
+    let object = admin.until(API_SERVICES, "v1alpha1.wardle.example.com", holds).await.expect("an object");
+    condition(&object)["message"].as_str().unwrap_or_default().to_string()
+}
+
+#[test]
+fn another_server_has_its_group() {
+    beside_a_pod(|| async {
+        let cluster = Cluster::start().await;
+        let admin = cluster.admin();
+        let authority = ClusterPki::ephemeral().expect("keys").ca;
+        let leaf = authority.server("wardle", &["wardle.default.svc".into()]).expect("a certificate");
+        let running = extension(&leaf, &cluster).await;
+        admin.get(FLUNDERS).await.refused(404, "NotFound");
+
+        let object = json!({
+            "metadata": {"name": "v1alpha1.wardle.example.com"},
+            "spec": {
+                "group": "wardle.example.com", "version": "v1alpha1", "groupPriorityMinimum": 2000, "versionPriority": 200,
+                "service": {"namespace": "default", "name": "wardle", "port": 7443},
+                "caBundle": STANDARD.encode(authority.cert_pem()),
+            },
+        });
+        admin.create(API_SERVICES, &object).await;
+        assert_eq!(reason(&admin, "ServiceNotFound").await, "service/wardle in \"default\" is not present");
+        let unavailable = admin.get(FLUNDERS).await;
+        assert_eq!((unavailable.code, unavailable.text()), (503, "service unavailable\n".into()));
+        let ports = json!([{"name": "tls", "port": 7443}]);
+        let service = json!({"metadata": {"name": "wardle"}, "spec": {"ports": ports}});
+        admin.create("/api/v1/namespaces/default/services", &service).await;
+        reason(&admin, "EndpointsNotFound").await;
+        slice(&admin, running.address.port()).await;
+        assert_eq!(reason(&admin, "Passed").await, "all checks passed");
+
+        // The caller's name arrives, and nothing by which it could be somebody else.
+        let seen = admin.with("X-Remote-User", "root").get(&format!("{FLUNDERS}/f?x=1")).await.expect(200);
+        assert_eq!((&seen["uri"], &seen["user"]), (&format!("{FLUNDERS}/f?x=1").into(), &json!(["admin"])));
+        assert_eq!(seen["groups"], json!(["system:masters", "system:authenticated"]));
+        assert_eq!(seen["authorization"], json!([]));
+        let seen = admin.with("Impersonate-User", "jane").post(FLUNDERS, &json!({})).await;
+        seen.refused(403, "Forbidden");
+        let seen = admin.post(FLUNDERS, &json!({"kind": "Flunder"})).await.expect(200);
+        assert_eq!(seen["method"], "POST");
+        cluster.user("jane", &[]).get(FLUNDERS).await.refused(403, "Forbidden");
+        assert_eq!(admin.get(&format!("{FLUNDERS}/elsewhere")).await.code, 502);
+
+        told_by_discovery(&admin).await;
+
+        // A server that goes is said to be gone.
+        running.stop.send_replace(true);
+        let changed = json!({"metadata": {"annotations": {"a": "b"}}});
+        let name = format!("{API_SERVICES}/v1alpha1.wardle.example.com");
+        admin.patch(&name, "merge", &changed).await.expect(200);
+        let why = reason(&admin, "FailedDiscoveryCheck").await;
+        assert!(
+            why.starts_with(
+                "failing or missing response from https://wardle.default.svc:7443/apis/wardle.example.com/v1alpha1: "
+            ),
+            "{why}"
+        );
+        let list = admin.get("/apis").await.expect(200);
+        assert!(list["groups"].as_array().expect("groups").iter().all(|g| g["name"] != "wardle.example.com"));
+        admin.delete(&name, &Value::Null).await.expect(200);
+        admin.until(API_SERVICES, "v1alpha1.wardle.example.com", |object| object.is_none()).await;
+        cluster.stop().await;
+    });
+}
+
+async fn told_by_discovery(admin: &Caller) {
+    let group = admin.get("/apis/wardle.example.com").await.expect(200);
+    assert_eq!((&group["kind"], &group["preferredVersion"]["version"]), (&"APIGroup".into(), &"v1alpha1".into()));
+    let list = admin.get("/apis").await.expect(200);
+    let names: Vec<&str> =
+        list["groups"].as_array().expect("groups").iter().filter_map(|g| g["name"].as_str()).collect();
+    assert_eq!(names.last(), Some(&"wardle.example.com"), "behind the built-in ones: {names:?}");
+    let resources = admin.get("/apis/wardle.example.com/v1alpha1").await.expect(200);
+    assert_eq!(resources["resources"][0]["name"], "flunders");
+    let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+    let all = admin.with("Accept", accept).get("/apis").await.expect(200);
+    let own = all["items"].as_array().expect("items").iter().find(|g| g["metadata"]["name"] == "wardle.example.com");
+    let version = &own.expect("the group")["versions"][0];
+    assert_eq!((&version["version"], &version["freshness"]), (&"v1alpha1".into(), &"Current".into()));
+    assert_eq!(version["resources"][0]["responseKind"]["kind"], "Flunder");
+    let index = admin.get("/openapi/v3").await.expect(200);
+    assert!(index["paths"]["apis/wardle.example.com/v1alpha1"].is_object(), "{index}");
+}
+
+#[tokio::test]
+async fn this_server_is_registered_for_what_it_serves() {
+    let cluster = Cluster::start().await.with_controllers();
+    let admin = cluster.admin();
+    let names = admin.names(API_SERVICES).await;
+    for name in ["v1.", "v1.apps", "v2.autoscaling", "v1.rbac.authorization.k8s.io"] {
+        assert!(names.iter().any(|n| n == name), "{name}: {names:?}");
+    }
+    let apps = admin.get(&format!("{API_SERVICES}/v1.apps")).await.expect(200);
+    assert_eq!(apps["metadata"]["labels"]["kube-aggregator.kubernetes.io/automanaged"], "onstart");
+    assert_eq!(apps["status"]["conditions"][0]["reason"], "Local");
+    assert_eq!(
+        apps["spec"],
+        json!({"group": "apps", "version": "v1", "groupPriorityMinimum": 17800, "versionPriority": 15})
+    );
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let definition = json!({
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [{"name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}],
+        },
+    });
+    admin.create(definitions, &definition).await;
+    let widgets = admin.until(API_SERVICES, "v1.example.com", |object| object.is_some()).await.expect("an object");
+    assert_eq!(widgets["metadata"]["labels"]["kube-aggregator.kubernetes.io/automanaged"], "true");
+    assert_eq!(widgets["spec"]["groupPriorityMinimum"], 1000);
+    admin.get("/apis/example.com/v1/namespaces/default/widgets").await.expect(200);
+    admin.delete(&format!("{definitions}/widgets.example.com"), &Value::Null).await.expect(200);
+    admin.until(API_SERVICES, "v1.example.com", |object| object.is_none()).await;
+    cluster.stop().await;
+}
