@@ -177,8 +177,11 @@ impl Builder {
         self.mount("sysfs", "/sys", COMMON | readonly, "")?;
         // sysfs has the directory already.
         let top = "/sys/fs/cgroup";
-        let alone = facts.hierarchies.len() == 1;
-        if !alone && !facts.hierarchies.is_empty() {
+        // Beside v1 a v2 hierarchy has no controllers: whoever finds it reads limits in it that are not there.
+        let v1 = facts.hierarchies.iter().any(|h| matches!(h.kind, Kind::V1(_)));
+        let shown = || facts.hierarchies.iter().filter(|h| !v1 || !matches!(&h.kind, Kind::V2(_)));
+        let alone = shown().count() == 1;
+        if !alone && shown().next().is_some() {
             self.steps.push(Step::Mount {
                 source: c("tmpfs")?,
                 target: c(top)?,
@@ -187,7 +190,7 @@ impl Builder {
                 data: c("mode=755,size=64k")?,
             });
         }
-        for h in &facts.hierarchies {
+        for h in shown() {
             let name = h.mountpoint.file_name().and_then(|n| n.to_str()).unwrap_or("cgroup");
             let target = if alone { top.to_string() } else { format!("{top}/{name}") };
             let (fstype, data) = match &h.kind {
