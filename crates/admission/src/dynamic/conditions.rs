@@ -125,7 +125,7 @@ impl k8s_cel::Authorizer for Asks {
         };
         let (verdict, reason) = match decision {
             auth::Decision::Allow(why) => (Verdict::Allow, why.to_string()),
-            auth::Decision::NoOpinion(why) => (Verdict::NoOpinion, why.to_string()),
+            auth::Decision::NoOpinion(why) => (Verdict::NoOpinion, why),
         };
         k8s_cel::Decision { verdict, reason, error: None }
     }

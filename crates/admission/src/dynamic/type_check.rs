@@ -104,7 +104,7 @@ fn types(spec: &Value, catalog: &Catalog) -> Vec<(String, Arc<Decl>)> {
     for rule in spec.items_at(&["matchConstraints", "resourceRules"]) {
         let list = |field: &str| -> Vec<&str> {
             let mut list: Vec<&str> = rule.items_at(&[field]).iter().filter_map(Value::as_str).collect();
-            if list.iter().any(|text| *text == "*") {
+            if list.contains(&"*") {
                 list.clear();
             }
             list.sort_unstable();
