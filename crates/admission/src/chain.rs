@@ -109,6 +109,10 @@ impl Chain {
         self.dynamic.set_outgoing(outgoing);
         self.dynamic.follow(engine);
     }
+    /// Keeps up the status of validating policies; said before [`Chain::follow`], for those that are there already too.
+    pub fn check_types(&self) {
+        self.dynamic.check_types();
+    }
     /// Brings a written configuration of webhooks or policies into force; asked after every write, of whatever kind.
     pub fn settled(&self, call: &Call, view: &dyn View) {
         if call.kind.group == GROUP {

@@ -239,6 +239,10 @@ impl Server {
         InProcessService(self.clone())
     }
 
+    /// Keeps up the status of validating policies, as a controller manager would; said before the bootstrap.
+    pub fn check_policy_types(&self) {
+        self.0.admission.check_types();
+    }
     pub fn engine(&self) -> &Arc<Engine> {
         &self.0.engine
     }

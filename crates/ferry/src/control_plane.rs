@@ -122,6 +122,7 @@ impl ControlPlane {
                 }
             });
         }
+        server.check_policy_types();
         server.ensure_bootstrap().await.map_err(|e| e.to_string())?;
         let surroundings = Surroundings {
             clock: Arc::new(System),

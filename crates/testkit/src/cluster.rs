@@ -109,6 +109,7 @@ impl Cluster {
             pod_network: POD_NETWORK,
             service_network: ClusterConfig::default().service_cidr,
         };
+        self.server.check_policy_types();
         let server = self.server.clone();
         let client = move |user: User| Client::in_process(server.service(), user);
         self.controllers = controllers::start(&client, &surroundings);

@@ -54,6 +54,7 @@ async fn validate_against_a_deployment() {
 #[tokio::test]
 async fn type_check_validation_expressions() {
     let cluster = Cluster::start().await;
+    cluster.server.check_policy_types();
     let admin = cluster.admin();
     let policies = format!("{GROUP}/validatingadmissionpolicies");
     let of = |name: &str, validations: Value| {
@@ -198,6 +199,7 @@ async fn policies_are_asked_again_where_they_want() {
 #[tokio::test]
 async fn support_the_api_operations_of_policies_and_bindings() {
     let cluster = Cluster::start().await;
+    cluster.server.check_policy_types();
     let admin = cluster.admin();
     let validating = json!({"matchConstraints": rule("apps", "deployments"), "validations": [{"expression": "true"}]});
     let mutating = json!({"matchConstraints": rule("apps", "deployments"), "reinvocationPolicy": "Never", "mutations": [

@@ -84,6 +84,8 @@ pub struct Dynamic {
     authorizer: Arc<OnceLock<Authorizer>>,
     /// For the kinds of parameters.
     engine: OnceLock<Weak<Engine>>,
+    /// Whether the status of validating policies is kept up.
+    checks_types: AtomicBool,
 }
 
 impl Dynamic {
@@ -107,6 +109,10 @@ impl Dynamic {
         self.any.load(Ordering::Acquire) && !is_exempt(call)
     }
 
+    /// Keeps up the status of validating policies from the next event on: the part of a controller manager.
+    pub fn check_types(&self) {
+        self.checks_types.store(true, Ordering::Release);
+    }
     /// All kinds; none before [`Dynamic::follow`].
     pub fn catalog(&self) -> Arc<Catalog> {
         self.engine.get().and_then(Weak::upgrade).map(|engine| engine.catalog()).unwrap_or_default()
@@ -157,7 +163,8 @@ async fn follow(dynamic: Weak<Dynamic>, engine: Weak<Engine>, source: Source) {
             if !batch.is_empty() {
                 dynamic.renew(engine.view());
             }
-            if !batch.is_empty() && source == Source::ValidatingPolicies {
+            let checks = source == Source::ValidatingPolicies && dynamic.checks_types.load(Ordering::Acquire);
+            if checks && !batch.is_empty() {
                 type_check::all(&engine).await;
             }
             if !matches!(more, Ok(true)) {

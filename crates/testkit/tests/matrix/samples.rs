@@ -196,7 +196,7 @@ pub fn sample(kind: &str, api_version: &str, plain: &str, namespace: &str) -> Op
         ),
         "MutatingAdmissionPolicy" => (
             json!({"spec": {"matchConstraints": constraints(), "reinvocationPolicy": "Never",
-                "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}]}}),
+                "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'remove', path: '/spec'}]"}}]}}),
             json!({"spec": {"failurePolicy": "Ignore"}}),
             none,
         ),
