@@ -150,10 +150,9 @@ fn of_namespace(a: &Attributes<'_>, mode: Mode) -> Vec<String> {
     // Of the pods of one controller, one is as good as all: they come last.
     let (mut seen, mut first, mut rest) = (HashSet::new(), Vec::new(), Vec::new());
     for pod in &pods {
-        let owners = pod.items_at(&["metadata", "ownerReferences"]).iter();
-        let controller = owners.filter(|o| o.at(&["controller"]).as_bool() == Some(true)).map(|o| o.str_at(&["uid"]));
-        match controller.last() {
-            Some(uid) if !seen.insert(uid) => rest.push(pod),
+        let mut owners = pod.items_at(&["metadata", "ownerReferences"]).iter();
+        match owners.find(|owner| owner.at(&["controller"]).as_bool() == Some(true)) {
+            Some(owner) if !seen.insert(owner.str_at(&["uid"])) => rest.push(pod),
             _ => first.push(pod),
         }
     }
