@@ -1,8 +1,8 @@
 //! Where an authorized request goes: to another server, to a document, or to a verb on a kind.
 
 use crate::{
-    aggregation, body::RequestBody, connect, documents, health, nodes, proxy, respond, stack::Exchange, verbs, version,
-    virtual_kinds,
+    aggregation, body::RequestBody, connect, documents, flow, health, nodes, proxy, respond, stack::Exchange, verbs,
+    version, virtual_kinds,
 };
 use base::{Result, Status};
 use http::{Method, Response};
@@ -29,6 +29,10 @@ async fn document(x: &Exchange<'_>) -> Result<Response<Body>> {
         "/metrics" => respond::bytes(200, "text/plain; version=0.0.4; charset=utf-8", server.registry.print()),
         "/openid/v1/jwks" => respond::bytes(200, "application/jwk-set+json", server.tokens.jwks()),
         "/.well-known/openid-configuration" => documents::open_id(server),
+        path if path.starts_with("/debug/") => {
+            let dump = flow::dump::answer(&server.flow, path, server.config.clock.now());
+            respond::bytes(200, "text/plain; charset=utf-8", dump.ok_or_else(Status::no_such_path)?)
+        }
         _ => match health::answer(&server.health, &server.engine, path, &x.query).await {
             Some(response) => response,
             None => documents::answer(x, path)?,

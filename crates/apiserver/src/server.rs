@@ -1,8 +1,8 @@
 //! The server as a value: what it is made of, how it is opened, and its two doors (a listener, and calls in process).
 
 use crate::{
-    aggregation::Aggregation, audit::Audit, body::RequestBody, bootstrap, documents::Documents, health::Health, inflight::InFlight,
-    metrics::Requests, services::Services, stack,
+    aggregation::Aggregation, audit::Audit, body::RequestBody, bootstrap, documents::Documents, flow::FlowControl,
+    health::Health, metrics::Requests, services::Services, stack,
 };
 use auth::{Authenticator, Authorizer, Tokens};
 use base::{Result, Status, User, clock::Clock};
@@ -85,7 +85,7 @@ pub(crate) struct Inner {
     pub authorizer: Authorizer,
     pub authenticator: Authenticator,
     pub tokens: Arc<Tokens>,
-    pub inflight: InFlight,
+    pub flow: Arc<FlowControl>,
     pub ids: stack::RequestIds,
     pub audit: Option<Audit>,
     pub registry: Registry,
@@ -151,6 +151,8 @@ impl Server {
         let authorizer = Authorizer::new(engine.shared_view());
         authorizer.follow(&engine);
         chain.set_authorizer(authorizer.clone());
+        let flow = Arc::new(FlowControl::new(&registry));
+        flow.follow(&engine, config.clock.clone());
         let issuer = format!("https://kubernetes.default.svc.{}", config.cluster.domain);
         let tokens = Arc::new(Tokens::new(config.pki.service_accounts.clone(), issuer, config.clock.clone()));
         let own = config.pki.ca.client("kube-apiserver-kubelet-client", None).map_err(StartError::Pki)?;
@@ -160,7 +162,7 @@ impl Server {
             authenticator: Authenticator::new(engine.shared_view(), tokens.clone()),
             authorizer,
             tokens,
-            inflight: InFlight::new(&registry),
+            flow,
             ids: stack::RequestIds::default(),
             audit,
             requests: Requests::new(&registry),

@@ -4,6 +4,7 @@ use crate::{
     audit,
     body::RequestBody,
     dispatch,
+    flow::Schema,
     query::{self, Query},
     request_info::RequestInfo,
     respond,
@@ -23,6 +24,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -42,6 +44,8 @@ pub(crate) struct Exchange<'a> {
     pub shared: bool,
     /// What authorization said; `None` before it.
     pub decision: Option<Decision>,
+    /// Its flow schema; `None` before it has one, and for streams.
+    pub flow: Option<Arc<Schema>>,
     /// The path names a kind of the catalog (unknown ones are not counted by name).
     pub known: bool,
     pub origin: &'a Origin,
@@ -86,6 +90,7 @@ pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body:
         impersonator: None,
         shared: caller.shared,
         decision: None,
+        flow: None,
         known: false,
         origin: &caller.origin,
         upgrade,
@@ -103,7 +108,7 @@ pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body:
 
     let mut response = answered.unwrap_or_else(|status| respond::failure(&status, &parts.headers));
     let id = server.ids.of(&parts.headers);
-    mark(&mut response, &id);
+    mark(&mut response, &id, exchange.flow.as_deref().filter(|_| !exchange.shared));
     let code = response.status().as_u16();
     server.requests.record(&exchange.info, code, started.elapsed(), exchange.known);
     record(&exchange, caller, &id, code, received);
@@ -139,19 +144,49 @@ fn impersonate(x: &mut Exchange<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Who sends its body slowly waits in its own share; a seat of all is taken once the body is there.
+/// Bodies up to that size are not counted while their requests wait for a seat.
+const SMALL: usize = 64 << 10;
+
+/// A seat is taken once the body is there: who sends slowly waits in its own share. Streams need none, and watches only
+/// until they have begun.
 async fn seated(x: &mut Exchange<'_>, mut body: RequestBody) -> Result<Response<Body>> {
-    let (server, mutating, user) = (x.server, x.info.is_mutating(), x.user.clone());
-    let (_turn, _seat);
-    if !x.info.is_long_running() && !user.in_group("system:masters") {
-        _turn = server.inflight.turn(&user, mutating).await?;
-        // Paths without a resource are read only.
-        if mutating && x.info.is_resource {
-            body = RequestBody::Whole(body.read().await?);
-        }
-        _seat = server.inflight.seat(&user, mutating).await?;
+    let (server, user) = (x.server, x.user.clone());
+    if x.info.is_long_running() && x.info.verb != "watch" {
+        return dispatch::answer(x, body).await;
     }
+    let flow = server.flow.classify(&user, &x.info);
+    x.flow = Some(flow.clone());
+    let mut turn = None;
+    // Paths without a resource are read only.
+    if x.info.is_mutating() && x.info.is_resource && !flow.level.exempt {
+        let mut reading = pin!(body.read());
+        let bytes = match futures::poll!(&mut reading) {
+            Poll::Ready(bytes) => bytes?,
+            Poll::Pending => {
+                turn = Some(server.flow.turns.take(&user).await?);
+                reading.await?
+            }
+        };
+        if bytes.len() <= SMALL {
+            turn = None;
+        }
+        body = RequestBody::Whole(bytes);
+    }
+    let _turn = turn;
+    let _seat = server.flow.seat(&flow, &user, &x.info, || objects(x)).await?;
     dispatch::answer(x, body).await
+}
+
+/// How many objects a list passes.
+fn objects(x: &Exchange<'_>) -> usize {
+    // A watch from a revision begins with none.
+    let from = x.query.get("resourceVersion").is_some_and(|revision| !matches!(revision, "" | "0"));
+    if x.info.verb == "watch" && from && x.query.flag("sendInitialEvents") != Some(true) {
+        return 0;
+    }
+    let engine = &x.server.engine;
+    let found = engine.catalog().resolve(x.info.group, x.info.version, x.info.resource);
+    found.map_or(0, |lookup| engine.count(&lookup.kind))
 }
 
 /// 504 where the deadline passes first.
@@ -209,8 +244,9 @@ impl RequestIds {
     }
 }
 
-fn mark(response: &mut Response<Body>, id: &str) {
+fn mark(response: &mut Response<Body>, id: &str, flow: Option<&Schema>) {
     let headers = response.headers_mut();
+    headers.extend(flow.into_iter().flat_map(Schema::headers));
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert("audit-id", id);
     }

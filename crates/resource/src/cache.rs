@@ -76,6 +76,9 @@ impl KindCache {
         self.state.read().objects.get(key).cloned()
     }
 
+    pub fn len(&self) -> usize {
+        self.state.read().objects.len()
+    }
     /// The present state and the revision of its newest change.
     pub fn snapshot(&self) -> (SnapMap, Revision) {
         let state = self.state.read();

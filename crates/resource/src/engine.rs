@@ -99,6 +99,10 @@ impl Engine {
     pub async fn check_store(&self) -> std::result::Result<(), CommitError> {
         self.store.commit(Txn::default()).await.map(drop)
     }
+    /// How many objects of a kind there are.
+    pub fn count(&self, kind: &Kind) -> usize {
+        self.published.cache(kind).map_or(0, |cache| cache.len())
+    }
     /// Read access to all objects, for authorizers, admission and hooks.
     pub fn view(&self) -> &dyn View {
         &self.reader
