@@ -260,9 +260,7 @@ fn patched(
         Ok(new) => Ok((given, new)),
         Err(Refused::Status(status)) => Err(status),
         // Applied once more for the message, so that a patch that is fine need not be copied.
-        Err(Refused::Mistyped(why)) => {
-            Err(decode::patch_refused(patch, &merge::apply(patch, schema, &shown)?, why))
-        }
+        Err(Refused::Mistyped(why)) => Err(decode::patch_refused(patch, &merge::apply(patch, schema, &shown)?, why)),
     }
 }
 

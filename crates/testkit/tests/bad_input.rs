@@ -353,7 +353,7 @@ async fn queries() {
         ("labelSelector=a%3Db%20c", 400, ""),
         ("labelSelector=-a", 400, "name part must consist of alphanumeric characters"),
         ("fieldSelector=spec.nodeName", 400, "invalid selector: 'spec.nodeName'; can't understand 'spec.nodeName'"),
-        ("fieldSelector=data.a%3Db", 400, "field label not supported: data.a"),
+        ("fieldSelector=data.a%3Db", 400, "\"data.a\" is not a known field selector: only \"metadata.name\""),
         ("limit=many", 400, "strconv.ParseInt: parsing \"many\": invalid syntax"),
         ("limit=-1", 422, "limit: Invalid value: -1"),
         ("continue=rubbish", 400, "continue key is not valid"),

@@ -185,7 +185,10 @@ mod tests {
             ]),
         );
         spec.set(&["auditAnnotations"], value!([{"key": "a", "valueExpression": "1"}]));
-        create(&kind(), value!({"spec": spec}), expect![[r#"
+        create(
+            &kind(),
+            value!({"spec": spec}),
+            expect![[r#"
             spec.validations[0].expression: Invalid value: "variables.m": must evaluate to bool but got int
             spec.validations[1].expression: Invalid value: "variables.x": compilation failed: ERROR: <input>:1:10: undefined field 'x'
              | variables.x
@@ -196,7 +199,8 @@ mod tests {
             spec.validations[3].messageExpression: Invalid value: "authorizer.path('/').check('get').reason()": compilation failed: ERROR: <input>:1:1: undeclared reference to 'authorizer' (in container '')
              | authorizer.path('/').check('get').reason()
              | ^
-            spec.auditAnnotations[0].valueExpression: Invalid value: "1": must evaluate to one of [string null_type] but got int"#]]);
+            spec.auditAnnotations[0].valueExpression: Invalid value: "1": must evaluate to one of [string null_type] but got int"#]],
+        );
     }
 
     #[test]
