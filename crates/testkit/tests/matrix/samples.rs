@@ -216,7 +216,9 @@ pub fn sample(kind: &str, api_version: &str, plain: &str, namespace: &str) -> Op
         "FlowSchema" => (
             json!({"spec": {"priorityLevelConfiguration": {"name": "global-default"}, "matchingPrecedence": 9999}}),
             json!({"spec": {"matchingPrecedence": 9998}}),
-            json!({"conditions": [condition]}),
+            // The server puts back what it says by itself; this is what it says.
+            json!({"conditions": [{"type": "Dangling", "status": "False", "reason": "Found", "lastTransitionTime": "2026-01-02T03:04:05Z",
+                "message": "This FlowSchema references the PriorityLevelConfiguration object named \"global-default\" and it exists"}]}),
         ),
         "PriorityLevelConfiguration" => (
             json!({"spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 1, "limitResponse": {"type": "Reject"}}}}),
