@@ -361,7 +361,7 @@ async fn queries() {
         ("resourceVersion=abc", 400, "resourceVersion: Invalid value: \"abc\""),
         ("resourceVersion=-1", 400, "resourceVersion: Invalid value: \"-1\""),
         ("resourceVersionMatch=Sometimes", 422, "resourceVersionMatch: Unsupported value: \"Sometimes\""),
-        ("resourceVersionMatch=Exact", 400, "resourceVersionMatch"),
+        ("resourceVersionMatch=Exact", 422, "resourceVersionMatch"),
         ("sendInitialEvents=true", 422, "sendInitialEvents is forbidden for list"),
         (
             "watch=1&sendInitialEvents=true",
@@ -379,7 +379,7 @@ async fn queries() {
     for (query, part) in [
         (
             "dryRun=Maybe",
-            "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: \"Maybe\": supported values: \"All\"",
+            "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"Maybe\"]: supported values: \"All\"",
         ),
         ("fieldValidation=Perhaps", "fieldValidation: Invalid value: \"Perhaps\""),
     ] {
