@@ -214,7 +214,9 @@ impl Published {
     /// Lets trees go that were shared while their objects were news; whether some are still kept.
     fn age(&self) -> bool {
         let caches: Vec<_> = self.caches.read().values().map(|entry| entry.cache.clone()).collect();
-        caches.iter().fold(false, |more, cache| cache.age() || more)
+        // Each of them ages, also behind one that has more.
+        let more: Vec<bool> = caches.iter().map(|cache| cache.age()).collect();
+        more.contains(&true)
     }
 
     /// Keeps the rings within their budget.
