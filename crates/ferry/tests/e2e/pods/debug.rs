@@ -73,8 +73,8 @@ async fn target(scene: Scene) {
     runs(&scene, "p", "plain").await;
     // The kernel ends every argument with a zero.
     let list = "cat /proc/[0-9]*/cmdline";
-    assert!(scene.exec("p", "inside", list).await.out.contains("sleep\04321"));
-    assert!(!scene.exec("p", "plain", list).await.out.contains("sleep\04321"));
+    assert!(scene.exec("p", "inside", list).await.out.contains("sleep\x004321"));
+    assert!(!scene.exec("p", "plain", list).await.out.contains("sleep\x004321"));
 }
 
 async fn image_volume(scene: Scene) {
