@@ -64,7 +64,7 @@ fn resolve(service: &Value, slices: &[Value], port: u16, turn: usize) -> Result<
         let at = turn.checked_rem(ready.len())?;
         Some(SocketAddr::new(*ready.get(at)?, port))
     };
-    let found = own.iter().chain(&other).find_map(|slice| of_slice(slice));
+    let found = own.iter().chain(&other).find_map(of_slice);
     found.ok_or_else(|| format!("no endpoints available for service {name:?}"))
 }
 

@@ -38,11 +38,15 @@ pub fn readable(headers: &HeaderMap) -> Option<Encoding> {
     }
 }
 
+/// What reads a coding, and what writes it again.
+type Gzip = (GzDecoder<Vec<u8>>, GzEncoder<Vec<u8>>);
+type Deflate = (DeflateDecoder<Vec<u8>>, DeflateEncoder<Vec<u8>>);
+
 /// The packings on both sides of the reader.
 enum Packed {
     Plain,
-    Gzip(Box<(GzDecoder<Vec<u8>>, GzEncoder<Vec<u8>>)>),
-    Deflate(Box<(DeflateDecoder<Vec<u8>>, DeflateEncoder<Vec<u8>>)>),
+    Gzip(Box<Gzip>),
+    Deflate(Box<Deflate>),
 }
 
 pub struct Rewritten {
