@@ -25,58 +25,83 @@ pub fn name(kind: &str, plain: &str) -> String {
     }
 }
 
+/// Object, change and status; null for none.
+type Parts = (Value, Value, Value);
+
 pub fn sample(kind: &str, api_version: &str, plain: &str, namespace: &str) -> Option<Sample> {
-    let spec = json!({"containers": [{"name": "c", "image": "registry.example.com/c:1"}]});
-    let template = json!({"metadata": {"labels": {"app": "matrix"}}, "spec": spec});
-    let workload = json!({"replicas": 1, "selector": {"matchLabels": {"app": "matrix"}}, "template": template});
-    let rules = |verb: &str| json!([{"apiGroups": [""], "resources": ["pods"], "verbs": [verb]}]);
-    let subjects = |user: &str| json!([{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user}]);
-    let role = |kind: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "view"});
+    let parts = core(kind, api_version, namespace)
+        .or_else(|| workloads(kind, plain))
+        .or_else(|| storage_and_rights(kind))
+        .or_else(|| network_and_admission(kind, namespace))
+        .or_else(|| serving_and_devices(kind, plain));
+    parts.map(|(object, change, status)| Sample { object, change, status })
+}
+
+fn spec() -> Value {
+    json!({"containers": [{"name": "c", "image": "registry.example.com/c:1"}]})
+}
+
+fn template() -> Value {
+    json!({"metadata": {"labels": {"app": "matrix"}}, "spec": spec()})
+}
+
+fn condition() -> Value {
+    json!({"type": "Tested", "status": "True", "reason": "Matrix", "message": "m", "lastTransitionTime": "2026-01-02T03:04:05Z"})
+}
+
+/// Of the legacy group, but for what is counted and kept.
+fn core(kind: &str, api_version: &str, namespace: &str) -> Option<Parts> {
     let about = json!({"kind": "Pod", "namespace": namespace, "name": "web"});
-    let condition = json!({"type": "Tested", "status": "True", "reason": "Matrix", "message": "m", "lastTransitionTime": "2026-01-02T03:04:05Z"});
-    let none = Value::Null;
-    let (object, change, status) = match kind {
-        "ConfigMap" => (json!({"data": {"k": "1"}}), json!({"data": {"k": "2"}}), none),
-        "Secret" => (json!({"data": {"k": "MQ=="}}), json!({"data": {"k": "Mg=="}}), none),
+    Some(match kind {
+        "ConfigMap" => (json!({"data": {"k": "1"}}), json!({"data": {"k": "2"}}), Value::Null),
+        "Secret" => (json!({"data": {"k": "MQ=="}}), json!({"data": {"k": "Mg=="}}), Value::Null),
         "Endpoints" => (
             json!({"subsets": [{"addresses": [{"ip": "10.1.2.3"}], "ports": [{"port": 80, "protocol": "TCP"}]}]}),
             json!({"subsets": [{"addresses": [{"ip": "10.1.2.4"}], "ports": [{"port": 80}]}]}),
-            none,
+            Value::Null,
         ),
         "Event" if api_version == "v1" => (
             json!({"involvedObject": about, "reason": "Started", "message": "m", "type": "Normal"}),
             json!({"message": "n"}),
-            none,
+            Value::Null,
         ),
         "Event" => (
             json!({"regarding": about, "reason": "Started", "note": "m", "type": "Normal", "action": "Start",
                 "eventTime": "2026-01-02T03:04:05.000000Z", "reportingController": "example.com/c", "reportingInstance": "c-1"}),
             json!({"series": {"count": 2, "lastObservedTime": "2026-01-02T03:04:06.000000Z"}}),
-            none,
+            Value::Null,
         ),
-        "Namespace" => (json!({}), none, json!({"conditions": [condition]})),
+        "Namespace" => (json!({}), Value::Null, json!({"conditions": [condition()]})),
         "Node" => (json!({}), json!({"spec": {"unschedulable": true}}), json!({"capacity": {"cpu": "2"}})),
         "Pod" => (
-            json!({"spec": spec}),
+            json!({"spec": spec()}),
             json!({"spec": {"activeDeadlineSeconds": 100}}),
-            json!({"phase": "Running", "conditions": [condition]}),
+            json!({"phase": "Running", "conditions": [condition()]}),
         ),
         "PodTemplate" => {
-            (json!({"template": template}), json!({"template": {"metadata": {"labels": {"more": "x"}}}}), none)
+            (json!({"template": template()}), json!({"template": {"metadata": {"labels": {"more": "x"}}}}), Value::Null)
         }
-        "ServiceAccount" => (json!({}), json!({"automountServiceAccountToken": false}), none),
+        "ServiceAccount" => (json!({}), json!({"automountServiceAccountToken": false}), Value::Null),
         "Service" => (
             json!({"spec": {"selector": {"app": "matrix"}, "ports": [{"port": 80}]}}),
             json!({"spec": {"sessionAffinity": "ClientIP"}}),
-            json!({"conditions": [condition]}),
+            json!({"conditions": [condition()]}),
         ),
+        _ => return None,
+    })
+}
+
+/// What runs pods, and what bounds them.
+fn workloads(kind: &str, plain: &str) -> Option<Parts> {
+    let workload = json!({"replicas": 1, "selector": {"matchLabels": {"app": "matrix"}}, "template": template()});
+    Some(match kind {
         "CustomResourceDefinition" => {
-            (defined(plain), json!({"spec": {"names": {"shortNames": [plain.replace('-', "")]}}}), none)
+            (defined(plain), json!({"spec": {"names": {"shortNames": [plain.replace('-', "")]}}}), Value::Null)
         }
         "Deployment" => (json!({"spec": workload}), json!({"spec": {"replicas": 2}}), json!({"observedGeneration": 1})),
         "ReplicaSet" => (json!({"spec": workload}), json!({"spec": {"replicas": 2}}), json!({"replicas": 1})),
         "ReplicationController" => (
-            json!({"spec": {"replicas": 1, "template": template}}),
+            json!({"spec": {"replicas": 1, "template": template()}}),
             json!({"spec": {"replicas": 2}}),
             json!({"replicas": 1}),
         ),
@@ -86,12 +111,12 @@ pub fn sample(kind: &str, api_version: &str, plain: &str, namespace: &str) -> Op
             json!({"replicas": 1, "observedGeneration": 1}),
         ),
         "DaemonSet" => (
-            json!({"spec": {"selector": {"matchLabels": {"app": "matrix"}}, "template": template}}),
+            json!({"spec": {"selector": {"matchLabels": {"app": "matrix"}}, "template": template()}}),
             json!({"spec": {"minReadySeconds": 2}}),
             json!({"numberReady": 1}),
         ),
-        "ControllerRevision" => (json!({"revision": 1, "data": {"spec": {}}}), json!({"revision": 2}), none),
-        "Job" => (job(), json!({"spec": {"parallelism": 2}}), json!({"active": 1, "conditions": [condition]})),
+        "ControllerRevision" => (json!({"revision": 1, "data": {"spec": {}}}), json!({"revision": 2}), Value::Null),
+        "Job" => (job(), json!({"spec": {"parallelism": 2}}), json!({"active": 1, "conditions": [condition()]})),
         "CronJob" => (
             json!({"spec": {"schedule": "*/5 * * * *", "jobTemplate": job()}}),
             json!({"spec": {"suspend": true}}),
@@ -105,18 +130,28 @@ pub fn sample(kind: &str, api_version: &str, plain: &str, namespace: &str) -> Op
         "PodDisruptionBudget" => (
             json!({"spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "matrix"}}}}),
             json!({"spec": {"minAvailable": 2}}),
-            json!({"disruptionsAllowed": 1, "conditions": [condition]}),
+            json!({"disruptionsAllowed": 1, "conditions": [condition()]}),
         ),
         "LimitRange" => (
             json!({"spec": {"limits": [{"type": "Pod", "max": {"cpu": "2"}}]}}),
             json!({"spec": {"limits": [{"type": "Pod", "max": {"cpu": "3"}}]}}),
-            none,
+            Value::Null,
         ),
         "ResourceQuota" => (
             json!({"spec": {"hard": {"services": "5"}}}),
             json!({"spec": {"hard": {"services": "6"}}}),
             json!({"hard": {"services": "5"}, "used": {"services": "0"}}),
         ),
+        _ => return None,
+    })
+}
+
+/// Volumes, certificates, leases and roles.
+fn storage_and_rights(kind: &str) -> Option<Parts> {
+    let rules = |verb: &str| json!([{"apiGroups": [""], "resources": ["pods"], "verbs": [verb]}]);
+    let subjects = |user: &str| json!([{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user}]);
+    let role = |kind: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "view"});
+    Some(match kind {
         "PersistentVolume" => (
             json!({"spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/data"}}}),
             json!({"spec": {"persistentVolumeReclaimPolicy": "Delete"}}),
@@ -127,44 +162,51 @@ pub fn sample(kind: &str, api_version: &str, plain: &str, namespace: &str) -> Op
             json!({"spec": {"volumeName": "none"}}),
             json!({"phase": "Lost"}),
         ),
-        "StorageClass" => (json!({"provisioner": "example.com/p"}), json!({"allowVolumeExpansion": true}), none),
+        "StorageClass" => (json!({"provisioner": "example.com/p"}), json!({"allowVolumeExpansion": true}), Value::Null),
         "VolumeAttributesClass" => {
-            (json!({"driverName": "csi.example.com", "parameters": {"iops": "5"}}), none.clone(), none)
+            (json!({"driverName": "csi.example.com", "parameters": {"iops": "5"}}), Value::Null, Value::Null)
         }
         "VolumeAttachment" => (
             json!({"spec": {"attacher": "csi.example.com", "nodeName": "n", "source": {"persistentVolumeName": "none"}}}),
-            none,
+            Value::Null,
             json!({"attached": true}),
         ),
-        "CSIDriver" => (json!({"spec": {}}), json!({"spec": {"podInfoOnMount": true}}), none),
+        "CSIDriver" => (json!({"spec": {}}), json!({"spec": {"podInfoOnMount": true}}), Value::Null),
         "CSINode" => (
             json!({"spec": {"drivers": []}}),
             json!({"spec": {"drivers": [{"name": "csi.example.com", "nodeID": "n", "topologyKeys": ["zone"]}]}}),
-            none,
+            Value::Null,
         ),
-        "CSIStorageCapacity" => (json!({"storageClassName": "fast"}), json!({"capacity": "1Gi"}), none),
+        "CSIStorageCapacity" => (json!({"storageClassName": "fast"}), json!({"capacity": "1Gi"}), Value::Null),
         "CertificateSigningRequest" => (
             json!({"spec": {"request": csr(), "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"]}}),
-            none,
+            Value::Null,
             json!({"conditions": [{"type": "Failed", "status": "True", "reason": "Matrix"}]}),
         ),
-        "Lease" => (json!({"spec": {"holderIdentity": "a"}}), json!({"spec": {"holderIdentity": "b"}}), none),
+        "Lease" => (json!({"spec": {"holderIdentity": "a"}}), json!({"spec": {"holderIdentity": "b"}}), Value::Null),
         "EndpointSlice" => (
             json!({"addressType": "IPv4", "endpoints": [{"addresses": ["10.1.2.3"], "conditions": {}}],
                 "ports": [{"name": "", "port": 80, "protocol": "TCP"}]}),
             json!({"endpoints": [{"addresses": ["10.1.2.4"]}]}),
-            none,
+            Value::Null,
         ),
         "RuntimeClass" => {
-            (json!({"handler": "runc"}), json!({"scheduling": {"nodeSelector": {"runtime": "runc"}}}), none)
+            (json!({"handler": "runc"}), json!({"scheduling": {"nodeSelector": {"runtime": "runc"}}}), Value::Null)
         }
-        "Role" | "ClusterRole" => (json!({"rules": rules("get")}), json!({"rules": rules("list")}), none),
+        "Role" | "ClusterRole" => (json!({"rules": rules("get")}), json!({"rules": rules("list")}), Value::Null),
         "RoleBinding" | "ClusterRoleBinding" => (
             json!({"roleRef": role("ClusterRole"), "subjects": subjects("jane")}),
             json!({"subjects": subjects("joe")}),
-            none,
+            Value::Null,
         ),
-        "PriorityClass" => (json!({"value": 7}), json!({"description": "d"}), none),
+        "PriorityClass" => (json!({"value": 7}), json!({"description": "d"}), Value::Null),
+        _ => return None,
+    })
+}
+
+/// What is reached, and what may be written.
+fn network_and_admission(kind: &str, namespace: &str) -> Option<Parts> {
+    Some(match kind {
         "Ingress" => (
             json!({"spec": {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}}),
             json!({"spec": {"ingressClassName": "c"}}),
@@ -173,45 +215,54 @@ pub fn sample(kind: &str, api_version: &str, plain: &str, namespace: &str) -> Op
         "IngressClass" => (
             json!({"spec": {"controller": "example.com/c"}}),
             json!({"spec": {"parameters": {"kind": "K", "name": "n"}}}),
-            none,
+            Value::Null,
         ),
         "NetworkPolicy" => (
             json!({"spec": {"podSelector": {}}}),
             json!({"spec": {"ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]}}),
-            none,
+            Value::Null,
         ),
         "IPAddress" => (
             json!({"spec": {"parentRef": {"resource": "services", "namespace": namespace, "name": "none"}}}),
-            none.clone(),
-            none,
+            Value::Null,
+            Value::Null,
         ),
-        "ServiceCIDR" => (json!({"spec": {"cidrs": ["10.200.0.0/16"]}}), none, json!({"conditions": [condition]})),
+        "ServiceCIDR" => {
+            (json!({"spec": {"cidrs": ["10.200.0.0/16"]}}), Value::Null, json!({"conditions": [condition()]}))
+        }
         "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
-            (json!({"webhooks": [webhook(10)]}), json!({"webhooks": [webhook(5)]}), none)
+            (json!({"webhooks": [webhook(10)]}), json!({"webhooks": [webhook(5)]}), Value::Null)
         }
         "ValidatingAdmissionPolicy" => (
             json!({"spec": {"matchConstraints": constraints(), "validations": [{"expression": "true"}]}}),
             json!({"spec": {"failurePolicy": "Ignore"}}),
-            json!({"observedGeneration": 1, "conditions": [condition]}),
+            json!({"observedGeneration": 1, "conditions": [condition()]}),
         ),
         "MutatingAdmissionPolicy" => (
             json!({"spec": {"matchConstraints": constraints(), "reinvocationPolicy": "Never",
                 "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'remove', path: '/spec'}]"}}]}}),
             json!({"spec": {"failurePolicy": "Ignore"}}),
-            none,
+            Value::Null,
         ),
         "ValidatingAdmissionPolicyBinding" => (
             json!({"spec": {"policyName": "none", "validationActions": ["Deny"]}}),
             json!({"spec": {"validationActions": ["Audit"]}}),
-            none,
+            Value::Null,
         ),
         "MutatingAdmissionPolicyBinding" => {
-            (json!({"spec": {"policyName": "none"}}), json!({"spec": {"policyName": "other"}}), none)
+            (json!({"spec": {"policyName": "none"}}), json!({"spec": {"policyName": "other"}}), Value::Null)
         }
+        _ => return None,
+    })
+}
+
+/// Other servers, flow control, devices, and the custom kind.
+fn serving_and_devices(kind: &str, plain: &str) -> Option<Parts> {
+    Some(match kind {
         "APIService" => (
             json!({"spec": {"group": format!("{plain}.{CUSTOM_GROUP}"), "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10}}),
             json!({"spec": {"versionPriority": 20}}),
-            json!({"conditions": [condition]}),
+            json!({"conditions": [condition()]}),
         ),
         "FlowSchema" => (
             json!({"spec": {"priorityLevelConfiguration": {"name": "global-default"}, "matchingPrecedence": 9999}}),
@@ -223,29 +274,28 @@ pub fn sample(kind: &str, api_version: &str, plain: &str, namespace: &str) -> Op
         "PriorityLevelConfiguration" => (
             json!({"spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 1, "limitResponse": {"type": "Reject"}}}}),
             json!({"spec": {"limited": {"nominalConcurrencyShares": 2}}}),
-            json!({"conditions": [condition]}),
+            json!({"conditions": [condition()]}),
         ),
         "DeviceClass" => (
             json!({"spec": {"selectors": [{"cel": {"expression": "true"}}]}}),
             json!({"spec": {"extendedResourceName": "example.com/device"}}),
-            none,
+            Value::Null,
         ),
         "ResourceClaim" => (
             devices(),
-            none,
+            Value::Null,
             json!({"allocation": {"devices": {"results": [{"request": "r", "driver": "d.example.com", "pool": "p", "device": "d"}]}}}),
         ),
-        "ResourceClaimTemplate" => (json!({"spec": devices()}), none.clone(), none),
+        "ResourceClaimTemplate" => (json!({"spec": devices()}), Value::Null, Value::Null),
         "ResourceSlice" => (
             json!({"spec": {"driver": "d.example.com", "nodeName": "n", "pool": {"name": "p", "generation": 1, "resourceSliceCount": 1},
                 "devices": [{"name": "d", "attributes": {"model": {"string": "m"}}, "capacity": {"memory": {"value": "1Gi"}}}]}}),
             json!({"spec": {"pool": {"generation": 2}}}),
-            none,
+            Value::Null,
         ),
         "Widget" => (json!({"spec": {"size": 3}}), json!({"spec": {"size": 4}}), json!({"ready": 1})),
         _ => return None,
-    };
-    Some(Sample { object, change, status })
+    })
 }
 
 /// All but the metadata of a job.
