@@ -3,13 +3,9 @@
 use crate::options::Options;
 use client::{Credentials, Remote};
 use http::{HeaderValue, Uri};
+use net::Trust;
 use pki::Leaf;
-use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, ServerName, UnixTime},
-};
+use rustls::{ClientConfig, RootCertStore};
 use std::{path::Path, sync::Arc};
 
 /// One server as one user.
@@ -28,7 +24,12 @@ impl Target {
     }
     /// A server on this machine whose certificate does not matter, as nobody.
     pub fn local(port: u16, http1: bool) -> Self {
-        Target { host: "127.0.0.1".into(), port, tls: tls(None, None, http1), authorization: None }
+        Target {
+            host: "127.0.0.1".into(),
+            port,
+            tls: tls(None, None, http1).expect("ring has the default versions"),
+            authorization: None,
+        }
     }
     /// What a kubeconfig names.
     pub fn of_kubeconfig(path: &Path, http1: bool) -> Result<Self, String> {
@@ -82,74 +83,22 @@ fn of_remote(remote: &Remote, insecure: bool, http1: bool) -> Result<Target, Str
     let roots = match (insecure, remote.ca.is_empty()) {
         (true, _) => None,
         (false, true) => return Err("neither an authority (--ca) nor --insecure is given".into()),
-        (false, false) => Some(roots(&remote.ca)?),
+        (false, false) => Some(net::tls::roots(&remote.ca).map_err(|e| format!("authority: {e}"))?),
     };
     Ok(Target {
         host: host.trim_matches(['[', ']']).into(),
         port: uri.port_u16().unwrap_or(443),
-        tls: tls(roots, leaf.as_ref(), http1),
+        tls: tls(roots, leaf.as_ref(), http1)?,
         authorization: authorization.map_err(|e| format!("token: {e}"))?,
     })
 }
 
-fn roots(pem: &str) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in pki::leaf::certificates(pem.as_bytes()).map_err(|e| e.to_string())? {
-        roots.add(certificate).map_err(|e| format!("authority: {e}"))?;
-    }
-    Ok(roots)
-}
-
-fn tls(roots: Option<RootCertStore>, leaf: Option<&Leaf>, http1: bool) -> Arc<ClientConfig> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .expect("ring has the default versions");
-    let builder = match roots {
-        Some(roots) => builder.with_root_certificates(roots),
-        None => builder.dangerous().with_custom_certificate_verifier(Arc::new(Any(provider))),
+/// `None` takes any certificate.
+fn tls(roots: Option<RootCertStore>, leaf: Option<&Leaf>, http1: bool) -> Result<Arc<ClientConfig>, String> {
+    let config = match (roots, http1) {
+        (Some(roots), _) => net::tls::client(roots, leaf, http1),
+        (None, true) => net::tls::trusting_http1(&Trust::Anyone, leaf),
+        (None, false) => net::tls::trusting(&Trust::Anyone, leaf),
     };
-    let shown = leaf.and_then(|leaf| Some((leaf.chain().ok()?, leaf.key().ok()?)));
-    let mut config = match shown {
-        Some((chain, key)) => builder.with_client_auth_cert(chain, key).expect("a readable key"),
-        None => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![if http1 { b"http/1.1".to_vec() } else { b"h2".to_vec() }];
-    Arc::new(config)
-}
-
-/// Takes every certificate; signatures are still checked, so that a handshake costs what it costs.
-#[derive(Debug)]
-struct Any(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Any {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    config.map_err(|e| e.to_string())
 }

@@ -68,7 +68,7 @@ pub use library::{
     Instant, Opaque,
     authz::{Attributes, Authorizer, Decision, ResourceCheck, Subject, Verdict},
 };
-pub use names::escape;
+pub use names::{escape, is_identifier};
 pub use program::Program;
 pub use text::CompileError;
 pub use types::{Type, library as library_types};

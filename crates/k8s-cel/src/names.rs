@@ -28,6 +28,12 @@ pub const RESERVED: [&str; 21] = [
     "while",
 ];
 
+/// True for an identifier that is not one of the words of the language.
+pub fn is_identifier(name: &str) -> bool {
+    let starts = name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic());
+    starts && name.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric()) && !RESERVED.contains(&name)
+}
+
 /// The identifier for a property; `None` where there is none (it starts with a digit or has other characters).
 pub fn escape(name: &str) -> Option<String> {
     if name.is_empty() || name.as_bytes()[0].is_ascii_digit() {

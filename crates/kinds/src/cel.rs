@@ -78,32 +78,3 @@ impl At<'_> {
         None
     }
 }
-
-/// True for what CEL takes for an identifier, which is not one of its own words.
-pub fn is_identifier(name: &str) -> bool {
-    const RESERVED: [&str; 21] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
-    let starts = name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic());
-    starts && name.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric()) && !RESERVED.contains(&name)
-}

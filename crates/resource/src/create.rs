@@ -52,7 +52,7 @@ impl Engine {
             Some(managers) => managers,
             None => Tracked::new(call, options, self.clock()).create(&object, &given, &self.known)?,
         };
-        let mut object = self.mutate(call, Operation::Create, object, None, managers, options, &mut warnings).await?;
+        let mut object = self.mutate(call, object, None, managers, options, &mut warnings).await?;
         let cx = self.context(call, Operation::Create);
         if kind.policy.status_apart {
             object.remove(&["status"]);

@@ -134,17 +134,16 @@ fn reach(call: &Call) -> Reach {
 
 impl Engine {
     /// Mutating admission of an object with its managers.
-    #[allow(clippy::too_many_arguments)]
     pub(crate) async fn mutate(
         &self,
         call: &Call,
-        operation: Operation,
         mut object: Value,
         old: Option<&Value>,
         managers: Value,
         options: &WriteOptions,
         warnings: &mut Vec<String>,
     ) -> Result<Value> {
+        let operation = if old.is_some() { Operation::Update } else { Operation::Create };
         if !self.options.admission.applies(call, operation) {
             put(&mut object, managers);
             return Ok(object);

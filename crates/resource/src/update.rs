@@ -194,7 +194,7 @@ impl Engine {
         };
         managed::put(&mut old, live);
         let old = &old;
-        let mut new = self.mutate(call, Operation::Update, new, Some(old), managers, options, &mut warnings).await?;
+        let mut new = self.mutate(call, new, Some(old), managers, options, &mut warnings).await?;
         // Admission has no more say in the status than the client.
         if kind.policy.status_apart && call.subresource.is_none() && new.at(&["status"]) != old.at(&["status"]) {
             take(&mut new, old, &["status".into()]);

@@ -32,5 +32,5 @@ pub use kind::{
     Generation, Kind, NameRule, Policy, Scope, SelectableField, Subresource, SubresourceAction, Verb, Version,
 };
 pub use priority::{by_priority, group_priority};
-pub use structural::{Arena, Checks, Empty, Field, ListType, Node, NodeId, Patch, Pattern, Schema, Type};
+pub use structural::{Arena, Checks, Empty, Field, ListType, Node, NodeId, Patch, Pattern, Schema, Type, go_regex};
 pub use validate::{validate, validate_update};

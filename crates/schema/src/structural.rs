@@ -191,8 +191,9 @@ impl Pattern {
     }
 }
 
-/// Go's classes `\d`, `\s` and `\w` are ASCII; in this library they are Unicode unless told otherwise.
-fn go_regex(pattern: &str) -> String {
+/// A pattern of RE2 as the `regex` crate takes it: classes and word boundaries are ASCII there, and Unicode here unless told
+/// otherwise; `\C` is any byte.
+pub fn go_regex(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 16);
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
@@ -203,6 +204,8 @@ fn go_regex(pattern: &str) -> String {
             ('\\', Some('D')) => out.push_str("[^0-9]"),
             ('\\', Some('W')) => out.push_str("[^0-9A-Za-z_]"),
             ('\\', Some('S')) => out.push_str(r"[^\t\n\f\r ]"),
+            ('\\', Some('C')) => out.push_str("(?s:.)"),
+            ('\\', Some('b')) => out.push_str(r"(?-u:\b)"),
             ('\\', Some(other)) => out.extend(['\\', other]),
             (c, _) => out.push(c),
         }

@@ -146,6 +146,25 @@ impl Caller {
     pub async fn watch(&self, path: &str) -> Watch {
         Watch::open(self, path).await
     }
+    /// Waits until a list of a selection holds that many objects, and answers with them.
+    pub async fn count(&self, collection: &str, selector: &str, want: usize) -> Vec<Value> {
+        let query = "allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+        let mut watch = self.watch(&format!("{collection}?watch=1&labelSelector={selector}&{query}")).await;
+        let mut seen = std::collections::BTreeMap::new();
+        let mut known = false;
+        loop {
+            if known && seen.len() == want {
+                return seen.into_values().collect();
+            }
+            let (kind, object) = watch.next().await;
+            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_string();
+            match kind.as_str() {
+                "BOOKMARK" => known = true,
+                "DELETED" => drop(seen.remove(&name)),
+                _ => drop(seen.insert(name, object)),
+            }
+        }
+    }
     /// Waits until a condition holds for the object of that name (`None`: there is none), and answers with that state.
     pub async fn until(&self, collection: &str, name: &str, holds: impl Fn(Option<&Value>) -> bool) -> Option<Value> {
         let query = "allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";

@@ -34,32 +34,12 @@ fn owned(name: &str, owner: &Value, blocks: bool) -> Value {
     }]}})
 }
 
-/// Waits until a list of a selection holds that many objects, and answers with them.
-async fn count(admin: &Caller, collection: &str, selector: &str, want: usize) -> Vec<Value> {
-    let query = "allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
-    let mut watch = admin.watch(&format!("{collection}?watch=1&labelSelector={selector}&{query}")).await;
-    let mut seen = std::collections::BTreeMap::new();
-    let mut known = false;
-    loop {
-        if known && seen.len() == want {
-            return seen.into_values().collect();
-        }
-        let (kind, object) = watch.next().await;
-        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_string();
-        match kind.as_str() {
-            "BOOKMARK" => known = true,
-            "DELETED" => drop(seen.remove(&name)),
-            _ => drop(seen.insert(name, object)),
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_deployment_becomes_pods_that_say_why_they_wait() {
     let (cluster, admin) = start().await;
     admin.create(DEPLOYMENTS, &deployment("web", 2)).await;
-    let sets = count(&admin, SETS, "app%3Dweb", 1).await;
-    let pods = count(&admin, PODS, "app%3Dweb", 2).await;
+    let sets = admin.count(SETS, "app%3Dweb", 1).await;
+    let pods = admin.count(PODS, "app%3Dweb", 2).await;
     let owner = &pods[0]["metadata"]["ownerReferences"][0];
     assert_eq!(
         (&owner["kind"], &owner["uid"], &owner["controller"]),
@@ -118,13 +98,13 @@ async fn a_deployment_becomes_pods_that_say_why_they_wait() {
 async fn scaling_and_a_new_template() {
     let (cluster, admin) = start().await;
     admin.create(DEPLOYMENTS, &deployment("web", 3)).await;
-    count(&admin, PODS, "app%3Dweb", 3).await;
+    admin.count(PODS, "app%3Dweb", 3).await;
     let answer = admin.patch(&format!("{DEPLOYMENTS}/web/scale"), "merge", &json!({"spec": {"replicas": 1}})).await;
     answer.expect(200);
-    count(&admin, PODS, "app%3Dweb", 1).await;
+    admin.count(PODS, "app%3Dweb", 1).await;
     let image = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "registry.example.com/c:2"}]);
     admin.patch(&format!("{DEPLOYMENTS}/web"), "json", &image).await.expect(200);
-    let sets = count(&admin, SETS, "app%3Dweb", 2).await;
+    let sets = admin.count(SETS, "app%3Dweb", 2).await;
     let mut revisions: Vec<_> =
         sets.iter().map(|s| s["metadata"]["annotations"]["deployment.kubernetes.io/revision"].to_string()).collect();
     revisions.sort();
@@ -146,7 +126,7 @@ async fn a_namespace_gets_what_it_needs_and_is_emptied_when_it_goes() {
 
     admin.create(&format!("{shop}/secrets"), &json!({"metadata": {"name": "s"}})).await;
     admin.create("/apis/apps/v1/namespaces/shop/deployments", &deployment("web", 2)).await;
-    count(&admin, &format!("{shop}/pods"), "app%3Dweb", 2).await;
+    admin.count(&format!("{shop}/pods"), "app%3Dweb", 2).await;
     let held = json!({"metadata": {"name": "held", "finalizers": ["example.com/hold"]}});
     admin.create(&format!("{shop}/configmaps"), &held).await;
 
@@ -161,7 +141,7 @@ async fn a_namespace_gets_what_it_needs_and_is_emptied_when_it_goes() {
         "{message}"
     );
     admin.until(&format!("{shop}/secrets"), "s", |secret| secret.is_none()).await;
-    count(&admin, &format!("{shop}/pods"), "app%3Dweb", 0).await;
+    admin.count(&format!("{shop}/pods"), "app%3Dweb", 0).await;
     // One object is held: the namespace waits and says so.
     let waiting = admin.until("/api/v1/namespaces", "shop", |namespace| {
         let conditions = namespace.map(|n| n["status"]["conditions"].clone()).unwrap_or_default();
@@ -230,11 +210,11 @@ async fn garbage_goes_as_the_deletion_says() {
     admin.until(&maps, "g-child", |child| child.is_none()).await;
     // A whole tree: deployment, set, pods.
     admin.create(DEPLOYMENTS, &deployment("tree", 2)).await;
-    count(&admin, PODS, "app%3Dtree", 2).await;
+    admin.count(PODS, "app%3Dtree", 2).await;
     admin.delete(&format!("{DEPLOYMENTS}/tree"), &json!({"propagationPolicy": "Foreground"})).await.expect(200);
     admin.until(DEPLOYMENTS, "tree", |d| d.is_none()).await;
-    count(&admin, SETS, "app%3Dtree", 0).await;
-    count(&admin, PODS, "app%3Dtree", 0).await;
+    admin.count(SETS, "app%3Dtree", 0).await;
+    admin.count(PODS, "app%3Dtree", 0).await;
     cluster.stop().await;
 }
 
@@ -276,7 +256,7 @@ async fn ready_pods_become_endpoints() {
     wait(false).await;
     admin.delete(&format!("{PODS}/p"), &json!({"gracePeriodSeconds": 0})).await.expect(200);
     admin.delete(&format!("{DEFAULT}/services/web"), &Value::Null).await.expect(200);
-    count(&admin, slices, selector, 0).await;
+    admin.count(slices, selector, 0).await;
     cluster.stop().await;
 }
 

@@ -21,7 +21,7 @@ pub fn compile(pattern: &str) -> Result<Regex, String> {
     if let Some(operator) = nested_repetition(pattern) {
         return Err(format!("error parsing regexp: invalid nested repetition operator: `{operator}`"));
     }
-    Regex::new(&ascii_classes(pattern)).map_err(|why| {
+    Regex::new(&schema::go_regex(pattern)).map_err(|why| {
         let why = why.to_string();
         let found = REASONS.iter().find(|(theirs, _)| why.contains(theirs));
         let reason = found.map_or("invalid or unsupported Perl syntax", |(_, go)| go);
@@ -89,26 +89,6 @@ fn dynamic<'a>(function: &str, args: &[Val<'a>]) -> Fallible<Val<'a>> {
     let regex = compile(text(args, 1)?)
         .map_err(|why| EvalError::new(if function == "matches" { why } else { format!("Illegal regex: {why}") }))?;
     with(function, &regex, args)
-}
-
-fn ascii_classes(pattern: &str) -> String {
-    let mut out = String::with_capacity(pattern.len() + 16);
-    let mut chars = pattern.chars();
-    while let Some(c) = chars.next() {
-        match (c, if c == '\\' { chars.next() } else { None }) {
-            ('\\', Some('d')) => out.push_str("[0-9]"),
-            ('\\', Some('w')) => out.push_str("[0-9A-Za-z_]"),
-            ('\\', Some('s')) => out.push_str(r"[\t\n\f\r ]"),
-            ('\\', Some('D')) => out.push_str("[^0-9]"),
-            ('\\', Some('W')) => out.push_str("[^0-9A-Za-z_]"),
-            ('\\', Some('S')) => out.push_str(r"[^\t\n\f\r ]"),
-            ('\\', Some('C')) => out.push_str("(?s:.)"),
-            ('\\', Some('b')) => out.push_str(r"(?-u:\b)"),
-            ('\\', Some(other)) => out.extend(['\\', other]),
-            (c, _) => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

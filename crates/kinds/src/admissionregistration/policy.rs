@@ -3,7 +3,7 @@
 use super::matching::{self, FAILURE_POLICIES};
 use crate::{
     at::At,
-    cel::{Names, Scope, is_identifier},
+    cel::{Names, Scope},
     rules::same,
 };
 use base::FieldErrors;
@@ -47,7 +47,7 @@ pub fn head(spec: At, old: Option<&Value>, mutating: bool, errors: &mut FieldErr
         let name = variable.get("name");
         if name.str().trim().is_empty() {
             name.required(errors, "name is not specified");
-        } else if !is_identifier(name.str()) {
+        } else if !k8s_cel::is_identifier(name.str()) {
             name.invalid(errors, "must be a valid CEL identifier");
         }
         let expression = variable.get("expression");

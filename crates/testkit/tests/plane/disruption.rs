@@ -1,6 +1,6 @@
 //! `[sig-apps] DisruptionController`, without nodes: the status of budgets, and what evictions make of it.
 
-use crate::support::{CONTROLLERS, PODS, controller, count, start};
+use crate::support::{CONTROLLERS, PODS, controller, start};
 use testkit::{Caller, Value, json};
 
 const BUDGETS: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
@@ -34,7 +34,7 @@ async fn evictions_take_what_the_budget_has() {
     let condition = &none["status"]["conditions"][0];
     assert_eq!((&condition["type"], &condition["reason"]), (&json!("DisruptionAllowed"), &json!("InsufficientPods")));
     admin.create(CONTROLLERS, &controller("web", 3)).await;
-    let pods = count(&admin, PODS, "app%3Dweb", 3).await;
+    let pods = admin.count(PODS, "app%3Dweb", 3).await;
     counts(&admin, [0, 0, 2, 3]).await;
     ready(&admin, &pods).await;
     let sound = counts(&admin, [1, 3, 2, 3]).await;
@@ -49,7 +49,7 @@ async fn evictions_take_what_the_budget_has() {
     assert_eq!(said["message"], "Cannot evict pod as it would violate the pod's disruption budget.");
     // The controller makes another; when that is ready, the next may go.
     counts(&admin, [0, 2, 2, 3]).await;
-    let pods = count(&admin, PODS, "app%3Dweb", 3).await;
+    let pods = admin.count(PODS, "app%3Dweb", 3).await;
     ready(&admin, &pods).await;
     counts(&admin, [1, 3, 2, 3]).await;
     let share = json!({"spec": {"maxUnavailable": null, "minAvailable": "100%"}});

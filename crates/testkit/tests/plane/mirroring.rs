@@ -1,6 +1,6 @@
 //! `[sig-network] EndpointSliceMirroring`.
 
-use crate::support::{DEFAULT, SERVICES, count, start};
+use crate::support::{DEFAULT, SERVICES, start};
 use testkit::{Value, json};
 
 const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
@@ -16,7 +16,7 @@ async fn should_mirror_a_custom_endpoints_resource_through_create_update_and_del
     let custom = json!({"metadata": {"name": "web"}, "subsets": [
         {"ports": [{"name": "web", "port": 80}], "addresses": [{"ip": "10.1.2.3"}]}]});
     admin.create(&endpoints, &custom).await;
-    let slice = &count(&admin, SLICES, OF_WEB, 1).await[0];
+    let slice = &admin.count(SLICES, OF_WEB, 1).await[0];
     assert_eq!(slice["ports"][0]["port"], 80);
     assert_eq!(slice["endpoints"][0]["addresses"], json!(["10.1.2.3"]));
     let by = &slice["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"];
@@ -31,9 +31,9 @@ async fn should_mirror_a_custom_endpoints_resource_through_create_update_and_del
         {"ports": [{"name": "a", "port": 81}], "addresses": [{"ip": "10.2.3.4"}]},
         {"ports": [{"name": "b", "port": 82}], "addresses": [{"ip": "10.2.3.4"}]}]});
     admin.patch(&format!("{endpoints}/web"), "merge", &two).await.expect(200);
-    count(&admin, SLICES, OF_WEB, 2).await;
+    admin.count(SLICES, OF_WEB, 2).await;
     admin.delete(&format!("{endpoints}/web"), &Value::Null).await.expect(200);
-    count(&admin, SLICES, OF_WEB, 0).await;
+    admin.count(SLICES, OF_WEB, 0).await;
     cluster.stop().await;
 }
 

@@ -26,7 +26,7 @@ async fn a_restricted_namespace_refuses_pods_and_warns_of_templates() {
     assert_eq!(made.warnings(), [format!("would violate PodSecurity \"restricted:v1.35\": {why}")]);
     // Its set says why there are no pods.
     let sets = "/apis/apps/v1/namespaces/strict/replicasets";
-    let set = crate::support::count(&admin, sets, "app%3Dweb", 1).await;
+    let set = admin.count(sets, "app%3Dweb", 1).await;
     let name = set[0]["metadata"]["name"].as_str().unwrap();
     let failing =
         admin.until(sets, name, |set| set.is_some_and(|s| s["status"]["conditions"].is_array())).await.unwrap();

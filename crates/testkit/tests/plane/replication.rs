@@ -1,6 +1,6 @@
 //! `[sig-apps] ReplicationController`, without nodes.
 
-use crate::support::{CONTROLLERS, PODS, controller, count, pod, start};
+use crate::support::{CONTROLLERS, PODS, controller, pod, start};
 use testkit::{Value, json};
 
 fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
@@ -50,7 +50,7 @@ async fn should_adopt_matching_pods_on_creation_and_release_no_longer_matching_p
         .await
         .expect(200);
     admin.until(PODS, "orphan", |pod| pod.is_some_and(|p| p["metadata"]["ownerReferences"].is_null())).await;
-    let next = count(&admin, PODS, "app%3Dweb", 1).await;
+    let next = admin.count(PODS, "app%3Dweb", 1).await;
     assert!(next[0]["metadata"]["name"].as_str().unwrap().starts_with("web-"), "{}", next[0]);
     cluster.stop().await;
 }
@@ -59,7 +59,7 @@ async fn should_adopt_matching_pods_on_creation_and_release_no_longer_matching_p
 async fn status_counts_what_is_ready() {
     let (cluster, admin) = start().await;
     admin.create(CONTROLLERS, &controller("web", 2)).await;
-    let pods = count(&admin, PODS, "app%3Dweb", 2).await;
+    let pods = admin.count(PODS, "app%3Dweb", 2).await;
     for pod in &pods {
         let path = format!("{PODS}/{}", pod["metadata"]["name"].as_str().unwrap());
         let ready = json!({"status": {"phase": "Running", "conditions": [

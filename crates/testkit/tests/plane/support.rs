@@ -32,23 +32,3 @@ pub fn controller(name: &str, replicas: i64) -> Value {
         },
     }})
 }
-
-/// Waits until a list of a selection holds that many objects, and answers with them.
-pub async fn count(admin: &Caller, collection: &str, selector: &str, want: usize) -> Vec<Value> {
-    let query = "allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
-    let mut watch = admin.watch(&format!("{collection}?watch=1&labelSelector={selector}&{query}")).await;
-    let mut seen = std::collections::BTreeMap::new();
-    let mut known = false;
-    loop {
-        if known && seen.len() == want {
-            return seen.into_values().collect();
-        }
-        let (kind, object) = watch.next().await;
-        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_string();
-        match kind.as_str() {
-            "BOOKMARK" => known = true,
-            "DELETED" => drop(seen.remove(&name)),
-            _ => drop(seen.insert(name, object)),
-        }
-    }
-}
