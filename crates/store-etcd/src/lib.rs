@@ -1,0 +1,3 @@
+//! The store on a real etcd.
+
+pub mod proto;
