@@ -163,7 +163,8 @@ impl Engine {
                     let answer = Answer::Made(scale_of(call, &reply.answer.value())?);
                     return Ok(Reply { answer, ..reply });
                 }
-                Err(status) if status.is(base::Reason::Conflict) && given.is_none() => {
+                // A patch carries the revision it was applied to: only the next look tells whether the client's own is stale.
+                Err(status) if status.is(base::Reason::Conflict) => {
                     tracing::debug!(attempt, name = %call.name, "scaling again");
                 }
                 Err(status) => return Err(status),
