@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything a developer repeats. Each task is a file; this one only names them.
 
+mod clients;
 mod layers;
 mod run;
 mod test;
@@ -11,6 +12,8 @@ cargo xtask <task>
 
   test [--kubectl] [NAME]   every test: unit, integration, end to end with real containers (root);
                             --kubectl: the scenarios driven by the real kubectl, red where it is missing
+  clients [NAME]            programs written with the Python and the JavaScript client, which are fetched (pip, npm; root);
+                            --kubeconfig FILE first: against that cluster
   lint                      rustfmt, clippy with warnings denied, the crate graph
   layers [--update]         the crate graph against xtask/layers.txt
   bench [--update] ARGS…    start ferry and measure it; --update writes PROMISES.md
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
     };
     let outcome = match task {
         "test" => test::test(rest),
+        "clients" => clients::clients(rest),
         "lint" => test::lint(),
         "layers" => layers::check(rest.iter().any(|a| a == "--update")),
         "bench" => test::bench(rest),
