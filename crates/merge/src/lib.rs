@@ -31,6 +31,11 @@ impl PatchKind {
         (PatchKind::Strategic, "application/strategic-merge-patch+json"),
         (PatchKind::Apply, "application/apply-patch+yaml"),
     ];
+    /// The media types of all, in the order in which messages list them; custom resources have no strategic merge patch.
+    pub fn names(strategic: bool) -> Vec<&'static str> {
+        let wanted = |kind| strategic || kind != PatchKind::Strategic;
+        PatchKind::ALL.iter().filter(|(kind, _)| wanted(*kind)).map(|(_, name)| *name).collect()
+    }
     /// From a `Content-Type`; parameters such as the charset are ignored. 415 for anything else.
     pub fn of(content_type: &str) -> Result<Self> {
         let media_type = content_type.split(';').next().unwrap_or("").trim();
@@ -55,7 +60,7 @@ pub struct Patch {
 pub fn parse(content_type: &str, body: &[u8]) -> Result<Patch> {
     let kind = PatchKind::of(content_type)?;
     let refused = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
-    let parsed = value::parse(body).map_err(|e| refused(e.to_string()))?;
+    let parsed = value::parse(body).map_err(|_| refused(value::complaint(body)))?;
     let (want, expected) = match (kind, &parsed.value) {
         (PatchKind::Json, Value::Array(_)) => (true, ""),
         (PatchKind::Merge | PatchKind::Strategic | PatchKind::Apply, Value::Object(_)) => (true, ""),

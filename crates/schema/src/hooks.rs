@@ -1,6 +1,7 @@
 //! What a kind does that data cannot say. All hooks are optional and pure: they see the object, the old one, the time
 //! and a read-only view; they do no I/O and cannot wait.
 
+use crate::Features;
 use base::{FieldErrors, Result, User, time::Timestamp};
 use std::{fmt::Debug, net::IpAddr, sync::Arc};
 use value::{Object, Str, Value};
@@ -36,6 +37,7 @@ pub struct ClusterConfig {
     pub service_cidr: (IpAddr, u8),
     /// First and last node port.
     pub node_ports: (u16, u16),
+    pub features: Features,
 }
 
 impl Default for ClusterConfig {
@@ -44,6 +46,7 @@ impl Default for ClusterConfig {
             domain: "cluster.local".into(),
             service_cidr: (IpAddr::from([10, 96, 0, 0]), 16),
             node_ports: (30000, 32767),
+            features: Features::default(),
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod crd;
 mod decode;
 mod defaults;
 pub mod discovery;
+mod features;
 mod hooks;
 mod kind;
 pub mod openapi;
@@ -24,12 +25,14 @@ pub use catalog::{Catalog, Lookup};
 pub use columns::{Column, ColumnSource, ColumnType};
 pub use decode::{Mistyped, check_types, decode, decode_beside, normalize, prune, strict_status, unknown_fields};
 pub use defaults::{apply_defaults, apply_defaults_beside};
+pub use features::{Features, GateError};
 pub use hooks::{
     AUTO_UPDATE, ActOutcome, Claim, ClusterConfig, Context, Deletion, Hooks, Initial, Keep, NoHooks, Operation, Pool,
     View, Write,
 };
 pub use kind::{
-    Generation, Kind, NameRule, Policy, Scope, SelectableField, Subresource, SubresourceAction, Verb, Version,
+    ConversionWebhook, Generation, Kind, NameRule, Policy, Scope, SelectableField, Subresource, SubresourceAction,
+    Verb, Version,
 };
 pub use priority::{by_priority, group_priority};
 pub use structural::{Arena, Checks, Empty, Field, ListType, Node, NodeId, Patch, Pattern, Schema, Type, go_regex};

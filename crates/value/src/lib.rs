@@ -6,6 +6,7 @@
 //!
 //! Invariants: an [`Object`] never changes; its JSON is made once; nothing here knows a kind.
 
+mod complaint;
 mod convert;
 mod json;
 mod map;
@@ -16,6 +17,7 @@ pub mod shared;
 mod tree;
 
 pub use compact_str::CompactString as Str;
+pub use complaint::complaint;
 pub use convert::{from_value, to_value};
 pub use json::{Parsed, SyntaxError, parse, parse_from, parse_lenient};
 pub use map::{Map, order};

@@ -1,11 +1,12 @@
 //! The edge between bytes and values: content negotiation, request bodies, lists, Tables and metadata-only answers.
 //!
 //! Lists, events and metadata-only objects are put together from bytes that exist already; only Tables need the tree,
-//! for their cells. JSON and YAML are served; bodies in protobuf are read ([`protobuf`]), and answers in it (and CBOR) join
-//! as further [`Encoding`]s, with [`value::Object::protobuf`] as the place of the bytes. Invariant: nothing here knows a
-//! kind beyond its columns.
+//! for their cells. Every [`Encoding`] is read and written; the bytes of protobuf have their place beside those of JSON
+//! ([`value::Object::protobuf`]). Invariant: nothing here knows a kind beyond its columns.
 
 mod body;
+pub mod cbor;
+mod encoding;
 mod jsonpath;
 mod list;
 mod negotiate;
@@ -14,12 +15,13 @@ pub mod swagger;
 mod table;
 pub mod yaml;
 
-pub use body::{Decoded, decode, decode_as};
+pub use body::{Decoded, Intake, decode, decode_as};
+pub use encoding::Encoding;
 pub use jsonpath::JsonPath;
 pub use list::{
     ListMeta, Source, bookmark, event_frame, list_json, partial_metadata, partial_metadata_list, status_bytes,
 };
-pub use negotiate::{Accepted, Encoding, Offers, Shape, negotiate};
+pub use negotiate::{Accepted, Offers, Shape, negotiate, negotiate_stream, routed};
 pub use table::{Include, TableOptions, table};
 
 use bytes::Bytes;
@@ -32,6 +34,7 @@ pub fn encode(value: &Value, encoding: Encoding, pretty: bool) -> Bytes {
         Encoding::Json => value.to_json().into(),
         Encoding::Yaml => yaml::to_string(value).into(),
         Encoding::Protobuf => protobuf::encode(value),
+        Encoding::Cbor => cbor::encode(value),
     }
 }
 

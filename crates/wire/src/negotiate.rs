@@ -1,36 +1,12 @@
 //! The `Accept` header: which encoding, and which shape the answer takes.
-//! Source: `k8s.io/apiserver/pkg/endpoints/handlers/negotiation`.
+//!
+//! Upstream looks at it twice, and each look has words of its own. The router ([`routed`]) knows media types only, and a
+//! wildcard in the subtype means nothing to it; what it lets through is then matched with its parameters ([`negotiate`]).
+//! Custom resources have no router. Source: `k8s.io/apiserver/pkg/endpoints/handlers/negotiation`, `goautoneg`,
+//! `go-restful`.
 
+use crate::Encoding;
 use base::{Reason, Result, Status};
-
-/// How bytes are written. CBOR is a further variant to come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Encoding {
-    #[default]
-    Json,
-    Yaml,
-    Protobuf,
-}
-
-impl Encoding {
-    /// The `Content-Type`.
-    pub fn media_type(self) -> &'static str {
-        match self {
-            Encoding::Json => "application/json",
-            Encoding::Yaml => "application/yaml",
-            Encoding::Protobuf => crate::protobuf::MEDIA_TYPE,
-        }
-    }
-    const ALL: [Encoding; 3] = [Encoding::Json, Encoding::Yaml, Encoding::Protobuf];
-    /// Those that there are with or without protobuf; a wildcard means the first.
-    pub(crate) fn some(protobuf: bool) -> &'static [Encoding] {
-        if protobuf { &Self::ALL } else { &Self::ALL[..2] }
-    }
-    /// Their names, as messages list them.
-    pub(crate) fn names(protobuf: bool) -> String {
-        Self::some(protobuf).iter().map(|e| e.media_type()).collect::<Vec<_>>().join(", ")
-    }
-}
 
 /// What is written: the object itself, or something made from it. The text is the answer's `apiVersion`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -38,33 +14,46 @@ pub enum Shape {
     #[default]
     Object,
     Table(&'static str),
-    /// PartialObjectMetadata, or for a list PartialObjectMetadataList.
+    /// PartialObjectMetadata of one object.
     Metadata(&'static str),
+    /// PartialObjectMetadataList of a list.
+    MetadataList(&'static str),
     /// APIGroupDiscoveryList.
     Discovery,
 }
 
-/// Which shapes an endpoint can make, and whether it knows the protobuf of its objects. (Metadata has protobuf in any
-/// case, Tables never.)
+/// Which shapes an endpoint can make, and which encodings there are. (Metadata has protobuf also where the objects have
+/// none, Tables never.)
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Offers {
     pub table: bool,
     pub metadata: bool,
+    /// Nothing but the aggregated discovery document.
     pub discovery: bool,
+    /// The objects themselves have protobuf.
     pub protobuf: bool,
+    /// The server has CBOR.
+    pub cbor: bool,
 }
 
 impl Offers {
     /// Objects and lists of built-in kinds.
-    pub const OBJECTS: Offers = Offers { table: true, metadata: true, discovery: false, protobuf: true };
+    pub const OBJECTS: Offers = Offers { table: true, metadata: true, discovery: false, protobuf: true, cbor: false };
     /// Objects and lists of custom resources.
     pub const CUSTOM: Offers = Offers { protobuf: false, ..Offers::OBJECTS };
-    /// `/api` and `/apis`.
-    pub const DISCOVERY: Offers = Offers { table: false, metadata: false, discovery: true, protobuf: false };
-    /// Values of built-in kinds that are nothing else: reviews, failures.
-    pub const VALUES: Offers = Offers { table: false, metadata: false, discovery: false, protobuf: true };
+    /// The aggregated form of `/api` and `/apis`.
+    pub const DISCOVERY: Offers =
+        Offers { table: false, metadata: false, discovery: true, protobuf: true, cbor: false };
+    /// Values of built-in kinds that are nothing else: discovery, failures.
+    pub const VALUES: Offers = Offers { discovery: false, ..Offers::DISCOVERY };
+    /// Objects of built-in kinds without a Table: reviews.
+    pub const REVIEWS: Offers = Offers { metadata: true, ..Offers::VALUES };
     /// Nothing but the document itself.
     pub const NONE: Offers = Offers { protobuf: false, ..Offers::VALUES };
+
+    pub const fn with_cbor(self, cbor: bool) -> Offers {
+        Offers { cbor, ..self }
+    }
 }
 
 /// The outcome.
@@ -82,88 +71,164 @@ impl Accepted {
             (Shape::Discovery, Encoding::Json) => {
                 "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
             }
+            (Shape::Discovery, Encoding::Yaml) => {
+                "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+            }
+            (Shape::Discovery, Encoding::Protobuf) => {
+                "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+            }
             (_, encoding) => encoding.media_type(),
+        }
+    }
+    /// The `Content-Type` of a watch.
+    pub fn stream_type(&self) -> &'static str {
+        match self.encoding {
+            Encoding::Json => self.encoding.media_type(),
+            encoding => encoding.stream_type().unwrap_or(encoding.media_type()),
         }
     }
 }
 
+/// 406 where the router of built-in kinds finds no route that produces what is accepted. `produces` names media types;
+/// a few of them may have parameters, which nothing matches.
+pub fn routed(accept: Option<&str>, produces: &[&str]) -> Result<()> {
+    let header = accept.filter(|header| !header.is_empty()).unwrap_or("*/*");
+    let found = header.split(',').any(|clause| {
+        let media_type = clause.split(';').next().unwrap_or("").trim_matches(' ');
+        media_type == "*/*" || produces.contains(&media_type)
+    });
+    if found {
+        return Ok(());
+    }
+    let text = format!("406: Not Acceptable\n\nAvailable representations: {}", produces.join(", "));
+    Err(Status::new(Reason::NotAcceptable, text).with_empty_details())
+}
+
 /// Picks what the client likes best and the endpoint can make; 406 where there is nothing. No header means JSON.
 pub fn negotiate(accept: Option<&str>, offers: Offers) -> Result<Accepted> {
-    let header = accept.unwrap_or("").trim();
+    pick(accept, offers).ok_or_else(|| not_acceptable(&Encoding::names(offers.cbor)))
+}
+
+/// The same for a watch, of which YAML has no form.
+pub fn negotiate_stream(accept: Option<&str>, offers: Offers) -> Result<Accepted> {
+    let accepted = negotiate(accept, offers)?;
+    match accepted.encoding.stream_type() {
+        Some(_) => Ok(accepted),
+        None => Err(not_acceptable(&Encoding::stream_names(offers.cbor))),
+    }
+}
+
+fn not_acceptable(names: &str) -> Status {
+    Status::new(Reason::NotAcceptable, format!("only the following media types are accepted: {names}"))
+}
+
+fn pick(accept: Option<&str>, offers: Offers) -> Option<Accepted> {
+    let header = accept.unwrap_or("");
     if header.is_empty() {
-        return Ok(Accepted::default());
+        return (!offers.discovery).then(Accepted::default);
     }
     let mut clauses: Vec<Clause> = header.split(',').filter_map(Clause::parse).collect();
-    // Stable: equal clauses keep the client's order.
-    clauses.sort_by(|a, b| b.q.total_cmp(&a.q).then(b.precision().cmp(&a.precision())));
-    let found = clauses.iter().find_map(|clause| {
-        let encoding = *Encoding::ALL.iter().find(|e| clause.names(e.media_type()))?;
-        clause.accept(encoding, offers)
-    });
-    found.ok_or_else(|| {
-        let names = Encoding::names(offers.protobuf);
-        Status::new(Reason::NotAcceptable, format!("only the following media types are accepted: {names}"))
+    sort(&mut clauses);
+    clauses.iter().find_map(|clause| {
+        let mut named = Encoding::all(offers.cbor).iter().filter(|e| clause.names(e.media_type()));
+        named.find_map(|encoding| clause.accept(*encoding, offers))
     })
 }
 
+/// By insertion, which upstream's library amounts to for lists of a dozen: its comparison is no order (a type that is
+/// exact goes before a wildcard whatever the weights are, and one of more weight before one that is exact), so that
+/// the answer depends on who is compared with whom.
+fn sort(clauses: &mut [Clause<'_>]) {
+    for i in 1..clauses.len() {
+        for j in (1..=i).rev() {
+            if !clauses[j].goes_before(&clauses[j - 1]) {
+                break;
+            }
+            clauses.swap(j, j - 1);
+        }
+    }
+}
+
+/// One alternative of the header.
 struct Clause<'a> {
-    media_type: &'a str,
+    main: &'a str,
+    sub: &'a str,
     parameters: Vec<(&'a str, &'a str)>,
     q: f32,
 }
 
 impl<'a> Clause<'a> {
     fn parse(text: &'a str) -> Option<Self> {
-        let mut parts = text.split(';').map(str::trim);
-        let media_type = parts.next().filter(|t| t.contains('/') || *t == "*")?;
-        let mut parameters: Vec<(&str, &str)> =
-            parts.filter_map(|p| p.split_once('=')).map(|(k, v)| (k.trim(), v.trim().trim_matches('"'))).collect();
-        let q = parameters.iter().find(|(k, _)| *k == "q").map_or(1.0, |(_, v)| v.parse().unwrap_or(1.0));
-        parameters.retain(|(k, _)| *k != "q");
-        Some(Clause { media_type, parameters, q })
-    }
-    /// Exact types go before wildcards.
-    fn precision(&self) -> u8 {
-        match self.media_type {
-            "*/*" | "*" => 0,
-            t if t.ends_with("/*") => 1,
-            _ => 2,
+        let trim = |text: &'a str| text.trim_matches(' ');
+        let (media_type, mut rest) = trim(text).split_once(';').unwrap_or((trim(text), ""));
+        let (main, sub) = match media_type.split_once('/') {
+            None | Some((_, "")) if trim(media_type) == "*" => ("*", "*"),
+            None | Some((_, "")) => return None,
+            Some((main, sub)) => (trim(main), trim(sub)),
+        };
+        if sub.contains('/') {
+            return None;
         }
+        let mut clause = Clause { main, sub, parameters: Vec::new(), q: 1.0 };
+        while !rest.is_empty() {
+            let (parameter, more) = rest.split_once(';').unwrap_or((rest, ""));
+            rest = more;
+            match parameter.split_once('=') {
+                None | Some((_, "")) => {}
+                Some((_, value)) if value.contains('=') => {}
+                Some((key, value)) if trim(key) == "q" => clause.q = value.parse().unwrap_or(0.0),
+                Some((key, value)) => clause.parameters.push((trim(key), trim(value))),
+            }
+        }
+        Some(clause)
+    }
+    fn goes_before(&self, other: &Clause<'_>) -> bool {
+        self.q > other.q || (self.main != "*" && other.main == "*") || (self.sub != "*" && other.sub == "*")
     }
     fn names(&self, media_type: &str) -> bool {
-        match self.media_type {
-            "*/*" | "*" => true,
-            t => match t.strip_suffix('*') {
-                Some(prefix) => media_type.starts_with(prefix),
-                None => t.eq_ignore_ascii_case(media_type),
-            },
+        let (main, sub) = media_type.split_once('/').unwrap_or((media_type, ""));
+        match (self.main, self.sub) {
+            ("*", "*") => true,
+            (m, "*") => m == main,
+            (m, s) => m == main && s == sub,
         }
     }
     fn accept(&self, encoding: Encoding, offers: Offers) -> Option<Accepted> {
-        let get = |key: &str| self.parameters.iter().find(|(k, _)| *k == key).map(|(_, v)| *v);
-        if get("stream").is_some_and(|s| !s.is_empty() && s != "watch") || get("sv").is_some_and(|s| !s.is_empty()) {
+        // Of a parameter that stands twice the last one counts.
+        let get = |key: &str| self.parameters.iter().rfind(|(k, _)| *k == key).map(|(_, v)| *v);
+        let stream = get("stream").unwrap_or("");
+        if !stream.is_empty() && (stream != "watch" || encoding.stream_type().is_none()) {
             return None;
         }
-        let asked = (get("as").unwrap_or(""), get("g").unwrap_or(""), get("v").unwrap_or(""));
-        let meta = |version| if version == "v1" { "meta.k8s.io/v1" } else { "meta.k8s.io/v1beta1" };
-        let shape = match asked {
-            ("", "", "") => Shape::Object,
-            ("Table", "meta.k8s.io", v @ ("v1" | "v1beta1")) if offers.table => Shape::Table(meta(v)),
-            ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", v @ ("v1" | "v1beta1"))
-                if offers.metadata =>
-            {
-                Shape::Metadata(meta(v))
-            }
+        let version = if offers.metadata { "v1" } else { "" };
+        if get("sv").is_some_and(|sv| !sv.is_empty() && sv != version) {
+            return None;
+        }
+        let transformed = ["as", "g", "v"].iter().any(|key| get(key).is_some());
+        let shape = match (get("as").unwrap_or(""), get("g").unwrap_or(""), get("v").unwrap_or("")) {
+            _ if !transformed && offers.discovery => return None,
+            _ if !transformed => Shape::Object,
+            (kind, "meta.k8s.io", "v1") => made(kind, "meta.k8s.io/v1", offers)?,
+            (kind, "meta.k8s.io", "v1beta1") => made(kind, "meta.k8s.io/v1beta1", offers)?,
             ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") if offers.discovery => Shape::Discovery,
             _ => return None,
         };
         let possible = match (encoding, shape) {
             (Encoding::Protobuf, Shape::Object) => offers.protobuf,
-            // The lists of v1beta1 have other field numbers; nobody asks for them.
-            (Encoding::Protobuf, shape) => shape == Shape::Metadata("meta.k8s.io/v1"),
+            (encoding, Shape::Table(_)) => matches!(encoding, Encoding::Json | Encoding::Yaml),
             _ => true,
         };
         possible.then(|| Accepted { encoding, shape, pretty: get("pretty") == Some("1") })
+    }
+}
+
+/// What is made of objects.
+fn made(kind: &str, api_version: &'static str, offers: Offers) -> Option<Shape> {
+    match kind {
+        "Table" if offers.table => Some(Shape::Table(api_version)),
+        "PartialObjectMetadata" if offers.metadata => Some(Shape::Metadata(api_version)),
+        "PartialObjectMetadataList" if offers.metadata => Some(Shape::MetadataList(api_version)),
+        _ => None,
     }
 }
 
@@ -171,45 +236,122 @@ impl<'a> Clause<'a> {
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(accept: &str, offers: Offers, want: Option<(Encoding, Shape)>) {
-        let got = negotiate(Some(accept), offers).ok().map(|a| (a.encoding, a.shape));
-        assert_eq!(got, want, "{accept}");
-    }
+    const KUBECTL: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+    const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+    const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+    const V1: &str = "meta.k8s.io/v1";
 
     #[test]
     fn picks_what_fits() {
-        use Encoding::{Json, Protobuf, Yaml};
-        let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
-        check(kubectl, Offers::OBJECTS, Some((Json, Shape::Table("meta.k8s.io/v1"))));
-        check(kubectl, Offers::NONE, Some((Json, Shape::Object)));
-        let discovery = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
-        check(discovery, Offers::DISCOVERY, Some((Json, Shape::Discovery)));
-        check(discovery, Offers::OBJECTS, Some((Json, Shape::Object)));
-        let protobuf = "application/vnd.kubernetes.protobuf";
-        check(protobuf, Offers::OBJECTS, Some((Protobuf, Shape::Object)));
-        check(protobuf, Offers::CUSTOM, None);
+        use Encoding::{Cbor, Json, Protobuf, Yaml};
+        let with_cbor = Offers::OBJECTS.with_cbor(true);
         let both = "application/vnd.kubernetes.protobuf, application/json";
-        check(both, Offers::OBJECTS, Some((Protobuf, Shape::Object)));
-        check(both, Offers::CUSTOM, Some((Json, Shape::Object)));
-        let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
-        check(metadata, Offers::CUSTOM, Some((Protobuf, Shape::Metadata("meta.k8s.io/v1"))));
-        let table = "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1,application/json";
-        check(table, Offers::OBJECTS, Some((Json, Shape::Object)));
-        check("application/json;q=0.5, application/yaml", Offers::OBJECTS, Some((Yaml, Shape::Object)));
-        check("*/*", Offers::OBJECTS, Some((Json, Shape::Object)));
-        check("text/html, */*;q=0.1", Offers::OBJECTS, Some((Json, Shape::Object)));
-        check(
-            "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
-            Offers::OBJECTS,
-            Some((Json, Shape::Metadata("meta.k8s.io/v1"))),
-        );
-        check("application/json;stream=watch", Offers::OBJECTS, Some((Json, Shape::Object)));
+        let partial = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        for (accept, offers, want) in [
+            (KUBECTL, Offers::OBJECTS, Some((Json, Shape::Table(V1)))),
+            (KUBECTL, Offers::NONE, Some((Json, Shape::Object))),
+            (DISCOVERY, Offers::DISCOVERY, Some((Json, Shape::Discovery))),
+            (DISCOVERY, Offers::VALUES, Some((Json, Shape::Object))),
+            ("application/json", Offers::DISCOVERY, None),
+            (PROTOBUF, Offers::OBJECTS, Some((Protobuf, Shape::Object))),
+            (PROTOBUF, Offers::CUSTOM, None),
+            (both, Offers::OBJECTS, Some((Protobuf, Shape::Object))),
+            (both, Offers::CUSTOM, Some((Json, Shape::Object))),
+            (partial, Offers::CUSTOM, Some((Protobuf, Shape::Metadata(V1)))),
+            (partial, Offers::REVIEWS, Some((Protobuf, Shape::Metadata(V1)))),
+            (partial, Offers::VALUES, None),
+            ("application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1", Offers::OBJECTS, None),
+            (
+                "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1,application/json",
+                Offers::OBJECTS,
+                Some((Json, Shape::Object)),
+            ),
+            (
+                "application/yaml;as=Table;g=meta.k8s.io;v=v1beta1",
+                Offers::OBJECTS,
+                Some((Yaml, Shape::Table("meta.k8s.io/v1beta1"))),
+            ),
+            (
+                "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+                Offers::OBJECTS,
+                Some((Json, Shape::MetadataList(V1))),
+            ),
+            // A wildcard takes the first encoding that can make it.
+            ("*/*", Offers::OBJECTS, Some((Json, Shape::Object))),
+            ("*", Offers::OBJECTS, Some((Json, Shape::Object))),
+            ("application/*", Offers::OBJECTS, Some((Json, Shape::Object))),
+            ("application/*;as=Table;g=meta.k8s.io;v=v1", Offers::OBJECTS, Some((Json, Shape::Table(V1)))),
+            // Weights, and what is exact before what is not.
+            ("application/json;q=0.5, application/yaml", Offers::OBJECTS, Some((Yaml, Shape::Object))),
+            ("text/html, */*;q=0.1", Offers::OBJECTS, Some((Json, Shape::Object))),
+            ("*/*;q=1, application/yaml;q=0.1", Offers::OBJECTS, Some((Yaml, Shape::Object))),
+            ("application/yaml;q=x, application/json;q=0.1", Offers::OBJECTS, Some((Json, Shape::Object))),
+            ("application/yaml;q=0", Offers::OBJECTS, Some((Yaml, Shape::Object))),
+            // Parameters.
+            ("application/json;charset=utf-8", Offers::OBJECTS, Some((Json, Shape::Object))),
+            ("application/json;stream=watch", Offers::OBJECTS, Some((Json, Shape::Object))),
+            ("application/json;stream=exec", Offers::OBJECTS, None),
+            ("application/yaml;stream=watch", Offers::OBJECTS, None),
+            ("application/json;sv=v1", Offers::OBJECTS, Some((Json, Shape::Object))),
+            ("application/json;sv=v2", Offers::OBJECTS, None),
+            ("application/json;sv=v1", Offers::VALUES, None),
+            ("application/json;as=Table", Offers::OBJECTS, None),
+            ("application/json;as=", Offers::OBJECTS, Some((Json, Shape::Object))),
+            ("Application/JSON", Offers::OBJECTS, None),
+            ("json", Offers::OBJECTS, None),
+            (",", Offers::OBJECTS, None),
+            ("application/cbor", Offers::OBJECTS, None),
+            ("application/cbor, application/json;q=0.9", Offers::OBJECTS, Some((Json, Shape::Object))),
+            ("application/cbor, application/json;q=0.9", with_cbor, Some((Cbor, Shape::Object))),
+            ("application/cbor;as=Table;g=meta.k8s.io;v=v1", with_cbor, None),
+            (
+                "application/cbor;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+                with_cbor,
+                Some((Cbor, Shape::Metadata(V1))),
+            ),
+        ] {
+            let got = negotiate(Some(accept), offers).ok().map(|a| (a.encoding, a.shape));
+            assert_eq!(got, want, "{accept}");
+        }
         assert_eq!(negotiate(None, Offers::NONE).unwrap(), Accepted::default());
-        let status = negotiate(Some("text/html"), Offers::NONE).unwrap_err();
-        assert_eq!(
-            (status.code(), status.message()),
-            (406, "only the following media types are accepted: application/json, application/yaml")
-        );
+        assert!(negotiate(Some("application/json;pretty=1"), Offers::NONE).unwrap().pretty);
+    }
+
+    #[test]
+    fn refusals() {
+        let said = |result: Result<Accepted>| result.map(|_| ()).map_err(|s| (s.code(), s.message().to_string()));
+        let only = |names: &str| Err((406, format!("only the following media types are accepted: {names}")));
+        let all = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        assert_eq!(said(negotiate(Some("text/html"), Offers::CUSTOM)), only(all));
+        let offers = Offers::OBJECTS.with_cbor(true);
+        assert_eq!(said(negotiate(Some("text/html"), offers)), only(&format!("{all}, application/cbor")));
+        let streams = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
+        assert_eq!(said(negotiate_stream(Some("application/yaml"), Offers::OBJECTS)), only(streams));
+        let yaml = negotiate_stream(Some("application/yaml"), offers);
+        assert_eq!(said(yaml), only(&format!("{streams}, application/cbor-seq")));
+        let cbor = negotiate_stream(Some("application/cbor"), offers).unwrap();
+        assert_eq!(cbor.stream_type(), "application/cbor-seq");
+        assert_eq!(negotiate_stream(None, offers).unwrap().stream_type(), "application/json");
+    }
+
+    #[test]
+    fn the_router_knows_media_types_only() {
+        let produces = ["application/json", "application/yaml", "application/json;stream=watch"];
+        for (accept, found) in [
+            (None, true),
+            (Some(""), true),
+            (Some("*/*"), true),
+            (Some("text/html, */*;q=0.1"), true),
+            (Some("application/json;as=Nothing"), true),
+            (Some("text/plain,application/yaml"), true),
+            (Some("application/*"), false),
+            (Some("*"), false),
+            (Some("text/plain"), false),
+        ] {
+            assert_eq!(routed(accept, &produces).is_ok(), found, "{accept:?}");
+        }
+        let status = routed(Some("text/plain"), &produces[..2]).unwrap_err();
+        let want = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml";
+        assert_eq!((status.code(), status.message()), (406, want));
     }
 }

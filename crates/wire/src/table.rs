@@ -75,7 +75,7 @@ fn row(out: &mut Vec<u8>, options: &TableOptions, cells: &[Cell], object: &impl 
     }
     out.push(b']');
     match options.include {
-        Include::None => {}
+        Include::None => out.extend_from_slice(b",\"object\":null"),
         Include::Object => {
             out.extend_from_slice(b",\"object\":");
             out.extend_from_slice(&object.json());
@@ -213,6 +213,6 @@ mod tests {
         let text = table(&options, &ListMeta::at(Revision(9)), &[empty]);
         let table_value = value::parse_lenient(&text).unwrap();
         assert!(table_value.at(&["columnDefinitions"]).is_null());
-        assert!(table_value.items_at(&["rows"])[0].get("object").is_none());
+        assert_eq!(table_value.items_at(&["rows"])[0].get("object"), Some(&Value::Null));
     }
 }

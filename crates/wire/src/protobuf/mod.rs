@@ -93,7 +93,7 @@ pub fn partial(metadata: &Value) -> Vec<u8> {
 }
 
 /// A list in its envelope, as pieces: the items' own shared messages with their tags between. `metadata` is field 1 and
-/// `items` field 2 of every list.
+/// `items` field 2 of every list but that of `meta.k8s.io/v1beta1`, where it is the other way round.
 pub fn list(api_version: &str, list_kind: &str, meta: &ListMeta, items: &[Bytes]) -> Vec<Bytes> {
     let meta = value::parse_lenient(meta.json().as_bytes()).unwrap_or_default();
     list_pieces(api_version, list_kind, &meta, items)
@@ -101,8 +101,10 @@ pub fn list(api_version: &str, list_kind: &str, meta: &ListMeta, items: &[Bytes]
 
 fn list_pieces(api_version: &str, list_kind: &str, meta: &Value, items: &[Bytes]) -> Vec<Bytes> {
     let schema = builtin::schema("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta");
+    let swapped = api_version == "meta.k8s.io/v1beta1";
     let mut head = Writer::with_capacity(128);
-    head.message(1, |out| out.extend(&schema.map(|s| message(&s, meta)).unwrap_or_default()));
+    let number = if swapped { 2 } else { 1 };
+    head.message(number, |out| out.extend(&schema.map(|s| message(&s, meta)).unwrap_or_default()));
     let head = head.into_vec();
     let body: usize = items.iter().map(|item| 1 + raw::varint_len(item.len() as u64) + item.len()).sum();
 
@@ -110,11 +112,17 @@ fn list_pieces(api_version: &str, list_kind: &str, meta: &Value, items: &[Bytes]
     let mut out = Writer::with_capacity(head.len() + 6 * items.len() + 128);
     let mut cuts = Vec::with_capacity(items.len());
     open_envelope(&mut out, api_version, list_kind, head.len() + body);
-    out.extend(&head);
+    if !swapped {
+        out.extend(&head);
+    }
     for item in items {
-        out.tag(2, raw::BYTES);
+        out.tag(if swapped { 1 } else { 2 }, raw::BYTES);
         out.varint(item.len() as u64);
         cuts.push(out.len());
+    }
+    // Fields stand in the order of their numbers.
+    if swapped {
+        out.extend(&head);
     }
     close_envelope(&mut out, "");
 

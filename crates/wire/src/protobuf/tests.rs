@@ -85,6 +85,19 @@ fn lists_and_frames_hold_messages_that_exist() {
 }
 
 #[test]
+fn the_older_list_of_metadata_has_its_fields_the_other_way_round() {
+    let item = Bytes::from(partial(&value!({"name": "a"})));
+    let meta = ListMeta::at(base::Revision(7));
+    let bytes = list("meta.k8s.io/v1beta1", "PartialObjectMetadataList", &meta, &[item.clone()]).concat();
+    let opened = open(&bytes).unwrap();
+    assert_eq!(
+        (&*opened.api_version, opened.raw[0], opened.raw[1] as usize),
+        ("meta.k8s.io/v1beta1", 0x0a, item.len())
+    );
+    assert_eq!(opened.raw[2 + item.len()], 0x12);
+}
+
+#[test]
 fn metadata_and_field_numbers_of_every_list_are_1_and_2() {
     for name in schema::builtin::names().iter().filter(|n| n.ends_with("List")) {
         let schema = schema::builtin::schema(name).unwrap();
