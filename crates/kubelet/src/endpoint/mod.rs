@@ -5,6 +5,7 @@
 //! subresource, which the API server is asked for (SubjectAccessReview).
 
 mod access;
+mod command;
 mod forward;
 mod log;
 mod observe;

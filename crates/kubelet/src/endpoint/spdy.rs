@@ -1,6 +1,7 @@
-//! SPDY/3.1 frames, as far as `kubectl port-forward` speaks them: streams with headers, data, ping, end.
+//! SPDY/3.1 frames, as far as Kubernetes' clients speak them: streams with headers, data, ping, end.
 //!
-//! The protocol is long dead elsewhere; there is no flow control in the client at the other end, and none here. Headers
+//! The protocol is long dead elsewhere, and so are its libraries: hence code of our own. There is no flow control in the
+//! client at the other end, and none here. Headers
 //! are one zlib stream per direction, primed with the dictionary of the draft (draft-mbelshe-httpbis-spdy-00, 2.6.10.1).
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
@@ -160,6 +161,17 @@ pub fn data(stream: u32, fin: bool, bytes: &[u8]) -> Vec<u8> {
     frame.extend([u8::from(fin), length[1], length[2], length[3]]);
     frame.extend_from_slice(bytes);
     frame
+}
+
+/// A stream that is not wanted.
+pub fn reset(stream: u32) -> Vec<u8> {
+    const REFUSED: u32 = 3;
+    control(3, &[stream.to_be_bytes(), REFUSED.to_be_bytes()].concat())
+}
+
+/// Nothing more comes; `last` is the last stream that was taken.
+pub fn go_away(last: u32) -> Vec<u8> {
+    control(7, &[last.to_be_bytes(), 0u32.to_be_bytes()].concat())
 }
 
 /// The answer to a ping.

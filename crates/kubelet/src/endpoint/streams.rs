@@ -3,7 +3,7 @@
 //! Every message begins with a byte that names its channel: 0 input, 1 output, 2 errors, 3 the final Status, 4 the terminal's
 //! size, and in v5 255 with the channel that the client closes.
 
-use super::{NodeEndpoint, query};
+use super::{NodeEndpoint, command, query};
 use base::{Result, Status};
 use bytes::Bytes;
 use cri::{ExecStreams, StreamOptions, TerminalSize};
@@ -38,7 +38,7 @@ pub(super) async fn exec(
     let options = options(&request)?;
     let id = endpoint.running(&object.meta.uid, container).await?;
     let runtime = endpoint.node.runtime.clone();
-    run(&mut request, async move {
+    run(&mut request, options, async move {
         runtime.exec(&id, &command, options).await.map_err(|e| failure("error executing command in container", &e))
     })
 }
@@ -54,7 +54,7 @@ pub(super) async fn attach(
     let options = options(&request)?;
     let id = endpoint.running(&object.meta.uid, container).await?;
     let runtime = endpoint.node.runtime.clone();
-    run(&mut request, async move {
+    run(&mut request, options, async move {
         runtime.attach(&id, options).await.map_err(|e| failure("error attaching to container", &e))
     })
 }
@@ -81,12 +81,16 @@ fn options<B>(request: &Request<B>) -> Result<StreamOptions> {
     }
 }
 
-/// Switches to a WebSocket, begins, and carries the streams over it. What goes wrong from here on is told on the status
+/// Switches to a WebSocket (or to SPDY: [`command`]), begins, and carries the streams over it. What goes wrong from here on is told on the status
 /// channel, where a client looks for the end of its command.
 fn run<B>(
     request: &mut Request<B>,
+    options: StreamOptions,
     begin: impl Future<Output = Result<ExecStreams>> + Send + 'static,
 ) -> Result<Response<Body>> {
+    if command::wanted(request.headers()) {
+        return command::run(request, options, begin);
+    }
     let protocols =
         ["v5.channel.k8s.io", "v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"];
     let (response, pending) = websocket::accept(request, &protocols).map_err(|e| Status::bad_request(e.to_string()))?;
@@ -104,13 +108,23 @@ fn run<B>(
     Ok(response)
 }
 
-/// What a client hears on the status channel.
+/// What a client hears of the outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+pub(super) enum Told {
     /// From version 4 on: the Status, as JSON.
     Status,
     /// Before: the message of a failure, and of success nothing.
     Failures,
+}
+
+impl Told {
+    /// `None` for nothing.
+    pub(super) fn words(self, status: &Value) -> Option<Vec<u8>> {
+        match self {
+            Told::Status => Some(status.to_json()),
+            Told::Failures => (status.str_at(&["status"]) != "Success").then(|| status.str_at(&["message"]).into()),
+        }
+    }
 }
 
 async fn carry(socket: ServerSocket, begin: impl Future<Output = Result<ExecStreams>>, told: Told) {
@@ -147,20 +161,15 @@ async fn carry(socket: ServerSocket, begin: impl Future<Output = Result<ExecStre
         }
     };
     let status = match exit {
-        Ok(Ok(code)) => outcome(code),
-        Ok(Err(error)) => value::Value::from(Status::internal(error).to_json()),
-        Err(_) => value::Value::from(Status::internal("the runtime gave the stream up").to_json()),
+        Ok(exit) => finished(exit),
+        Err(_) => unfinished(),
     };
     conclude(&mut sink, &status, told).await;
 }
 
 /// The final Status, and the end of the connection.
 async fn conclude(sink: &mut (impl SinkExt<Message> + Unpin), status: &Value, told: Told) {
-    let words = match told {
-        Told::Status => Some(status.to_json()),
-        Told::Failures => (status.str_at(&["status"]) != "Success").then(|| status.str_at(&["message"]).into()),
-    };
-    if let Some(words) = words {
+    if let Some(words) = told.words(status) {
         let _ = sink.send(frame(STATUS, &words)).await;
     }
     let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
@@ -168,7 +177,7 @@ async fn conclude(sink: &mut (impl SinkExt<Message> + Unpin), status: &Value, to
     let _ = sink.close().await;
 }
 
-async fn next(stream: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes> {
+pub(super) async fn next(stream: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes> {
     match stream {
         Some(stream) => stream.recv().await,
         None => std::future::pending().await,
@@ -202,6 +211,19 @@ pub(super) fn frame(channel: u8, data: &[u8]) -> Message {
     bytes.push(channel);
     bytes.extend_from_slice(data);
     Message::Binary(bytes.into())
+}
+
+/// The Status of a command that the runtime speaks of.
+pub(super) fn finished(exit: std::result::Result<i32, cri::Error>) -> Value {
+    match exit {
+        Ok(code) => outcome(code),
+        Err(error) => Value::from(Status::internal(error).to_json()),
+    }
+}
+
+/// The same where it says nothing.
+pub(super) fn unfinished() -> Value {
+    Value::from(Status::internal("the runtime gave the stream up").to_json())
 }
 
 /// The Status that ends an exec: success, or the exit code as a cause.

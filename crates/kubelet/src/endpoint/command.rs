@@ -1,0 +1,436 @@
+//! exec and attach over SPDY/3.1, for clients older than WebSockets (kubectl before 1.31).
+//!
+//! The client opens a stream for each direction and one for errors, on which the outcome is written; what each is for
+//! stands in its header `streamtype`. Source: `k8s.io/cri-streaming/pkg/streaming/remotecommand`.
+
+use super::{
+    spdy::{self, Frame},
+    streams::{Told, finished, unfinished},
+};
+use base::Result;
+use bytes::Bytes;
+use cri::{ExecStreams, StreamOptions, TerminalSize};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use net::Body;
+use std::{io, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    sync::mpsc,
+};
+use value::Value;
+
+pub(super) const SPDY: &str = "SPDY/3.1";
+const VERSION: &str = "x-stream-protocol-version";
+const ACCEPTED: &str = "x-accepted-stream-protocol-versions";
+const VERSIONS: [&str; 4] = ["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"];
+
+/// How long the client may take to open its streams. Source: upstream's `DefaultStreamCreationTimeout`.
+const OPENING: Duration = Duration::from_secs(30);
+/// How long the client may take to close, once it has been told everything.
+const CLOSING: Duration = Duration::from_secs(10);
+
+/// True where the request wants to switch to SPDY.
+pub(super) fn wanted(headers: &HeaderMap) -> bool {
+    let upgrade = headers.get(header::UPGRADE).and_then(|v| v.to_str().ok());
+    upgrade.is_some_and(|text| text.eq_ignore_ascii_case(SPDY))
+}
+
+/// Switches to SPDY, begins once the streams are open, and carries what is said over them.
+pub(super) fn run<B>(
+    request: &mut Request<B>,
+    options: StreamOptions,
+    begin: impl Future<Output = Result<ExecStreams>> + Send + 'static,
+) -> Result<Response<Body>> {
+    let Some(version) = negotiated(request.headers()) else { return Ok(unknown(request.headers())) };
+    let upgrade = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        let ended = match upgrade.await {
+            Ok(upgraded) => session(TokioIo::new(upgraded), version, options, begin).await,
+            Err(error) => Err(io::Error::other(error)),
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "stream");
+        }
+    });
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static(SPDY));
+    headers.insert(VERSION, HeaderValue::from_static(version));
+    Ok(response)
+}
+
+fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(VERSION).into_iter().filter_map(|v| v.to_str().ok());
+    values.flat_map(|v| v.split(',')).map(str::trim).filter(|v| !v.is_empty())
+}
+
+/// The first version that the client offers and that is spoken here; without an offer the first that there was.
+fn negotiated(headers: &HeaderMap) -> Option<&'static str> {
+    let mut known = offered(headers).filter_map(|v| VERSIONS.iter().find(|own| **own == v).copied());
+    known.next().or_else(|| offered(headers).next().is_none().then_some(VERSIONS[3]))
+}
+
+fn unknown(headers: &HeaderMap) -> Response<Body> {
+    let offered: Vec<&str> = offered(headers).collect();
+    let text = format!(
+        "unable to upgrade: unable to negotiate protocol: client supports [{}], server accepts [{}]",
+        offered.join(" "),
+        VERSIONS.join(" ")
+    );
+    let mut response = super::with_type("text/plain; charset=utf-8", Body::from(text));
+    *response.status_mut() = StatusCode::FORBIDDEN;
+    for version in VERSIONS {
+        response.headers_mut().append(ACCEPTED, HeaderValue::from_static(version));
+    }
+    response
+}
+
+/// The client's streams by what they are for; 0 for one that it has not opened.
+#[derive(Debug, Default)]
+struct Streams {
+    error: u32,
+    stdin: u32,
+    stdout: u32,
+    stderr: u32,
+    resize: u32,
+}
+
+impl Streams {
+    fn of(&mut self, kind: &str) -> Option<&mut u32> {
+        Some(match kind {
+            "error" => &mut self.error,
+            "stdin" => &mut self.stdin,
+            "stdout" => &mut self.stdout,
+            "stderr" => &mut self.stderr,
+            "resize" => &mut self.resize,
+            _ => return None,
+        })
+    }
+    fn count(&self) -> usize {
+        self.all().iter().filter(|id| **id != 0).count()
+    }
+    /// The outcome's last: with it the client takes everything for said.
+    fn all(&self) -> [u32; 5] {
+        [self.stdout, self.stderr, self.stdin, self.resize, self.error]
+    }
+}
+
+/// One client, from the first frame to the last.
+async fn session(
+    stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    version: &'static str,
+    options: StreamOptions,
+    begin: impl Future<Output = Result<ExecStreams>>,
+) -> io::Result<()> {
+    let (mut from, to) = tokio::io::split(stream);
+    // Frames are read whole by a task of their own: a reader that is dropped in the middle of one is lost.
+    let (hear, heard) = mpsc::channel(16);
+    let reading = tokio::spawn(async move {
+        let mut reader = spdy::Reader::default();
+        while let Ok(Some(frame)) = reader.next(&mut from).await {
+            if hear.send(frame).await.is_err() {
+                return;
+            }
+        }
+    });
+    let client = Client {
+        heard,
+        to,
+        writer: spdy::Writer::new()?,
+        streams: Streams::default(),
+        early: Vec::new(),
+        sizes: Vec::new(),
+        told: if version == VERSIONS[0] { Told::Status } else { Told::Failures },
+    };
+    let resizes = options.tty && (version == VERSIONS[0] || version == VERSIONS[1]);
+    let ended = client.serve(expected(&options, resizes), begin).await;
+    reading.abort();
+    ended
+}
+
+/// How many streams the client opens.
+fn expected(options: &StreamOptions, resizes: bool) -> usize {
+    1 + [options.stdin, options.stdout, options.stderr, resizes].into_iter().filter(|wanted| *wanted).count()
+}
+
+struct Client<W> {
+    heard: mpsc::Receiver<Frame>,
+    to: W,
+    writer: spdy::Writer,
+    streams: Streams,
+    /// What came before anybody could take it.
+    early: Vec<Frame>,
+    /// Of the terminal, as far as they came.
+    sizes: Vec<u8>,
+    told: Told,
+}
+
+impl<W: AsyncWrite + Unpin> Client<W> {
+    async fn serve(mut self, expected: usize, begin: impl Future<Output = Result<ExecStreams>>) -> io::Result<()> {
+        let opened = tokio::time::timeout(OPENING, self.open(expected)).await;
+        match opened {
+            Ok(Ok(true)) => {}
+            Ok(ended) => return ended.map(drop),
+            Err(_) => return Err(io::Error::other("timed out waiting for client to create streams")),
+        }
+        let status = match begin.await {
+            Ok(streams) => match self.carry(streams).await? {
+                Some(status) => status,
+                // The client went.
+                None => return Ok(()),
+            },
+            Err(status) => Value::from(status.to_json()),
+        };
+        self.conclude(&status).await
+    }
+
+    /// Waits for the streams; false where the client went.
+    async fn open(&mut self, expected: usize) -> io::Result<bool> {
+        while self.streams.count() < expected {
+            match self.heard.recv().await {
+                Some(Frame::Open { stream, headers, .. }) => {
+                    let kind = headers.iter().find(|(k, _)| k == "streamtype").map_or("", |(_, v)| v);
+                    if let Some(place) = self.streams.of(kind) {
+                        *place = stream;
+                    }
+                    let reply = self.writer.reply(stream)?;
+                    self.send(&reply).await?;
+                }
+                Some(Frame::Ping { id }) => self.send(&spdy::ping(id)).await?,
+                Some(Frame::GoAway) | None => return Ok(false),
+                Some(frame) => self.early.push(frame),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Both directions, until the command has ended; its outcome, or `None` where the client went before.
+    async fn carry(&mut self, mut streams: ExecStreams) -> io::Result<Option<Value>> {
+        let mut stdin = streams.stdin.take();
+        let (mut stdout, mut stderr) = (streams.stdout.take(), streams.stderr.take());
+        for frame in std::mem::take(&mut self.early) {
+            self.input(frame, &mut stdin, &streams.resize).await?;
+        }
+        loop {
+            let open = stdout.is_some() || stderr.is_some();
+            tokio::select! {
+                frame = self.heard.recv() => match frame {
+                    Some(Frame::GoAway) | None => return Ok(None),
+                    Some(frame) => self.input(frame, &mut stdin, &streams.resize).await?,
+                },
+                bytes = super::streams::next(&mut stdout) => match bytes {
+                    Some(bytes) => self.send(&spdy::data(self.streams.stdout, false, &bytes)).await?,
+                    None => stdout = None,
+                },
+                bytes = super::streams::next(&mut stderr) => match bytes {
+                    Some(bytes) => self.send(&spdy::data(self.streams.stderr, false, &bytes)).await?,
+                    None => stderr = None,
+                },
+                exit = &mut streams.exit, if !open => return Ok(Some(match exit {
+                    Ok(exit) => finished(exit),
+                    Err(_) => unfinished(),
+                })),
+            }
+        }
+    }
+
+    async fn input(
+        &mut self,
+        frame: Frame,
+        stdin: &mut Option<mpsc::Sender<Bytes>>,
+        resize: &mpsc::Sender<TerminalSize>,
+    ) -> io::Result<()> {
+        match frame {
+            Frame::Data { stream, fin, bytes } if stream == self.streams.stdin => {
+                let gone = match stdin.as_ref().filter(|_| !bytes.is_empty()) {
+                    Some(sender) => sender.send(bytes.into()).await.is_err(),
+                    None => false,
+                };
+                if gone || fin {
+                    *stdin = None;
+                }
+            }
+            Frame::Data { stream, bytes, .. } if stream == self.streams.resize => {
+                self.sizes.extend(bytes);
+                for size in sizes(&mut self.sizes) {
+                    let _ = resize.send(size).await;
+                }
+            }
+            Frame::Reset { stream } if stream == self.streams.stdin => *stdin = None,
+            // One more than was asked for is nobody's.
+            Frame::Open { stream, .. } => self.send(&spdy::reset(stream)).await?,
+            Frame::Ping { id } => self.send(&spdy::ping(id)).await?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The outcome, the end of every stream, and of the connection.
+    async fn conclude(mut self, status: &Value) -> io::Result<()> {
+        let words = self.told.words(status).unwrap_or_default();
+        if !words.is_empty() {
+            self.send(&spdy::data(self.streams.error, false, &words)).await?;
+        }
+        for stream in self.streams.all().into_iter().filter(|id| *id != 0) {
+            self.send(&spdy::data(stream, true, &[])).await?;
+        }
+        self.send(&spdy::go_away(self.streams.all().into_iter().max().unwrap_or(0))).await?;
+        self.to.shutdown().await?;
+        // Who closes on unread bytes takes back what was sent.
+        let closed = async { while self.heard.recv().await.is_some() {} };
+        let _ = tokio::time::timeout(CLOSING, closed).await;
+        Ok(())
+    }
+
+    async fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+        self.to.write_all(frame).await?;
+        self.to.flush().await
+    }
+}
+
+/// Takes the whole ones of JSON texts that stand one behind the other.
+fn sizes(bytes: &mut Vec<u8>) -> Vec<TerminalSize> {
+    let mut sizes = Vec::new();
+    // They hold numbers only: the first closing brace is the end.
+    while let Some(end) = bytes.iter().position(|b| *b == b'}') {
+        let text: Vec<u8> = bytes.drain(..=end).collect();
+        if let Ok(size) = value::parse_lenient(text.trim_ascii()) {
+            let side = |key: &str| size.at(&[key]).as_i64().and_then(|n| u16::try_from(n).ok()).unwrap_or(0);
+            sizes.push(TerminalSize { width: side("Width"), height: side("Height") });
+        }
+    }
+    sizes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::spdy::tests::ClientSide, *};
+    use base::Status;
+    use tokio::{
+        io::{AsyncReadExt, DuplexStream},
+        sync::oneshot,
+    };
+
+    /// The command's ends of a session.
+    struct Command {
+        stdin: mpsc::Receiver<Bytes>,
+        stdout: mpsc::Sender<Bytes>,
+        stderr: mpsc::Sender<Bytes>,
+        sizes: mpsc::Receiver<TerminalSize>,
+        exit: oneshot::Sender<std::result::Result<i32, cri::Error>>,
+    }
+
+    fn command() -> (Command, ExecStreams) {
+        let ((stdin_to, stdin), (stdout, stdout_from)) = (mpsc::channel(4), mpsc::channel(4));
+        let ((stderr, stderr_from), (resize, sizes)) = (mpsc::channel(4), mpsc::channel(4));
+        let (exit, exited) = oneshot::channel();
+        let streams = ExecStreams {
+            stdin: Some(stdin_to),
+            stdout: Some(stdout_from),
+            stderr: Some(stderr_from),
+            resize,
+            exit: exited,
+        };
+        (Command { stdin, stdout, stderr, sizes, exit }, streams)
+    }
+
+    fn all(tty: bool) -> StreamOptions {
+        StreamOptions { tty, stdin: true, stdout: true, stderr: !tty }
+    }
+
+    /// All that a client reads until the end: the bytes of each stream, and how often each ended.
+    async fn read(mut from: DuplexStream) -> Vec<(u32, String, usize)> {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).await.unwrap();
+        let (mut rest, mut out) = (bytes.as_slice(), std::collections::BTreeMap::new());
+        while rest.len() >= 8 {
+            let first = u32::from_be_bytes(rest[..4].try_into().unwrap());
+            let (fin, length) = (rest[4] & 1, u32::from_be_bytes([0, rest[5], rest[6], rest[7]]) as usize);
+            if first & 0x8000_0000 == 0 {
+                let entry: &mut (String, usize) = out.entry(first).or_default();
+                entry.0.push_str(std::str::from_utf8(&rest[8..8 + length]).unwrap());
+                entry.1 += usize::from(fin);
+            }
+            rest = &rest[8 + length..];
+        }
+        out.into_iter().map(|(id, (text, ends))| (id, text, ends)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_command_with_all_its_streams() {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let (mut command, streams) = command();
+        let server = tokio::spawn(session(ours, VERSIONS[0], all(false), async { Ok(streams) }));
+        let mut client = ClientSide::new();
+        for (id, kind) in [(1, "error"), (3, "stdin"), (5, "stdout"), (7, "stderr")] {
+            theirs.write_all(&client.open(id, false, &[("streamtype", kind)])).await.unwrap();
+            // Said before the last one is open.
+            if id == 3 {
+                theirs.write_all(&spdy::data(3, false, b"in")).await.unwrap();
+            }
+        }
+        theirs.write_all(&spdy::data(3, true, b"put")).await.unwrap();
+        assert_eq!(command.stdin.recv().await.unwrap(), "in");
+        assert_eq!(command.stdin.recv().await.unwrap(), "put");
+        assert_eq!(command.stdin.recv().await, None);
+        command.stdout.send("out".into()).await.unwrap();
+        command.stderr.send("err".into()).await.unwrap();
+        drop((command.stdout, command.stderr));
+        command.exit.send(Ok(3)).unwrap();
+        let said = read(theirs).await;
+        server.await.unwrap().unwrap();
+        let status = value::parse_lenient(said[0].1.as_bytes()).unwrap();
+        assert_eq!(status.at(&["details", "causes"]).to_string(), r#"[{"message":"3","reason":"ExitCode"}]"#);
+        let rest: Vec<(u32, &str, usize)> = said.iter().skip(1).map(|(id, text, n)| (*id, text.as_str(), *n)).collect();
+        assert_eq!((said[0].0, said[0].2, rest), (1, 1, vec![(3, "", 1), (5, "out", 1), (7, "err", 1)]));
+    }
+
+    #[tokio::test]
+    async fn a_terminal_is_resized_and_old_clients_hear_only_of_failures() {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let (mut command, streams) = command();
+        let server = tokio::spawn(session(ours, VERSIONS[1], all(true), async { Ok(streams) }));
+        let mut client = ClientSide::new();
+        for (id, kind) in [(1, "error"), (3, "stdin"), (5, "stdout"), (7, "resize")] {
+            theirs.write_all(&client.open(id, false, &[("streamtype", kind)])).await.unwrap();
+        }
+        theirs.write_all(&spdy::data(7, false, b"{\"Width\":80,\"Hei")).await.unwrap();
+        theirs.write_all(&spdy::data(7, false, b"ght\":24}\n{\"Width\":1,\"Height\":2}\n")).await.unwrap();
+        assert_eq!(command.sizes.recv().await, Some(TerminalSize { width: 80, height: 24 }));
+        assert_eq!(command.sizes.recv().await, Some(TerminalSize { width: 1, height: 2 }));
+        drop((command.stdout, command.stderr));
+        command.exit.send(Ok(0)).unwrap();
+        assert!(read(theirs).await.iter().all(|(_, text, ends)| text.is_empty() && *ends == 1));
+        server.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_cannot_begin_is_told() {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let options = StreamOptions { tty: false, stdin: false, stdout: true, stderr: false };
+        let begin = async { Err(Status::internal("no such program")) };
+        let server = tokio::spawn(session(ours, VERSIONS[2], options, begin));
+        let mut client = ClientSide::new();
+        for (id, kind) in [(1, "error"), (3, "stdout")] {
+            theirs.write_all(&client.open(id, false, &[("streamtype", kind)])).await.unwrap();
+        }
+        let said = read(theirs).await;
+        assert_eq!(said[0], (1, "Internal error occurred: no such program".to_string(), 1));
+        server.await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn versions() {
+        let headers = |all: &[&'static str]| -> HeaderMap {
+            all.iter().map(|v| (http::HeaderName::from_static(VERSION), HeaderValue::from_static(v))).collect()
+        };
+        assert_eq!(negotiated(&headers(&["v5.channel.k8s.io", "v4.channel.k8s.io"])), Some("v4.channel.k8s.io"));
+        assert_eq!(negotiated(&headers(&["v3.channel.k8s.io, v4.channel.k8s.io"])), Some("v3.channel.k8s.io"));
+        assert_eq!(negotiated(&headers(&[])), Some("channel.k8s.io"));
+        assert_eq!(negotiated(&headers(&["v9"])), None);
+        assert_eq!(unknown(&headers(&["v9"])).headers().get_all(ACCEPTED).iter().count(), 4);
+    }
+}
