@@ -21,9 +21,16 @@ pub struct Surroundings {
     pub service_network: (IpAddr, u8),
 }
 
+/// The programs that upstream splits them into; what they write is managed by these names.
+const MANAGER: &str = "kube-controller-manager";
+const SCHEDULER: &str = "kube-scheduler";
+const SERVER: &str = "kube-apiserver";
+
 /// Starts them all; dropping the set ends them. `client` makes a client that acts as a user.
 pub fn start(client: &dyn Fn(User) -> Client, surroundings: &Surroundings) -> JoinSet<()> {
     let Surroundings { clock, authority, pod_network, service_network } = surroundings;
+    let program = |name: &'static str| move |user: User| client(user).named(name);
+    let (server, scheduler, client) = (program(SERVER), program(SCHEDULER), program(MANAGER));
     let caches = Caches::new(client(User::component("system:kube-controller-manager")));
     let account = |name: &str| client(User::service_account("kube-system", name, ""));
     let acting = |name: &str| caches.acting_as(account(name));
@@ -58,14 +65,14 @@ pub fn start(client: &dyn Fn(User) -> Client, surroundings: &Surroundings) -> Jo
         *service_network,
     ));
     // Upstream removes the objects of a definition, and keeps the addresses of Services, inside the API server itself.
-    let server = caches.acting_as(client(User::master("system:apiserver")));
+    let server = caches.acting_as(server(User::master("system:apiserver")));
     tasks.spawn(cluster::service_addresses::run(server.clone(), clock.clone()));
     tasks.spawn(cluster::crds::run(server, clock.clone()));
     tasks.spawn(storage::protection::claims(acting("pvc-protection-controller"), clock.clone()));
     tasks.spawn(storage::protection::volumes(acting("pv-protection-controller"), clock.clone()));
     let name = "volumeattributesclass-protection-controller";
     tasks.spawn(storage::protection::attribute_classes(acting(name), clock.clone()));
-    let scheduler = || client(User::component("system:kube-scheduler"));
+    let scheduler = || scheduler(User::component("system:kube-scheduler"));
     let events = Recorder::new(scheduler(), "default-scheduler", "", clock.clone());
     tasks.spawn(scheduler::run(caches.acting_as(scheduler()), events, clock.clone()));
     tasks

@@ -55,6 +55,9 @@ async fn a_deployment_becomes_pods_that_say_why_they_wait() {
     });
     let waiting = waiting.await.expect("the pod");
     assert_eq!(waiting["status"]["phase"], "Pending");
+    let managers: Vec<_> =
+        waiting["metadata"]["managedFields"].as_array().unwrap().iter().map(|m| &m["manager"]).collect();
+    assert_eq!(managers, ["kube-controller-manager", "kube-scheduler"]);
     let condition = &waiting["status"]["conditions"][0];
     assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("Unschedulable")));
     assert_eq!(condition["message"], "no nodes available to schedule pods");

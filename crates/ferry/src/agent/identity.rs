@@ -7,6 +7,9 @@ use net::CertificateSlot;
 use pki::Leaf;
 use std::{path::Path, sync::Arc, time::Duration};
 
+/// Under this name the node manages fields.
+const MANAGER: &str = "kubelet";
+
 /// The node's client, as itself; and the place of its serving certificate, which is filled once it is signed (the node
 /// must be registered first: it gets the names that its object carries).
 pub async fn obtain(
@@ -17,6 +20,7 @@ pub async fn obtain(
 ) -> Result<(Client, Arc<CertificateSlot>), String> {
     let own = first_certificate(dir, &subject, token, &remote).await?;
     let (client, rotator) = remote(certificate(&own)).rotating().map_err(|e| e.to_string())?;
+    let client = client.named(MANAGER);
     let slot = CertificateSlot::empty();
     tokio::spawn(keep_client(client.clone(), dir.into(), subject.clone(), own, rotator, remote));
     tokio::spawn(keep_serving(client.clone(), dir.into(), subject, slot.clone()));
@@ -36,6 +40,7 @@ async fn first_certificate(
     }
     let token = token.ok_or("this node has no certificate yet: it needs a --token to ask for one")?;
     let (bootstrap, _) = remote(Credentials::Token(token.into())).rotating().map_err(|e| e.to_string())?;
+    let bootstrap = bootstrap.named(MANAGER);
     let mut wait = Duration::from_millis(50);
     loop {
         match ensure(&bootstrap, dir, Purpose::Client, subject, now).await {
