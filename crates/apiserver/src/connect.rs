@@ -13,7 +13,7 @@ const FLAGS: [&str; 4] = ["stdin", "stdout", "stderr", "tty"];
 /// Asks admission whether the connection may be made.
 pub async fn admit(x: &Exchange<'_>, call: &Call) -> Result<()> {
     let options = options(x, call);
-    for text in x.server.engine.connect(call, options).await? {
+    for text in x.server.engine.connect(call, options, x.notes.clone()).await? {
         tracing::debug!(warning = %text, name = %call.name, "admission of a connection");
     }
     Ok(())

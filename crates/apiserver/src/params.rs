@@ -4,7 +4,7 @@
 use crate::query::Query;
 use base::{FieldErrors, Reason, Result, Status};
 use http::HeaderMap;
-use resource::{FieldValidation, ListQuery, VersionMatch, WriteOptions};
+use resource::{FieldValidation, ListQuery, Notes, VersionMatch, WriteOptions};
 use std::time::Duration;
 use value::{Str, Value};
 
@@ -146,7 +146,8 @@ fn checked_write(
         name => name.into(),
     };
     let force = query.flag("force").unwrap_or(false);
-    Ok(WriteOptions { dry_run, field_validation, field_manager, force, kind: options, deletion: Value::Null })
+    let (kind, deletion, notes) = (options, Value::Null, Notes::default());
+    Ok(WriteOptions { dry_run, field_validation, field_manager, force, kind, deletion, notes })
 }
 
 /// DeleteOptions from the body, or from the query where there is none, and whether it is a dry run.

@@ -119,6 +119,11 @@ impl fmt::Display for FieldError {
 pub struct FieldErrors(pub Vec<FieldError>);
 
 impl FieldErrors {
+    /// All in one line, as upstream prints what is wrong with a configuration: one as it is, several in brackets.
+    pub fn aggregate(&self) -> String {
+        let all: Vec<String> = self.0.iter().map(FieldError::to_string).collect();
+        if let [one] = all.as_slice() { one.clone() } else { format!("[{}]", all.join(", ")) }
+    }
     /// Adds one error; `value` is printed as it stands.
     pub fn add(&mut self, problem: Problem, path: impl fmt::Display, value: Option<String>, detail: impl Into<String>) {
         self.0.push(FieldError { problem, path: path.to_string(), value, detail: detail.into() });
@@ -307,6 +312,12 @@ impl Status {
     pub fn internal(why: impl fmt::Display) -> Self {
         let mut status = Status::new(Reason::InternalError, format!("Internal error occurred: {why}"));
         status.0.details = Some(json!({"causes": [{"message": why.to_string()}]}));
+        status
+    }
+    /// 500 without a reason: what upstream's server makes of an error that is no Status. kubectl prints the text alone.
+    pub fn plain(message: impl Into<String>) -> Self {
+        let mut status = Status::new(Reason::InternalError, message);
+        status.0.reason.clear();
         status
     }
     /// 410 with reason `Expired`: the revision is older than what the server still holds.

@@ -25,8 +25,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         pki: pki.clone(),
         advertise: address,
         names: Vec::new(),
-        audit: Some(dir.join("audit.log")),
+        access: apiserver::Access { audit: apiserver::AuditConfig::to_file(dir.join("audit.log")), ..Default::default() },
         clock: Arc::new(base::clock::System),
+        keys: apiserver::Keys::default(),
     };
     let server = Server::open(disk.keyspace("cluster"), kinds::builtin(), config).await?;
     server.ensure_bootstrap().await?;

@@ -1,8 +1,9 @@
 //! The command line.
 
-use apiserver::AdmissionChoice;
+use apiserver::{AccessFiles, AdmissionChoice, EncryptionSettings, Keys};
 use clap::{Args, Parser, Subcommand};
-use std::{net::IpAddr, path::PathBuf};
+use schema::Features;
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 /// Kubernetes in one binary: a cluster on this machine with one command.
 #[derive(Debug, Parser)]
@@ -59,6 +60,88 @@ impl Admission {
     }
 }
 
+/// Files and numbers of authentication, authorization and audit, by their names in Kubernetes; README.md tells of them.
+#[derive(Debug, Default, Clone, Args)]
+pub struct Access {
+    /// Which requests are written into the audit log, and how much of them
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub audit_policy_file: Option<PathBuf>,
+    /// The audit log; - for standard output
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub audit_log_path: Option<PathBuf>,
+    /// Days that old files of the audit log are kept
+    #[arg(long, value_name = "DAYS", hide = true)]
+    pub audit_log_maxage: Option<u64>,
+    /// How many old files of the audit log are kept
+    #[arg(long, value_name = "N", hide = true)]
+    pub audit_log_maxbackup: Option<usize>,
+    /// Megabytes at which the audit log is put aside
+    #[arg(long, value_name = "MB", hide = true)]
+    pub audit_log_maxsize: Option<u64>,
+    /// A kubeconfig file of the server that gets audit events
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub audit_webhook_config_file: Option<PathBuf>,
+    /// The most audit events that are sent at once
+    #[arg(long, value_name = "N", hide = true)]
+    pub audit_webhook_batch_max_size: Option<usize>,
+    /// How long an audit event waits for others, such as 30s
+    #[arg(long, value_name = "TIME", hide = true, value_parser = time)]
+    pub audit_webhook_batch_max_wait: Option<Duration>,
+}
+
+impl Access {
+    pub fn files(&self) -> AccessFiles {
+        let own = self.clone();
+        AccessFiles {
+            audit_policy: own.audit_policy_file,
+            audit_log: own.audit_log_path,
+            audit_log_max_age: own.audit_log_maxage,
+            audit_log_max_backups: own.audit_log_maxbackup,
+            audit_log_max_size: own.audit_log_maxsize,
+            audit_webhook: own.audit_webhook_config_file,
+            audit_batch_size: own.audit_webhook_batch_max_size,
+            audit_batch_wait: own.audit_webhook_batch_max_wait,
+        }
+    }
+}
+
+/// Keys of the operator, by their flags' names in Kubernetes; docs/encryption.md tells of them.
+#[derive(Debug, Default, Clone, Args)]
+pub struct KeyFiles {
+    /// An EncryptionConfiguration: what stored objects are sealed with
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub encryption_provider_config: Option<PathBuf>,
+    /// Look at that file again each minute
+    #[arg(long, value_name = "BOOL", hide = true, requires = "encryption_provider_config")]
+    #[arg(action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(default_value_t = false)]
+    pub encryption_provider_config_automatic_reload: bool,
+}
+
+impl KeyFiles {
+    pub fn keys(self) -> Keys {
+        let encryption = EncryptionSettings {
+            file: self.encryption_provider_config,
+            reload: self.encryption_provider_config_automatic_reload,
+        };
+        Keys { encryption }
+    }
+}
+
+/// What is not on by default, by its name in Kubernetes; README.md tells of it.
+#[derive(Debug, Default, Clone, Copy, Args)]
+pub struct Gates {
+    /// NAME=true or NAME=false, with commas between
+    #[arg(long, value_name = "GATES", hide = true)]
+    pub feature_gates: Option<Features>,
+}
+
+impl Gates {
+    pub fn features(self) -> Features {
+        self.feature_gates.unwrap_or_default()
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct Up {
     #[command(flatten)]
@@ -77,6 +160,12 @@ pub struct Up {
     pub demo: bool,
     #[command(flatten)]
     pub admission: Admission,
+    #[command(flatten)]
+    pub gates: Gates,
+    #[command(flatten)]
+    pub access: Access,
+    #[command(flatten)]
+    pub keys: KeyFiles,
 }
 
 #[derive(Debug, Args)]
@@ -94,6 +183,12 @@ pub struct Server {
     pub kubeconfig: Option<PathBuf>,
     #[command(flatten)]
     pub admission: Admission,
+    #[command(flatten)]
+    pub gates: Gates,
+    #[command(flatten)]
+    pub access: Access,
+    #[command(flatten)]
+    pub keys: KeyFiles,
 }
 
 #[derive(Debug, Args)]
@@ -157,6 +252,16 @@ pub struct Down {
     /// Remove its data too: objects, keys, images, volumes
     #[arg(long)]
     pub purge: bool,
+}
+
+/// A duration as Go's flags have it, in one unit.
+fn time(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let parsed = units.iter().find_map(|(unit, seconds)| {
+        let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
+        Duration::try_from_secs_f64(number * seconds).ok()
+    });
+    parsed.ok_or_else(|| "want a number with ms, s, m or h".into())
 }
 
 /// A token is never sent in the clear.

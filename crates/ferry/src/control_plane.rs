@@ -1,14 +1,14 @@
 //! The control plane of one cluster in this process: store, API server, controllers, scheduler.
 
 use crate::layout::Layout;
-use apiserver::{AdmissionChoice, Config, Server};
+use apiserver::{AccessFiles, AdmissionChoice, Config, Keys, Server};
 use base::{User, clock::System};
 use client::{Client, Credentials, Remote};
 use cluster::node_cidr::PodNetwork;
 use controllers::Surroundings;
 use netlink::Cidr;
 use pki::ClusterPki;
-use schema::ClusterConfig;
+use schema::{ClusterConfig, Features};
 use std::{
     fs::{File, TryLockError},
     io::{Read, Write},
@@ -75,6 +75,9 @@ pub struct Settings {
     /// Where pods get their addresses from.
     pub pods: Cidr,
     pub admission: AdmissionChoice,
+    pub features: Features,
+    pub access: AccessFiles,
+    pub keys: Keys,
 }
 
 /// A running control plane.
@@ -102,12 +105,14 @@ impl ControlPlane {
         let pki = pki.map_err(|e| e.to_string())?;
         let disk = Disk::open(layout.store(), store_disk::Options::default()).map_err(|e| e.to_string())?;
         let config = Config {
-            cluster: ClusterConfig::default(),
+            cluster: ClusterConfig { features: settings.features, ..ClusterConfig::default() },
             pki: pki.clone(),
             advertise: settings.advertise,
+            request_headers: None,
             names: sockets.iter().map(|(a, _)| a.ip().to_string()).collect(),
-            audit: Some(layout.audit_log()),
+            access: settings.access.load(layout.audit_log())?,
             clock: Arc::new(System),
+            keys: settings.keys,
         };
         let server = Server::open_with(disk.keyspace("cluster"), kinds::builtin(), config, settings.admission).await;
         let server = server.map_err(|e| e.to_string())?;

@@ -1,7 +1,7 @@
 //! One control plane as a value.
 
 use crate::Caller;
-use apiserver::{Config, Server};
+use apiserver::{Access, AuditConfig, Config, Keys, Server};
 use base::{
     User,
     clock::{Clock, System},
@@ -10,7 +10,7 @@ use client::{Client, Credentials, Remote};
 use cluster::node_cidr::PodNetwork;
 use controllers::Surroundings;
 use pki::{ClusterPki, Leaf, Usage};
-use schema::ClusterConfig;
+use schema::{ClusterConfig, Features};
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -39,11 +39,23 @@ pub struct Setup {
     pub dir: Option<PathBuf>,
     /// The API server's clock (controllers have it too).
     pub clock: Arc<dyn Clock>,
+    /// What is not on by default.
+    pub features: Features,
+    /// Who may come in, and what is written down of it; without a log of its own, the one that [`Cluster::audit`] reads.
+    pub access: Access,
+    /// Keys of an operator.
+    pub keys: Keys,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Setup { dir: None, clock: Arc::new(System) }
+        Setup {
+            dir: None,
+            clock: Arc::new(System),
+            features: Features::default(),
+            access: Access::default(),
+            keys: Keys::default(),
+        }
     }
 }
 
@@ -84,13 +96,18 @@ impl Cluster {
         let store: Arc<dyn Store> = disk.as_ref().map_or_else(Memory::new, |disk| disk.keyspace("cluster"));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
+        let mut access = setup.access.clone();
+        let own = AuditConfig::to_file(scratch.0.join("audit.log"));
+        access.audit.log = access.audit.log.or(own.log);
         let config = Config {
-            cluster: ClusterConfig::default(),
+            cluster: ClusterConfig { features: setup.features, ..ClusterConfig::default() },
             pki: pki.clone(),
             advertise: SocketAddr::new(ADVERTISED.into(), 6443),
+            request_headers: None,
             names: Vec::new(),
-            audit: Some(scratch.0.join("audit.log")),
+            access,
             clock: setup.clock.clone(),
+            keys: setup.keys.clone(),
         };
         let server = Server::open(store, kinds::builtin(), config).await.unwrap_or_else(|e| panic!("{e}"));
         server.ensure_bootstrap().await.unwrap_or_else(|e| panic!("{e}"));

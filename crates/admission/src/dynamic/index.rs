@@ -76,5 +76,6 @@ impl<T> Compiled<T> {
 
 /// The webhooks of one configuration, in their order.
 pub fn hooks_of(configuration: &Value) -> Vec<Arc<Hook>> {
-    configuration.items_at(&["webhooks"]).iter().map(|hook| Arc::new(Hook::of(hook))).collect()
+    let of = |hook| Arc::new(Hook::of(hook, configuration.name()));
+    configuration.items_at(&["webhooks"]).iter().map(of).collect()
 }

@@ -1,7 +1,7 @@
 //! AdmissionReview: what a webhook is asked and what it answers, as pure functions. Source: `k8s.io/api/admission/v1`
 //! and `apiserver/pkg/admission/plugin/webhook/request`.
 
-use super::{matching::Facts, versions::kind_of};
+use super::{matching::Facts, notes, versions::kind_of};
 use base::Status;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use resource::WriteOptions;
@@ -41,6 +41,8 @@ pub struct Response {
     /// The JSON patch, if any.
     pub patch: Option<Vec<u8>>,
     pub warnings: Vec<String>,
+    /// `auditAnnotations`
+    pub annotations: Vec<(String, String)>,
 }
 
 /// `request` of a review without the objects: what expressions see.
@@ -174,6 +176,7 @@ pub fn response(api: ReviewVersion, uid: &str, mutating: bool, review: &Value) -
         result: answer.at(&["status"]).clone(),
         patch,
         warnings: answer.items_at(&["warnings"]).iter().filter_map(Value::as_str).map(String::from).collect(),
+        annotations: notes::annotations(answer),
     })
 }
 

@@ -74,10 +74,15 @@ fn policy_of(a: &Attributes<'_>) -> Result<Policy> {
 
 fn pod(a: &mut Attributes<'_>) -> Result<()> {
     let policy = policy_of(a)?;
-    if policy.is_privileged() || a.old.is_some_and(|old| !is_significant(&a.object, old)) {
+    if a.old.is_some_and(|old| !is_significant(&a.object, old)) {
+        return Ok(());
+    }
+    a.options.notes.add("pod-security.kubernetes.io/enforce-policy", || policy.enforce.to_string());
+    if policy.is_privileged() {
         return Ok(());
     }
     let subject = Subject::of(&a.object);
+    audit(a, policy.audit, &subject);
     let found = evaluate(policy.enforce, &subject);
     if !found.is_empty() {
         return Err(forbid(a, format!("violates PodSecurity \"{}\": {}", policy.enforce, details(&found))));
@@ -89,11 +94,28 @@ fn pod(a: &mut Attributes<'_>) -> Result<()> {
 
 fn template(a: &mut Attributes<'_>, path: &[&str]) {
     let Ok(policy) = policy_of(a) else { return };
-    if policy.warn.level == Level::Privileged || a.object.at(path).is_null() {
+    if a.object.at(path).is_null() {
         return;
     }
-    let found = evaluate(policy.warn, &Subject::of(a.object.at(path)));
+    let subject = Subject::of(a.object.at(path));
+    audit(a, policy.audit, &subject);
+    if policy.warn.level == Level::Privileged {
+        return;
+    }
+    let found = evaluate(policy.warn, &subject);
     warn(a, policy.warn, &found);
+}
+
+/// What the audit log is told; nothing is looked for where nobody reads it.
+fn audit(a: &Attributes<'_>, mode: Mode, subject: &Subject<'_>) {
+    if mode.level == Level::Privileged || !a.options.notes.wanted() {
+        return;
+    }
+    let found = evaluate(mode, subject);
+    if !found.is_empty() {
+        let said = || format!("would violate PodSecurity \"{mode}\": {}", details(&found));
+        a.options.notes.add("pod-security.kubernetes.io/audit-violations", said);
+    }
 }
 
 fn warn(a: &mut Attributes<'_>, mode: Mode, found: &[Finding]) {

@@ -12,6 +12,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 pub async fn run(options: Server) -> Outcome {
     let admission = options.admission.choice()?;
+    let access = options.access.files();
+    let keys = options.keys.keys();
     let mut steps = Steps::begin();
     let mut stop = super::Stop::listen()?;
     let layout = Layout::new(&options.data.data_dir);
@@ -22,7 +24,15 @@ pub async fn run(options: Server) -> Outcome {
     };
     let claim = Claim::take(&layout, listen)?;
     telemetry::log::to_file(&layout.server_log(), "info")?;
-    let settings = Settings { claim, advertise, pods: super::default_pods(), admission };
+    let settings = Settings {
+        claim,
+        advertise,
+        pods: super::default_pods(),
+        admission,
+        features: options.gates.features(),
+        access,
+        keys,
+    };
     let plane = ControlPlane::start(&layout, settings).await?;
     steps.done(format!("API server at https://{advertise}"));
     let path = super::write_kubeconfig(&layout, options.kubeconfig, &plane.kubeconfig()?)?;

@@ -16,6 +16,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub async fn run(options: Up) -> Outcome {
     super::need_root("up", super::MAKES)?;
     let admission = options.admission.choice()?;
+    let access = options.access.files();
+    let keys = options.keys.keys();
     let mut steps = Steps::begin();
     let mut stop = super::Stop::listen()?;
     let layout = Layout::new(&options.data.data_dir);
@@ -28,7 +30,8 @@ pub async fn run(options: Up) -> Outcome {
 
     let advertise = SocketAddr::new(IpAddr::V4(gateway), options.api_port);
     claim.listen(advertise)?;
-    let settings = Settings { claim, advertise, pods: nodes.pods(), admission };
+    let settings =
+        Settings { claim, advertise, pods: nodes.pods(), admission, features: options.gates.features(), access, keys };
     let plane = ControlPlane::start(&layout, settings).await?;
     steps.done(format!("API server at https://{local}"));
     let kubeconfig = super::write_kubeconfig(&layout, options.kubeconfig, &plane.kubeconfig()?)?;

@@ -1,0 +1,297 @@
+//! One `audit.k8s.io/v1 Event` as a line of JSON. Written straight into a buffer: a tree would be a handful of allocations
+//! per request.
+
+use super::policy::{Level, Stage};
+use crate::{request_info::RequestInfo, server::Origin};
+use base::{User, time::Timestamp};
+use bytes::Bytes;
+use std::{cell::RefCell, io::Write};
+use value::Value;
+
+/// What a line says, borrowed from the request.
+pub struct Entry<'a> {
+    pub level: Level,
+    pub stage: Stage,
+    pub id: &'a str,
+    pub info: &'a RequestInfo<'a>,
+    pub uri: &'a str,
+    pub user: &'a User,
+    pub impersonated: Option<&'a User>,
+    /// The verb that let a constrained impersonation pass; empty for any other.
+    pub constraint: &'a str,
+    pub origin: &'a Origin,
+    pub agent: &'a str,
+    /// What a write has found out of the object that the path does not say.
+    pub object: &'a ObjectRef,
+    /// The code of the answer, where there is one by now.
+    pub code: Option<u16>,
+    /// The Status that was the answer.
+    pub status: Option<&'a Value>,
+    pub request_object: Option<&'a Bytes>,
+    pub response_object: Option<&'a Bytes>,
+    pub received: Timestamp,
+    pub now: Timestamp,
+    /// In the order in which they were made; sorted here.
+    pub annotations: &'a [(String, String)],
+}
+
+/// Name and identity of the object of a write, where the path has none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObjectRef {
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
+}
+
+/// A line that lacks only the time of its stage.
+#[derive(Debug, Default)]
+pub struct Pending {
+    line: Vec<u8>,
+    /// Where the time stands.
+    stamp: usize,
+}
+
+impl Pending {
+    /// A line for later.
+    pub fn of(entry: &Entry<'_>) -> Self {
+        let mut line = Vec::with_capacity(1024);
+        let stamp = write(&mut line, entry);
+        Pending { line, stamp }
+    }
+    /// The line of a stage that is reached now.
+    pub fn at(mut self, now: Timestamp) -> Vec<u8> {
+        let mut text = Vec::with_capacity(27);
+        stamp(&mut text, now);
+        self.line[self.stamp..self.stamp + text.len()].copy_from_slice(&text);
+        self.line
+    }
+}
+
+/// Appends the line; says where in the buffer the time of the stage begins.
+pub fn write(out: &mut Vec<u8>, e: &Entry<'_>) -> usize {
+    let _ = write!(out, r#"{{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"{}","auditID":"#, e.level.name());
+    text(out, e.id);
+    let _ = write!(out, r#","stage":"{}","requestURI":"#, e.stage.name());
+    text(out, e.uri);
+    member(out, "verb", e.info.verb);
+    out.extend_from_slice(br#","user":"#);
+    user(out, e.user);
+    if let Some(impersonated) = e.impersonated {
+        out.extend_from_slice(br#","impersonatedUser":"#);
+        user(out, impersonated);
+    }
+    if !e.constraint.is_empty() {
+        out.extend_from_slice(br#","authenticationMetadata":{"impersonationConstraint":"#);
+        text(out, e.constraint);
+        out.push(b'}');
+    }
+    if let Origin::Address(address) = e.origin {
+        let _ = write!(out, r#","sourceIPs":["{address}"]"#);
+    }
+    if !e.agent.is_empty() {
+        member(out, "userAgent", e.agent);
+    }
+    if e.info.is_resource {
+        object_ref(out, e.info, e.object);
+    }
+    if let Some(code) = e.code {
+        response_status(out, code, e.status);
+    }
+    for (key, object) in [("requestObject", e.request_object), ("responseObject", e.response_object)] {
+        if let Some(object) = object {
+            let _ = write!(out, r#","{key}":"#);
+            out.extend_from_slice(object);
+        }
+    }
+    out.extend_from_slice(br#","requestReceivedTimestamp":""#);
+    stamp(out, e.received);
+    out.extend_from_slice(br#"","stageTimestamp":""#);
+    let at = out.len();
+    stamp(out, e.now);
+    out.push(b'"');
+    annotations(out, e.annotations);
+    out.extend_from_slice(b"}\n");
+    at
+}
+
+fn object_ref(out: &mut Vec<u8>, info: &RequestInfo<'_>, object: &ObjectRef) {
+    out.extend_from_slice(br#","objectRef":{"resource":"#);
+    text(out, info.resource);
+    let name = if info.name.is_empty() { &object.name } else { &*info.name };
+    for (key, value) in [
+        ("namespace", info.namespace),
+        ("name", name),
+        ("uid", &object.uid),
+        ("apiGroup", info.group),
+        ("apiVersion", info.version),
+        ("resourceVersion", &object.resource_version),
+        ("subresource", info.subresource),
+    ] {
+        if !value.is_empty() {
+            member(out, key, value);
+        }
+    }
+    out.push(b'}');
+}
+
+/// Of a Status that was the answer its bounded fields.
+fn response_status(out: &mut Vec<u8>, code: u16, status: Option<&Value>) {
+    out.extend_from_slice(br#","responseStatus":{"metadata":{}"#);
+    if let Some(status) = status {
+        for key in ["status", "message", "reason"] {
+            let said = status.str_at(&[key]);
+            if !said.is_empty() {
+                member(out, key, said);
+            }
+        }
+        let details = status.at(&["details"]);
+        if !details.is_null() {
+            let _ = write!(out, r#","details":{details}"#);
+        }
+    }
+    let _ = write!(out, r#","code":{code}}}"#);
+}
+
+fn annotations(out: &mut Vec<u8>, annotations: &[(String, String)]) {
+    let mut sorted: Vec<&(String, String)> = annotations.iter().collect();
+    sorted.sort_by(|a, b| a.0.cmp(&b.0));
+    for (i, (key, value)) in sorted.iter().enumerate() {
+        out.extend_from_slice(if i == 0 { br#","annotations":{"# } else { b"," });
+        text(out, key);
+        out.push(b':');
+        text(out, value);
+    }
+    if !sorted.is_empty() {
+        out.push(b'}');
+    }
+}
+
+fn user(out: &mut Vec<u8>, user: &User) {
+    out.extend_from_slice(br#"{"username":"#);
+    text(out, &user.name);
+    if !user.uid.is_empty() {
+        member(out, "uid", &user.uid);
+    }
+    for (i, group) in user.groups.iter().enumerate() {
+        out.extend_from_slice(if i == 0 { br#","groups":["# } else { b"," });
+        text(out, group);
+    }
+    if !user.groups.is_empty() {
+        out.push(b']');
+    }
+    for (i, (key, values)) in user.extra.iter().enumerate() {
+        out.extend_from_slice(if i == 0 { br#","extra":{"# } else { b"," });
+        text(out, key);
+        out.extend_from_slice(b":[");
+        for (i, value) in values.iter().enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            text(out, value);
+        }
+        out.push(b']');
+    }
+    if !user.extra.is_empty() {
+        out.push(b'}');
+    }
+    out.push(b'}');
+}
+
+fn member(out: &mut Vec<u8>, key: &str, value: &str) {
+    let _ = write!(out, ",\"{key}\":");
+    text(out, value);
+}
+
+/// A JSON string.
+fn text(out: &mut Vec<u8>, value: &str) {
+    out.push(b'"');
+    for b in value.bytes() {
+        match b {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', b]),
+            0..0x20 => {
+                let _ = write!(out, "\\u{b:04x}");
+            }
+            _ => out.push(b),
+        }
+    }
+    out.push(b'"');
+}
+
+/// `2026-01-02T03:04:05.678901Z`; the part up to the second is made once a second per thread.
+fn stamp(out: &mut Vec<u8>, at: Timestamp) {
+    thread_local!(static SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) });
+    SECOND.with_borrow_mut(|(second, text)| {
+        if *second != at.as_second() {
+            *second = at.as_second();
+            *text = base::time::seconds(at);
+            text.pop();
+        }
+        out.extend_from_slice(text.as_bytes());
+    });
+    let _ = write!(out, ".{:06}Z", at.subsec_nanosecond() / 1000);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::Query;
+    use http::Method;
+    use value::value;
+
+    fn told(entry: &Entry<'_>) -> Value {
+        let mut line = Vec::new();
+        write(&mut line, entry);
+        value::parse(&line).unwrap().value
+    }
+
+    #[test]
+    fn lines_are_events() {
+        let info = RequestInfo::parse(&Method::GET, "/api/v1/namespaces/d/secrets/s", &Query::default());
+        let user = User { extra: vec![("k".into(), vec!["v\"".into()])], ..User::new("alice\n", ["a", "b"]) };
+        let at = base::time::parse("2026-01-02T03:04:05.000678Z").unwrap();
+        let status =
+            value!({"status": "Failure", "message": "no", "reason": "NotFound", "code": 404, "details": {"name": "s"}});
+        let annotation = |key: &str, value: &str| (key.to_string(), value.to_string());
+        let entry = Entry {
+            level: Level::RequestResponse,
+            stage: Stage::ResponseComplete,
+            id: "id",
+            info: &info,
+            uri: "/api/v1/namespaces/d/secrets/s",
+            user: &user,
+            impersonated: Some(&User::default()),
+            constraint: "impersonate:user-info",
+            origin: &Origin::Address([127, 0, 0, 1].into()),
+            agent: "curl",
+            object: &ObjectRef { name: "other".into(), uid: "u".into(), resource_version: "7".into() },
+            code: Some(404),
+            status: Some(&status),
+            request_object: Some(&Bytes::from_static(b"{\"a\":1}")),
+            response_object: None,
+            received: at,
+            now: at,
+            annotations: &[annotation("b/c", "x"), annotation("a/decision", "RBAC: \"x\"")],
+        };
+        let event = told(&entry);
+        assert_eq!(event.str_at(&["user", "username"]), "alice\n");
+        assert_eq!(event.at(&["user", "extra", "k"]).to_string(), r#"["v\""]"#);
+        assert_eq!(
+            event.at(&["objectRef"]),
+            &value!({"resource": "secrets", "namespace": "d", "name": "s", "uid": "u", "apiVersion": "v1", "resourceVersion": "7"})
+        );
+        assert_eq!(
+            event.at(&["responseStatus"]),
+            &value!({"metadata": {}, "status": "Failure", "message": "no", "reason": "NotFound", "details": {"name": "s"}, "code": 404})
+        );
+        assert_eq!(event.str_at(&["authenticationMetadata", "impersonationConstraint"]), "impersonate:user-info");
+        assert_eq!(event.at(&["requestObject", "a"]).as_i64(), Some(1));
+        assert_eq!(event.str_at(&["requestReceivedTimestamp"]), "2026-01-02T03:04:05.000678Z");
+        assert_eq!(event.at(&["sourceIPs"]).to_string(), r#"["127.0.0.1"]"#);
+        assert_eq!(event.at(&["annotations"]).to_string(), r#"{"a/decision":"RBAC: \"x\"","b/c":"x"}"#);
+
+        let later = base::time::parse("2026-01-02T03:05:06.123456Z").unwrap();
+        let end = value::parse(&Pending::of(&entry).at(later)).unwrap().value;
+        assert_eq!(end.str_at(&["stageTimestamp"]), "2026-01-02T03:05:06.123456Z");
+        assert_eq!(end.str_at(&["requestReceivedTimestamp"]), "2026-01-02T03:04:05.000678Z");
+    }
+}

@@ -1,0 +1,192 @@
+//! The audit log: who did what, as events of `audit.k8s.io/v1`.
+//!
+//! What is written down is said by a [`Policy`] of the operator's, or, without one, by [`worth`]: one line of level Metadata
+//! for every request but routine. Where it goes: a [`Log`] on disk and a [`Webhook`]. The request path waits for neither:
+//! where they are slower than the requests for long, events are dropped and counted (upstream's batching backend does the
+//! same). Decided against a channel of events: each would be a handful of allocations per request.
+
+mod event;
+mod file;
+mod objects;
+mod policy;
+pub mod stages;
+mod webhook;
+
+pub use event::{Entry, ObjectRef, Pending};
+pub use file::LogConfig;
+pub use objects::Objects;
+pub use policy::{Level, Policy, Stage, Stages, Verdict};
+pub use webhook::WebhookConfig;
+
+use crate::request_info::RequestInfo;
+use base::User;
+use file::Log;
+use net::Outgoing;
+use std::{io, path::PathBuf, sync::Arc};
+use telemetry::{Counter, Family, Registry};
+use webhook::Webhook;
+
+/// What is written down, and where.
+#[derive(Debug, Clone, Default)]
+pub struct AuditConfig {
+    /// `None`: Ferry's own, [`worth`].
+    pub policy: Option<Policy>,
+    pub log: Option<LogConfig>,
+    pub webhook: Option<WebhookConfig>,
+}
+
+impl AuditConfig {
+    /// A policy in its own words; the error says what is wrong with it.
+    pub fn with_policy(policy: &value::Value) -> Result<Self, String> {
+        Ok(AuditConfig { policy: Some(Policy::of(policy)?), ..AuditConfig::default() })
+    }
+    /// Ferry's own policy into a file.
+    pub fn to_file(path: PathBuf) -> Self {
+        AuditConfig { log: Some(LogConfig::at(path)), ..AuditConfig::default() }
+    }
+}
+
+/// The audit log of one server.
+pub struct Audit {
+    policy: Option<Policy>,
+    log: Option<Log>,
+    webhook: Option<Webhook>,
+    dropped: Arc<Counter>,
+    written: Arc<Counter>,
+    levels: Arc<Family<Counter>>,
+}
+
+impl Audit {
+    /// `None` where nothing is written anywhere.
+    pub fn open(config: AuditConfig, outgoing: &Arc<Outgoing>, registry: &Registry) -> io::Result<Option<Self>> {
+        let log = config.log.as_ref().map(Log::open).transpose()?;
+        let dropped: Arc<Counter> = registry.single("apiserver_audit_dropped_total", "Audit events that were lost.");
+        let webhook = config.webhook.map(|webhook| Webhook::start(webhook, outgoing.clone(), dropped.clone()));
+        if log.is_none() && webhook.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Audit {
+            policy: config.policy,
+            log,
+            webhook,
+            dropped,
+            written: registry.single("apiserver_audit_event_total", "Audit events."),
+            levels: registry.family("apiserver_audit_level_total", "Requests by level of the policy.", &["level"]),
+        }))
+    }
+    /// What is to be written of a request. Without a policy that is seen at its end.
+    pub fn judge(&self, info: &RequestInfo<'_>, user: &User) -> Verdict {
+        let Some(policy) = &self.policy else {
+            let omit_stages = Stages::default().with(Stage::RequestReceived).with(Stage::ResponseStarted);
+            return Verdict { level: Level::Metadata, omit_stages, omit_managed_fields: false };
+        };
+        let verdict = policy.judge(info, user);
+        self.levels.with(&[verdict.level.name()]).inc();
+        verdict
+    }
+    /// Whether a policy of the operator's decides.
+    pub fn has_policy(&self) -> bool {
+        self.policy.is_some()
+    }
+    /// Writes one event, or drops it where too many wait.
+    pub fn record(&self, entry: &Entry<'_>) {
+        match &self.webhook {
+            None => self.count(self.log.as_ref().is_none_or(|log| log.write(|out| _ = event::write(out, entry)))),
+            Some(_) => self.emit(Pending::of(entry).at(entry.now)),
+        }
+    }
+    /// Writes a line that was made before.
+    pub fn emit(&self, line: Vec<u8>) {
+        let logged = self.log.as_ref().is_none_or(|log| log.write(|out| out.extend_from_slice(&line)));
+        let sent = self.webhook.as_ref().is_none_or(|webhook| webhook.push(line));
+        self.count(logged && sent);
+    }
+    fn count(&self, taken: bool) {
+        if taken { self.written.inc() } else { self.dropped.inc() }
+    }
+}
+
+/// Controllers of this server, by their ServiceAccounts of `kube-system`.
+const CONTROLLERS: [&str; 11] = [
+    "certificate-controller",
+    "deployment-controller",
+    "endpoint-controller",
+    "endpointslice-controller",
+    "generic-garbage-collector",
+    "namespace-controller",
+    "node-controller",
+    "pod-garbage-collector",
+    "replicaset-controller",
+    "root-ca-cert-publisher",
+    "service-account-controller",
+];
+
+/// True for requests that are worth a line: not probes, not documents, not what components do all the time. What was
+/// refused or failed always is. `user` is the caller itself, not whom it impersonates.
+pub fn worth(info: &RequestInfo<'_>, user: &User, code: u16) -> bool {
+    if code >= 400 {
+        return true;
+    }
+    if !info.is_resource {
+        let quiet = ["/livez", "/readyz", "/healthz", "/metrics", "/version", "/openapi", "/api", "/apis"];
+        return !quiet.iter().any(|p| info.path.strip_prefix(p).is_some_and(|r| r.is_empty() || r.starts_with('/')));
+    }
+    // Running a command begins with a read.
+    if !matches!(info.subresource, "" | "status") {
+        return true;
+    }
+    let reads = matches!(info.verb, "get" | "list" | "watch") && info.resource != "secrets";
+    let routine = matches!(info.resource, "events" | "leases");
+    !((routine || reads) && is_component(user))
+}
+
+/// An exact list: anybody may be called `system:serviceaccount:…`.
+fn is_component(user: &User) -> bool {
+    let own = ["system:kube-controller-manager", "system:kube-scheduler", "system:apiserver"];
+    own.contains(&user.name.as_str())
+        || user.node_name().is_some()
+        || user.name.strip_prefix("system:serviceaccount:kube-system:").is_some_and(|name| CONTROLLERS.contains(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::Query;
+    use http::Method;
+
+    #[test]
+    fn routine_is_left_out() {
+        let node = User::new("system:node:n1", ["system:nodes"]);
+        let named = |name: &str| User::new(name, []);
+        let check_code = |method: Method, path: &str, user: &User, code: u16, want: bool| {
+            let info = RequestInfo::parse(&method, path, &Query::default());
+            assert_eq!(worth(&info, user, code), want, "{method} {path} {user:?} {code}");
+        };
+        let check = |method, path: &str, user: &User, want| check_code(method, path, user, 200, want);
+        let (alice, scheduler) = (named("alice"), named("system:kube-scheduler"));
+        check(Method::GET, "/livez/ping", &alice, false);
+        check(Method::GET, "/apis", &alice, false);
+        check_code(Method::GET, "/metrics", &named("system:anonymous"), 403, true);
+        check(Method::GET, "/debug", &alice, true);
+        check(Method::GET, "/api/v1/pods", &alice, true);
+        check(Method::GET, "/api/v1/pods", &scheduler, false);
+        check_code(Method::GET, "/api/v1/pods", &scheduler, 403, true);
+        check(Method::GET, "/api/v1/secrets", &node, true);
+        check(Method::GET, "/api/v1/pods", &node, false);
+        check(Method::GET, "/api/v1/nodes/n1/status", &node, false);
+        // A name alone makes no node.
+        check(Method::GET, "/api/v1/pods", &named("system:node:n1"), true);
+        check(Method::GET, "/api/v1/pods", &named("system:anonymous"), true);
+        check(Method::GET, "/api/v1/pods", &named("system:serviceaccount:default:bot"), true);
+        check(Method::GET, "/api/v1/pods", &named("system:serviceaccount:kube-system:bot"), true);
+        check(Method::GET, "/api/v1/pods", &named("system:serviceaccount:kube-system:node-controller"), false);
+        for what in ["exec", "attach", "portforward", "log"] {
+            let path = format!("/api/v1/namespaces/d/pods/p/{what}");
+            check(Method::GET, &path, &named("system:serviceaccount:kube-system:node-controller"), true);
+            check(Method::GET, &path, &scheduler, true);
+        }
+        check(Method::POST, "/api/v1/namespaces/d/pods", &scheduler, true);
+        check(Method::POST, "/api/v1/namespaces/d/events", &scheduler, false);
+        check(Method::PUT, "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1", &node, false);
+    }
+}

@@ -1,0 +1,160 @@
+//! The stages of a request: which events it makes, and when.
+//!
+//! A request that lasts makes one when its answer has begun and one when it has ended, which is when its body is dropped.
+
+use super::{Audit, Entry, Level, Objects, Pending, Stage, worth};
+use crate::stack::{Exchange, Failure};
+use auth::Decision;
+use base::clock::Clock;
+use http::{Response, header};
+use net::Body;
+use resource::Notes;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use value::{Value, value};
+
+/// The caller is known, or known to be nobody that is let in.
+pub fn begins(x: &mut Exchange<'_>, authenticated: bool) {
+    let Some(log) = &x.server.audit else { return };
+    x.audit = log.judge(&x.info, x.caller());
+    if x.audit.level == Level::None {
+        return;
+    }
+    x.notes = Notes::kept(x.audit.level >= Level::Request);
+    if authenticated {
+        record(x, log, Stage::RequestReceived, None, None, &Objects::default());
+    }
+}
+
+/// The answer is made.
+pub fn ends(x: &Exchange<'_>, response: &mut Response<Body>, failure: Option<Failure>) {
+    let Some(log) = x.server.audit.as_ref().filter(|_| x.audit.level > Level::None) else { return };
+    let code = response.status().as_u16();
+    let routine = || x.impersonator.is_none() && !worth(&x.info, x.caller(), code);
+    if !log.has_policy() && routine() {
+        return;
+    }
+    let status = failure.as_ref().map(|failure| match &failure.panicked {
+        None => Value::from(failure.status.to_json()),
+        Some(said) => value!({
+            "metadata": {}, "status": "Failure", "reason": "InternalError", "message": (format!("APIServer panic'd: {said}")),
+        }),
+    });
+    if let Some(status) = &status {
+        x.objects.response(&x.audit, || Some(status.clone()));
+    }
+    let record = |stage| record(x, log, stage, Some(code), status.as_ref(), &x.objects);
+    if failure.is_some_and(|failure| failure.panicked.is_some()) {
+        return record(Stage::Panic);
+    }
+    // Who is not let in has no request: there is an answer, and nothing that could end.
+    if log.has_policy() && code == 401 && x.decision.is_none() {
+        return record(Stage::ResponseStarted);
+    }
+    if !log.has_policy() || !x.info.is_long_running() {
+        return record(Stage::ResponseComplete);
+    }
+    record(Stage::ResponseStarted);
+    if x.audit.omit_stages.has(Stage::ResponseComplete) {
+        return;
+    }
+    match std::mem::take(response.body_mut()) {
+        Body::Stream(body) => {
+            let line = with_entry(x, Stage::ResponseComplete, Some(code), None, &x.objects, Pending::of);
+            let end = End { log: log.clone(), clock: x.server.config.clock.clone(), line };
+            *response.body_mut() = Body::Stream(Box::pin(Lasting { body, _end: end }));
+        }
+        body => {
+            *response.body_mut() = body;
+            record(Stage::ResponseComplete);
+        }
+    }
+}
+
+fn record(x: &Exchange<'_>, log: &Audit, stage: Stage, code: Option<u16>, status: Option<&Value>, objects: &Objects) {
+    if !x.audit.omit_stages.has(stage) {
+        with_entry(x, stage, code, status, objects, |entry| log.record(entry));
+    }
+}
+
+fn with_entry<T>(
+    x: &Exchange<'_>,
+    stage: Stage,
+    code: Option<u16>,
+    status: Option<&Value>,
+    objects: &Objects,
+    then: impl FnOnce(&Entry<'_>) -> T,
+) -> T {
+    let (object, request, response) = objects.taken();
+    let mut annotations = x.notes.all();
+    let mut annotate = |key: &str, value: &str| annotations.push((format!("authorization.k8s.io/{key}"), value.into()));
+    match &x.decision {
+        Some(Decision::Allow(reason)) => {
+            annotate("decision", "allow");
+            annotate("reason", reason);
+        }
+        Some(Decision::NoOpinion(why)) => {
+            annotate("decision", "forbid");
+            annotate("reason", why);
+        }
+        None => {}
+    }
+    then(&Entry {
+        level: x.audit.level,
+        stage,
+        id: &x.id,
+        info: &x.info,
+        uri: x.parts.uri.path_and_query().map_or("", |p| p.as_str()),
+        user: x.caller(),
+        impersonated: x.impersonator.is_some().then_some(&*x.user),
+        constraint: "",
+        origin: x.origin,
+        agent: x.parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or(""),
+        object: &object,
+        code,
+        status,
+        request_object: request.as_ref(),
+        response_object: response.as_ref(),
+        received: x.received,
+        now: x.server.config.clock.now(),
+        annotations: &annotations,
+    })
+}
+
+/// A body whose end is written down.
+struct Lasting {
+    body: Pin<Box<dyn http_body::Body<Data = bytes::Bytes, Error = net::BoxError> + Send>>,
+    _end: End,
+}
+
+struct End {
+    log: Arc<Audit>,
+    clock: Arc<dyn Clock>,
+    line: Pending,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.log.emit(std::mem::take(&mut self.line).at(self.clock.now()));
+    }
+}
+
+impl http_body::Body for Lasting {
+    type Data = bytes::Bytes;
+    type Error = net::BoxError;
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, net::BoxError>>> {
+        self.body.as_mut().poll_frame(cx)
+    }
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
