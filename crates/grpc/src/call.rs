@@ -6,7 +6,7 @@ use http::uri::PathAndQuery;
 use prost::Message;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tonic::{Request, Status, Streaming, client::Grpc};
+use tonic::{Request, Status, Streaming, client::Grpc, metadata::MetadataValue};
 use tonic_prost::ProstCodec;
 
 /// What a server may answer with at most: above etcd's largest page and any KMS message. Ours alone; the server has its own.
@@ -35,18 +35,22 @@ where
     }
 }
 
-/// A call on which both sides send as they like.
+/// A call on which both sides send as they like. `metadata` goes with it.
 pub async fn duplex<M, R>(
     channel: &Channel,
     path: &'static str,
     requests: mpsc::Receiver<M>,
+    metadata: &[(&'static str, &'static str)],
 ) -> Result<Answers<R>, Status>
 where
     M: Message + Send + Sync + 'static,
     R: Message + Default + Send + Sync + 'static,
 {
     let codec = ProstCodec::<M, R>::default();
-    let request = Request::new(Requests(requests));
+    let mut request = Request::new(Requests(requests));
+    for (name, value) in metadata {
+        request.metadata_mut().insert(*name, MetadataValue::from_static(value));
+    }
     let answer = client(channel).streaming(request, PathAndQuery::from_static(path), codec).await?;
     Ok(Answers(answer.into_inner()))
 }

@@ -1,6 +1,7 @@
 //! One HTTP/2 connection to one endpoint, made when it is needed.
 
 use crate::Endpoint;
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, combinators::MapErr};
 use hyper::{body::Incoming, client::conn::http2};
@@ -18,7 +19,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
     sync::Mutex,
 };
-use tonic::{Status, body::Body};
+use tonic::{Code, Status, body::Body};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -28,6 +29,14 @@ const PING_EVERY: Duration = Duration::from_secs(6);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Per stream and for the connection. A list answers in megabytes.
 const WINDOW: u32 = 4 << 20;
+
+/// In the details of a status that is ours.
+const NEVER_SENT: &[u8] = b"never sent";
+
+/// Whether a call failed before its request left: it may be made again without doing anything twice.
+pub fn never_sent(status: &Status) -> bool {
+    status.code() == Code::Unavailable && status.details() == NEVER_SENT
+}
 
 /// A connection that is made at the first call and anew after it broke. Clones share it.
 #[derive(Clone)]
@@ -63,9 +72,10 @@ impl Channel {
         }
         *held = None;
         let connecting = tokio::time::timeout(CONNECT, connect(&self.0.endpoint)).await;
-        let sender = connecting
-            .unwrap_or_else(|_| Err("i/o timeout".into()))
-            .map_err(|why| Status::unavailable(format!("connecting to {}: {why}", self.0.endpoint)))?;
+        let sender = connecting.unwrap_or_else(|_| Err("i/o timeout".into())).map_err(|why| {
+            let message = format!("connecting to {}: {why}", self.0.endpoint);
+            Status::with_details(Code::Unavailable, message, Bytes::from_static(NEVER_SENT))
+        })?;
         Ok(held.insert(sender).clone())
     }
 }

@@ -13,6 +13,6 @@ mod channel;
 mod endpoint;
 
 pub use call::{Answers, duplex, unary};
-pub use channel::Channel;
+pub use channel::{Channel, never_sent};
 pub use endpoint::{BadEndpoint, Endpoint};
 pub use tonic::{Code, Status};

@@ -200,7 +200,7 @@ pub struct CompactionResponse {
 
 #[derive(Clone, PartialEq, Message)]
 pub struct WatchRequest {
-    #[prost(oneof = "Watching", tags = "1, 2, 3")]
+    #[prost(oneof = "Watching", tags = "1")]
     pub request: Option<Watching>,
 }
 
@@ -208,10 +208,6 @@ pub struct WatchRequest {
 pub enum Watching {
     #[prost(message, tag = "1")]
     Create(WatchCreate),
-    #[prost(message, tag = "2")]
-    Cancel(WatchCancel),
-    #[prost(message, tag = "3")]
-    Progress(WatchProgress),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -223,24 +219,10 @@ pub struct WatchCreate {
     /// The first revision that is wanted.
     #[prost(int64, tag = "3")]
     pub start: i64,
-    /// Tell the revision every ten minutes or so when there is no news.
-    #[prost(bool, tag = "4")]
-    pub progress: bool,
-    #[prost(bool, tag = "6")]
-    pub previous: bool,
     /// Answers may come in parts; each but the last has `fragment`.
     #[prost(bool, tag = "8")]
     pub fragment: bool,
 }
-
-#[derive(Clone, PartialEq, Message)]
-pub struct WatchCancel {
-    #[prost(int64, tag = "1")]
-    pub watch: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct WatchProgress {}
 
 #[derive(Clone, PartialEq, Message)]
 pub struct WatchResponse {
@@ -270,8 +252,6 @@ pub struct Event {
     pub kind: i32,
     #[prost(message, optional, tag = "2")]
     pub item: Option<KeyValue>,
-    #[prost(message, optional, tag = "3")]
-    pub previous: Option<KeyValue>,
 }
 
 #[derive(Clone, PartialEq, Message)]

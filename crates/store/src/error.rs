@@ -18,6 +18,9 @@ pub enum CommitError {
     /// The disk failed. The store is read-only from the first such failure until it is opened again: after a failed
     /// fsync nobody can say what is on the disk. Whether this commit took place is not known.
     Io(Arc<io::Error>),
+    /// A store outside of this process refused, or could not be asked, or its answer was lost: whether the commit took
+    /// place is not known. The next one may succeed.
+    Unavailable { why: Arc<str> },
 }
 
 impl fmt::Display for CommitError {
@@ -32,6 +35,7 @@ impl fmt::Display for CommitError {
             CommitError::BadKey { key } => write!(f, "{key} is written twice in one transaction"),
             CommitError::Closed => write!(f, "the store is closed"),
             CommitError::Io(e) => write!(f, "the store is read-only since its disk failed: {e}"),
+            CommitError::Unavailable { why } => why.fmt(f),
         }
     }
 }
@@ -60,6 +64,8 @@ pub enum OpenError {
     Io { path: PathBuf, source: io::Error },
     /// The store was closed.
     Closed,
+    /// A store outside of this process cannot be reached or refuses to be read.
+    Unavailable { why: String },
 }
 
 impl fmt::Display for OpenError {
@@ -72,6 +78,7 @@ impl fmt::Display for OpenError {
             }
             OpenError::Io { path, source } => write!(f, "{}: {source}", path.display()),
             OpenError::Closed => write!(f, "the store is closed"),
+            OpenError::Unavailable { why } => why.fmt(f),
         }
     }
 }
@@ -92,6 +99,8 @@ pub enum ReadError {
     Io(Arc<io::Error>),
     /// The store was closed.
     Closed,
+    /// A store outside of this process could not be asked. Ask again.
+    Unavailable { why: Arc<str> },
 }
 
 impl fmt::Display for ReadError {
@@ -99,6 +108,7 @@ impl fmt::Display for ReadError {
         match self {
             ReadError::Io(e) => write!(f, "reading the store failed: {e}"),
             ReadError::Closed => write!(f, "the store is closed"),
+            ReadError::Unavailable { why } => why.fmt(f),
         }
     }
 }
@@ -107,7 +117,7 @@ impl std::error::Error for ReadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             ReadError::Io(e) => Some(e.as_ref()),
-            ReadError::Closed => None,
+            ReadError::Closed | ReadError::Unavailable { .. } => None,
         }
     }
 }

@@ -66,7 +66,8 @@ pub struct Write {
     /// `None` deletes. Deleting a key that is not there changes nothing and is no error.
     pub value: Option<Bytes>,
     /// The store deletes the key by itself within about a second after this instant (kept to the millisecond), unless
-    /// a later write replaced it: every write says anew when it expires. Ignored by a delete.
+    /// a later write replaced it: every write says anew when it expires. Ignored by a delete. (On an etcd, where keys
+    /// share leases, it is seconds for what expires soon, and up to a minute for the rest.)
     pub expires: Option<Timestamp>,
 }
 
@@ -152,6 +153,15 @@ pub trait Sink: Send + Sync {
     /// What happened after the base: first the retained history, then, with no seam to be seen, what is committed from
     /// now on. A batch is never empty and never splits a transaction.
     fn changes(&self, batch: &[Change]);
+
+    /// The store has come to `revision` without a change that concerns this keyspace (others write beside it).
+    fn progress(&self, _revision: Revision) {}
+
+    /// What happened between the last revision seen and `revision` cannot be had any more: `items` is all there is now.
+    /// Called only by stores outside of this process, after they could not be reached for longer than they keep history.
+    fn reset(&self, revision: Revision, items: &mut dyn Iterator<Item = Item>) {
+        self.base(revision, items);
+    }
 }
 
 /// One keyspace.
@@ -180,4 +190,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// The newest published revision; 0 before the first write.
     fn head(&self) -> Revision;
+
+    /// Whether other processes write to it as well: what is published here may be older than what is committed.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// The newest revision that anybody had committed when this was called. It may not be published here yet.
+    fn current(&self) -> BoxFuture<'_, Result<Revision, ReadError>> {
+        Box::pin(std::future::ready(Ok(self.head())))
+    }
 }

@@ -1,0 +1,220 @@
+//! Members that die, servers that share an etcd, and what happens when history is gone.
+
+use parking_lot::Mutex;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use store::{Bytes, Change, CommitError, Item, Revision, Sink, Store, Txn, Write, contract::Recorder};
+use store_etcd::{Endpoint, Etcd, Options, TlsFiles, lab::Lab};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+};
+
+async fn subscribed(store: &Etcd) -> Arc<Recorder> {
+    let sink = Recorder::new();
+    store.subscribe(sink.clone()).await.expect("subscribed");
+    sink
+}
+
+/// A writer: a key of its own, each write over the one before; what was acknowledged.
+async fn write(store: Arc<Etcd>, writer: usize, rounds: usize) -> Vec<(Revision, String, String)> {
+    let key = format!("/registry/w{writer}");
+    let mut acknowledged: Vec<(Revision, String, String)> = Vec::new();
+    for round in 0..rounds {
+        let value = format!("{writer} {round}");
+        let txn = match acknowledged.last() {
+            Some((at, ..)) => Txn::update(key.as_str(), *at, value.clone()),
+            None => Txn::create(key.as_str(), value.clone()),
+        };
+        let at = store.commit(txn).await.unwrap_or_else(|e| panic!("{value}: {e}"));
+        acknowledged.push((at, key.clone(), value));
+    }
+    acknowledged
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_dies_under_load_loses_and_repeats_nothing() {
+    const WRITERS: usize = 16;
+    const ROUNDS: usize = 60;
+    let mut lab = Lab::three("dies");
+    let store = lab.store("/registry/").await;
+    let (sink, other) = (subscribed(&store).await, subscribed(&*lab.store("/registry/").await).await);
+    drop(other);
+    let mut writers = JoinSet::new();
+    for writer in 0..WRITERS {
+        writers.spawn(write(store.clone(), writer, ROUNDS));
+    }
+    // Each member in turn, the one that is used and the leader among them, in the middle of the load.
+    for (member, share) in [(0, 5), (1, 3), (2, 2)] {
+        let reached = Revision((WRITERS * ROUNDS / share) as u64 * 9 / 10);
+        while sink.last() < reached {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        lab.kill(member);
+        let after = Revision(sink.last().0 + 50);
+        while sink.last() < after && !writers.is_empty() && sink.last().0 < (WRITERS * ROUNDS) as u64 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        lab.restart(member);
+    }
+    let mut acknowledged = Vec::new();
+    while let Some(written) = writers.join_next().await {
+        acknowledged.extend(written.expect("every write succeeds"));
+    }
+    assert_eq!(acknowledged.len(), WRITERS * ROUNDS);
+    store.commit(Txn::default()).await.expect("a barrier");
+    // The recorder has checked that no revision is missing or comes twice.
+    let seen: BTreeMap<(Revision, String), String> = sink
+        .changes()
+        .into_iter()
+        .map(|c| ((c.revision, c.key.to_string()), String::from_utf8_lossy(&c.value.unwrap_or_default()).into_owned()))
+        .collect();
+    assert_eq!(seen.len(), acknowledged.len(), "nothing was written twice");
+    for (at, key, value) in acknowledged {
+        assert_eq!(seen.get(&(at, key)), Some(&value), "acknowledged at {at}");
+    }
+    assert_eq!(sink.state(), store.range("/registry/", None, 9999).await.expect("readable"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_stores_see_each_other() {
+    let lab = Lab::one("two");
+    let (a, b) = (lab.store("/registry/").await, lab.store("/registry/").await);
+    let (seen_by_a, seen_by_b) = (subscribed(&a).await, subscribed(&b).await);
+    assert!(a.is_shared());
+    for round in 0..50 {
+        let at = a.commit(Txn::create(format!("/registry/{round}"), "a")).await.expect("absent");
+        assert!(b.current().await.expect("readable") >= at, "a linearizable read is never behind");
+        // What is in the way was somebody else's; the answer waits until it is published here.
+        let lost = b.commit(Txn::create(format!("/registry/{round}"), "b")).await;
+        assert!(matches!(lost, Err(CommitError::Conflict { current: Some(r), .. }) if r == at), "{lost:?}");
+        assert!(seen_by_b.last() >= at);
+        let deleted = b.commit(Txn::delete(format!("/registry/{round}"), at)).await.expect("at its revision");
+        assert_eq!(seen_by_b.last(), deleted);
+    }
+    // Foreign keys move the revision, and a barrier comes up to it.
+    let foreign = lab.store("/other/").await;
+    let at = foreign.commit(Txn::create("/other/x", "1")).await.expect("absent");
+    assert_eq!(a.commit(Txn::default()).await.expect("a barrier"), at);
+    assert_eq!(a.head(), at);
+    assert_eq!(seen_by_a.changes(), seen_by_b.changes());
+    assert!(seen_by_a.changes().iter().all(|c| c.key.starts_with("/registry/")));
+}
+
+/// Keeps what it is given, and how often it began anew.
+#[derive(Default)]
+struct Mirror(Mutex<(BTreeMap<Arc<str>, Bytes>, Vec<Revision>, Revision)>);
+
+impl Sink for Mirror {
+    fn base(&self, revision: Revision, items: &mut dyn Iterator<Item = Item>) {
+        let mut state = self.0.lock();
+        (state.0, state.2) = (items.map(|(key, _, value)| (key, value)).collect(), revision);
+    }
+    fn changes(&self, batch: &[Change]) {
+        let mut state = self.0.lock();
+        for change in batch {
+            assert!(change.revision >= state.2);
+            state.2 = change.revision;
+            match &change.value {
+                Some(value) => drop(state.0.insert(change.key.clone(), value.clone())),
+                None => drop(state.0.remove(&change.key)),
+            }
+        }
+    }
+    fn reset(&self, revision: Revision, items: &mut dyn Iterator<Item = Item>) {
+        self.base(revision, items);
+        self.0.lock().1.push(revision);
+    }
+}
+
+/// A port that leads to an etcd while it is open.
+async fn doorway(lab: &Lab, open: watch::Receiver<bool>) -> Endpoint {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let to = lab.url(0).trim_start_matches("http://").to_string();
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let (to, mut open) = (to.clone(), open.clone());
+            tokio::spawn(async move {
+                if !*open.borrow() {
+                    return;
+                }
+                let Ok(mut stream) = TcpStream::connect(to).await else { return };
+                tokio::select! {
+                    _ = copy_bidirectional(&mut from, &mut stream) => {}
+                    _ = open.wait_for(|open| !open) => {}
+                }
+            });
+        }
+    });
+    Endpoint::parse(&url, None).expect("an endpoint")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_compacted_during_an_absence_is_read_anew() {
+    let lab = Lab::one("absence");
+    let direct = lab.store("/registry/").await;
+    let (door, open) = watch::channel(true);
+    let options = Options { compact_every: None, ..Options::new(vec![doorway(&lab, open).await]) };
+    let store = Etcd::open(options).await.expect("reachable");
+    let mirror = Arc::new(Mirror::default());
+    store.subscribe(mirror.clone()).await.expect("subscribed");
+    let put = async |key: &str| {
+        let write = Write::put(key, key.to_string());
+        direct.commit(Txn { conditions: vec![], writes: vec![write] }).await.expect("written")
+    };
+    let first = put("/registry/gone").await;
+    put("/registry/kept").await;
+    store.commit(Txn::default()).await.expect("a barrier");
+    // A break after which all history is still there.
+    door.send_replace(false);
+    let second = put("/registry/new").await;
+    door.send_replace(true);
+    store.commit(Txn::default()).await.expect("a barrier");
+    assert_eq!((mirror.0.lock().1.len(), mirror.0.lock().2), (0, second));
+    // One after which it is not.
+    door.send_replace(false);
+    direct.commit(Txn::delete("/registry/gone", first)).await.expect("there");
+    let last = put("/registry/new").await;
+    direct.compact(last).await.expect("compacted");
+    door.send_replace(true);
+    store.commit(Txn::default()).await.expect("a barrier");
+    let state = mirror.0.lock();
+    assert_eq!((state.1.as_slice(), state.2), (&[last][..], last));
+    assert_eq!(state.0.keys().map(|key| &**key).collect::<Vec<_>>(), ["/registry/kept", "/registry/new"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_are_verified_and_verify() {
+    let dir = std::env::temp_dir().join(format!("ferry-etcd-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let file = |name: &str, text: &str| {
+        std::fs::write(dir.join(name), text).expect("written");
+        dir.join(name)
+    };
+    let (ours, theirs) = (pki::ClusterPki::ephemeral().expect("keys"), pki::ClusterPki::ephemeral().expect("keys"));
+    let hour = Duration::from_secs(3600);
+    // etcd calls itself as a client, too.
+    let member = ours.ca.issue("etcd", &[], &["127.0.0.1".into()], pki::Usage::Both, hour).expect("a certificate");
+    let client = ours.ca.issue("ferry", &[], &[], pki::Usage::Client, hour).expect("a certificate");
+    let ca = file("ca.pem", ours.ca.cert_pem());
+    let lab = Lab::with_tls("tls", [ca.clone(), file("etcd.pem", &member.cert_pem), file("etcd.key", &member.key_pem)]);
+    let open = async |files: TlsFiles| {
+        let endpoints = store_etcd::endpoints(&lab.url(0), &files).expect("endpoints");
+        Etcd::open(Options::new(endpoints)).await
+    };
+    let (cert, key) = (Some(file("ferry.pem", &client.cert_pem)), Some(file("ferry.key", &client.key_pem)));
+    let store = open(TlsFiles { ca: Some(ca.clone()), cert: cert.clone(), key: key.clone() }).await.expect("it opens");
+    store.commit(Txn::create("/registry/a", "1")).await.expect("absent");
+    let other = file("other.pem", theirs.ca.cert_pem());
+    let (stranger, nobody) = tokio::join!(
+        open(TlsFiles { ca: Some(other), cert, key }),
+        open(TlsFiles { ca: Some(ca), ..TlsFiles::default() })
+    );
+    let why = stranger.err().expect("it is not who we want").to_string();
+    assert!(why.starts_with("etcd: connecting to https://127.0.0.1:") && why.contains("certificate"), "{why}");
+    let why = nobody.err().expect("it does not want us").to_string();
+    assert!(why.starts_with("etcd: "), "{why}");
+    let _ = std::fs::remove_dir_all(&dir);
+}
