@@ -5,6 +5,7 @@ use http::Response;
 use net::Body;
 use parking_lot::Mutex;
 use resource::Engine;
+use seal::Encryption;
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::{Duration, Instant},
@@ -17,11 +18,16 @@ pub struct Health {
     stopping: AtomicBool,
     /// What the store last said, and when.
     store: Mutex<Option<(Instant, bool)>>,
+    /// What the key services last said; `None` where there are none.
+    keys: Mutex<Option<Result<(), String>>>,
 }
 
 /// `etcd` is the store, under the name by which everybody looks for it. `ping` says that requests are answered.
 const LIVE: &[&str] = &["ping", "etcd"];
 const READY: &[&str] = &["ping", "etcd", "poststarthook/rbac/bootstrap-roles", "shutdown"];
+
+/// All key services at once. Whether they are well is asked of them every few seconds at most.
+const KEYS: &str = "kms-providers";
 
 /// Probes come from many; the store is asked once in this time.
 const FRESH: Duration = Duration::from_secs(1);
@@ -61,15 +67,26 @@ impl Health {
             "etcd" => self.store.lock().is_some_and(|(_, passed)| passed),
             "poststarthook/rbac/bootstrap-roles" => self.bootstrapped.load(Relaxed),
             "shutdown" => !self.stopping.load(Relaxed),
+            KEYS => !matches!(&*self.keys.lock(), Some(Err(_))),
             _ => true,
         }
     }
 }
 
 /// `None` where the path is no health check.
-pub async fn answer(health: &Health, engine: &Engine, path: &str, query: &Query<'_>) -> Option<Response<Body>> {
+pub async fn answer(
+    health: &Health,
+    engine: &Engine,
+    encryption: &Encryption,
+    path: &str,
+    query: &Query<'_>,
+) -> Option<Response<Body>> {
     let (name, rest) = named(path)?;
-    health.ask_store(engine).await;
+    let asked = async {
+        let keys = if encryption.has_check() { Some(encryption.check().await) } else { None };
+        *health.keys.lock() = keys;
+    };
+    tokio::join!(health.ask_store(engine), asked);
     report(health, name, rest, query)
 }
 
@@ -83,18 +100,21 @@ fn named(path: &str) -> Option<(&'static str, &str)> {
 
 fn report(health: &Health, name: &str, rest: &str, query: &Query<'_>) -> Option<Response<Body>> {
     let checks = if name == "livez" { LIVE } else { READY };
+    let keys = health.keys.lock().clone();
+    let checks: Vec<&str> = checks.iter().copied().chain(keys.as_ref().map(|_| KEYS)).collect();
     if !rest.is_empty() {
-        let check = checks.iter().find(|check| **check == rest)?;
-        return Some(match health.passes(check) {
-            true => text(200, "ok".into()),
-            false => text(500, format!("internal server error: {check} failed\n")),
+        let check = *checks.iter().find(|check| **check == rest)?;
+        return Some(match (health.passes(check), keys) {
+            (true, _) => text(200, "ok".into()),
+            (false, Some(Err(why))) if check == KEYS => text(500, format!("internal server error: {why}\n")),
+            (false, _) => text(500, format!("internal server error: {check} failed\n")),
         });
     }
     let excluded: Vec<&str> = query.all("exclude").collect();
     let mut lines = String::new();
     let mut failed = false;
     for check in checks {
-        if excluded.contains(check) {
+        if excluded.contains(&check) {
             lines.push_str(&format!("[+]{check} excluded: ok\n"));
         } else if health.passes(check) {
             lines.push_str(&format!("[+]{check} ok\n"));

@@ -239,10 +239,25 @@ impl KindCache {
         {
             let mut state = self.state.write();
             for object in objects {
+                state.last = state.last.max(object.revision);
                 state.objects.insert(object);
             }
             self.empty(&mut state);
             state.floor = state.last;
+        }
+        self.wake();
+    }
+
+    /// Sets the state anew where the history between is lost; watchers fall off the ring.
+    pub fn replace(&self, revision: Revision, objects: impl IntoIterator<Item = Arc<Object>>) {
+        {
+            let mut state = self.state.write();
+            state.objects = SnapMap::default();
+            for object in objects {
+                state.objects.insert(object);
+            }
+            self.empty(&mut state);
+            (state.last, state.floor) = (revision, revision);
         }
         self.wake();
     }

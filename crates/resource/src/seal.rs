@@ -1,83 +1,47 @@
-//! Sealing of stored bytes (Secrets at rest).
+//! The seam of sealing: what the engine asks of whoever encrypts stored bytes. Keys, files and key services are in the
+//! crate `seal`; the engine only knows that a value may be opened, may be stale, or may not be readable for now.
 
-use base::ids;
 use bytes::Bytes;
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use schema::Kind;
+use tokio::sync::watch;
 
-/// Turns the bytes of kinds whose policy says `sealed` into what the store keeps, and back.
+/// A stored value, opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    pub plain: Bytes,
+    /// Sealed otherwise than it would be today: whoever writes the object writes it anew, changed or not.
+    pub stale: bool,
+}
+
+/// Turns the bytes of an object into what the store keeps, and back.
 pub trait Sealer: Send + Sync {
-    /// `key` is the store key: sealed bytes cannot be moved to another one.
-    fn seal(&self, key: &str, plain: &[u8]) -> Bytes;
-    fn open(&self, key: &str, stored: &Bytes) -> Result<Bytes, String>;
+    /// `key` is the store key: where the algorithm allows it, sealed bytes cannot be moved to another one. An error
+    /// fails the write.
+    fn seal(&self, kind: &Kind, key: &str, plain: &Bytes) -> Result<Bytes, String>;
+    /// An error says why, without the key; the object is unreadable until [`Sealer::changes`] tells of better news.
+    /// May wait for a key service, seconds at most.
+    fn open(&self, kind: &Kind, key: &str, stored: &Bytes) -> Result<Opened, String>;
+    /// Whether values of a kind can be stale at all; asked at each write that changes nothing.
+    fn rotates(&self, kind: &Kind) -> bool;
+    /// Changes when what could not be opened may open now.
+    fn changes(&self) -> watch::Receiver<u64>;
 }
 
 /// Keeps bytes as they are: for tests of the engine alone.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Unsealed;
+#[derive(Debug, Default)]
+pub struct Unsealed(watch::Sender<u64>);
 
 impl Sealer for Unsealed {
-    fn seal(&self, _: &str, plain: &[u8]) -> Bytes {
-        Bytes::copy_from_slice(plain)
+    fn seal(&self, _: &Kind, _: &str, plain: &Bytes) -> Result<Bytes, String> {
+        Ok(plain.clone())
     }
-    fn open(&self, _: &str, stored: &Bytes) -> Result<Bytes, String> {
-        Ok(stored.clone())
+    fn open(&self, _: &Kind, _: &str, stored: &Bytes) -> Result<Opened, String> {
+        Ok(Opened { plain: stored.clone(), stale: false })
     }
-}
-
-/// AES-256-GCM with one local key; the store key is the associated data. The prefix is upstream's for the `aesgcm`
-/// provider, so that tools recognise sealed values.
-pub struct AesGcm {
-    key: LessSafeKey,
-}
-
-const HEADER: &[u8] = b"k8s:enc:aesgcm:v1:key1:";
-
-impl AesGcm {
-    pub fn new(key: &[u8; 32]) -> Self {
-        let key = UnboundKey::new(&AES_256_GCM, key).expect("the key has the algorithm's length");
-        AesGcm { key: LessSafeKey::new(key) }
+    fn rotates(&self, _: &Kind) -> bool {
+        false
     }
-}
-
-impl Sealer for AesGcm {
-    fn seal(&self, key: &str, plain: &[u8]) -> Bytes {
-        let nonce = ids::random::<NONCE_LEN>();
-        let mut sealed = plain.to_vec();
-        self.key
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(key.as_bytes()), &mut sealed)
-            .expect("an object is far below the algorithm's limit");
-        [HEADER, &nonce, &sealed].concat().into()
-    }
-    fn open(&self, key: &str, stored: &Bytes) -> Result<Bytes, String> {
-        let Some(rest) = stored.strip_prefix(HEADER) else {
-            return Err(format!("{key}: the stored value is not sealed, though its kind must be"));
-        };
-        if rest.len() < NONCE_LEN {
-            return Err(format!("{key}: the sealed value is cut short"));
-        }
-        let (nonce, sealed) = rest.split_at(NONCE_LEN);
-        let mut buffer = sealed.to_vec();
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|e| e.to_string())?;
-        let plain = self
-            .key
-            .open_in_place(nonce, Aad::from(key.as_bytes()), &mut buffer)
-            .map_err(|_| format!("{key}: the sealed value does not open with this cluster's key"))?;
-        Ok(Bytes::copy_from_slice(plain))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn opens_only_with_its_key_at_its_place() {
-        let sealer = AesGcm::new(&[7; 32]);
-        let sealed = sealer.seal("/registry/secrets/a/b", b"hush");
-        assert!(!sealed.windows(4).any(|w| w == b"hush"));
-        assert_eq!(sealer.open("/registry/secrets/a/b", &sealed).unwrap(), "hush");
-        assert!(sealer.open("/registry/secrets/a/c", &sealed).is_err());
-        assert!(AesGcm::new(&[8; 32]).open("/registry/secrets/a/b", &sealed).is_err());
-        assert!(sealer.open("/registry/secrets/a/b", &Bytes::from_static(b"{}")).is_err());
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
     }
 }
