@@ -171,7 +171,7 @@ impl Chain {
                 self.mutate_once(a)?;
             }
             if self.choice.has(MUTATING_POLICY) {
-                self.dynamic.mutate_by_policies(&index.mutations, a, &catalog, &mut policies, again)?;
+                self.dynamic.mutate_by_policies(&index.mutations, a, &catalog, &mut policies, again).await?;
             }
             if self.choice.has(MUTATING_WEBHOOK) {
                 self.dynamic.call_mutating(&index.mutating, a, &mut hooks, again).await?;
@@ -185,7 +185,7 @@ impl Chain {
 
     async fn validate_configured(&self, index: Arc<Index>, a: &mut Attributes<'_>) -> Result<()> {
         if self.choice.has(VALIDATING_POLICY) {
-            self.dynamic.validate_by_policies(&index.validations, a, &self.dynamic.catalog())?;
+            self.dynamic.validate_by_policies(&index.validations, a, &self.dynamic.catalog()).await?;
         }
         if self.choice.has(VALIDATING_WEBHOOK) {
             self.dynamic.call_validating(&index.validating, a).await?;

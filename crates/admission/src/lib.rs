@@ -30,3 +30,8 @@ mod testing;
 
 pub use chain::{Chain, Choice};
 pub use plugin::{Plugin, Target};
+
+/// What every call of a webhook needs, whoever makes it.
+pub mod webhook {
+    pub use crate::dynamic::{target, trust, unexpected};
+}

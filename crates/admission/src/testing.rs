@@ -2,7 +2,7 @@
 
 use crate::{Plugin, Target};
 use base::{Revision, User, time::Timestamp};
-use resource::{Attributes, Call, WriteOptions};
+use resource::{Attributes, Call, Conversions, WriteOptions};
 use schema::{Kind, NoHooks, Operation, Policy, Scope, View};
 use std::sync::Arc;
 use value::{Meta, Object, ObjectKey, Str, Value};
@@ -161,6 +161,7 @@ fn outcome(plugin: &dyn Plugin, case: Case) -> base::Result<Value> {
         old: case.old.as_ref(),
         options: &options,
         view: &case.view,
+        conversions: &Conversions::default(),
         now: Timestamp::UNIX_EPOCH,
         warnings: Vec::new(),
     };

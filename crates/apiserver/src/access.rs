@@ -4,18 +4,120 @@
 use crate::{
     audit::{AuditConfig, LogConfig, Policy, WebhookConfig},
     kubeconfig,
+    server::Inner,
 };
+use auth::{
+    Others, Tokens,
+    oidc::{Anonymous, Configuration, Oidc},
+    token_webhook::{TokenWebhook, TokenWebhookConfig},
+};
+use base::clock::Clock;
+use net::Outgoing;
 use std::{
     path::{Path, PathBuf},
+    sync::{Arc, Weak},
     time::Duration,
 };
 use value::Value;
 
-/// What a server is opened with. The default is Ferry's own: its audit policy and no file.
+/// What a server is opened with. The default is Ferry's own: its audit policy, and nobody beside its own authorities.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     pub audit: AuditConfig,
+    pub authentication: Authentication,
 }
+
+/// A file of configuration: what it says, and where it may be read again.
+#[derive(Debug, Clone)]
+pub struct ConfigFile {
+    pub tree: Value,
+    pub path: Option<PathBuf>,
+}
+
+/// Who else says who somebody is.
+#[derive(Debug, Clone, Default)]
+pub struct Authentication {
+    /// An `AuthenticationConfiguration`.
+    pub file: Option<ConfigFile>,
+    pub token_webhook: Option<TokenWebhookConfig>,
+    /// `--anonymous-auth`
+    pub anonymous: Option<bool>,
+}
+
+impl Authentication {
+    /// Everybody whom the authenticator asks. The error says what is wrong with the configuration.
+    pub fn open(&self, tokens: &Tokens, outgoing: &Arc<Outgoing>, clock: &Arc<dyn Clock>) -> Result<Others, String> {
+        let webhook = self.token_webhook.as_ref();
+        let webhook = webhook.map(|config| TokenWebhook::new(config, outgoing.clone(), clock.clone())).transpose()?;
+        self.renewed(webhook.map(Arc::new), tokens, outgoing, clock)
+    }
+
+    /// The same with the webhook that there is.
+    fn renewed(
+        &self,
+        webhook: Option<Arc<TokenWebhook>>,
+        tokens: &Tokens,
+        outgoing: &Arc<Outgoing>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Others, String> {
+        let own = [tokens.issuer().to_string()];
+        let file = self.file.as_ref().map(|file| Configuration::of(&file.tree, &own)).transpose()?;
+        let file = file.unwrap_or_default();
+        let anonymous = match (self.anonymous, file.anonymous.clone()) {
+            (Some(_), Some(_)) => {
+                let why = "--anonymous-auth flag cannot be set when anonymous field is configured in authentication configuration file";
+                return Err(format!("anonymous: Forbidden: {why}"));
+            }
+            (Some(enabled), None) => Some(Anonymous { enabled, paths: Vec::new() }),
+            (None, configured) => configured,
+        };
+        Ok(Others { oidc: Some(Oidc::new(&file, outgoing.clone(), clock.clone())), webhook, anonymous })
+    }
+
+    /// Reads the file once more; `None` where it says what it said.
+    fn read_again(&self) -> Option<Result<Authentication, String>> {
+        let file = self.file.as_ref()?;
+        match yaml(file.path.as_ref()?) {
+            Ok(tree) if tree == file.tree => None,
+            Ok(tree) => {
+                let file = Some(ConfigFile { tree, path: file.path.clone() });
+                Some(Ok(Authentication { file, ..self.clone() }))
+            }
+            Err(why) => Some(Err(why)),
+        }
+    }
+}
+
+/// Takes over what the file of authentication has become, until the server is gone. A file that is wrong changes nothing.
+pub(crate) async fn follow(server: Weak<Inner>) {
+    let Some(mut known) = server.upgrade().map(|server| server.config.access.authentication.clone()) else { return };
+    let mut said = String::new();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(server) = server.upgrade() else { return };
+        let Some(read) = known.read_again() else { continue };
+        let webhook = server.authenticator.webhook();
+        let opened = read.and_then(|new| {
+            let others = new.renewed(webhook, &server.tokens, &server.outgoing, &server.config.clock)?;
+            Ok((new, others))
+        });
+        match opened {
+            Ok((new, others)) => {
+                tracing::info!("the authentication configuration has changed");
+                server.authenticator.configure(others);
+                known = new;
+            }
+            Err(why) if why != said => {
+                tracing::error!("the authentication configuration is not taken over: {why}");
+                said = why;
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// How often files are looked at. Source: upstream polls each minute where it is not told of changes.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// The files, and the numbers beside them.
 #[derive(Debug, Clone, Default)]
@@ -31,12 +133,43 @@ pub struct AccessFiles {
     pub audit_webhook: Option<PathBuf>,
     pub audit_batch_size: Option<usize>,
     pub audit_batch_wait: Option<Duration>,
+    /// An `AuthenticationConfiguration`.
+    pub authentication: Option<PathBuf>,
+    pub anonymous: Option<bool>,
+    /// A kubeconfig file.
+    pub token_webhook: Option<PathBuf>,
+    pub token_webhook_version: Option<String>,
+    pub token_webhook_ttl: Option<Duration>,
 }
 
 impl AccessFiles {
     /// Reads everything; the log goes to `log` where no file is named. The error names the file.
     pub fn load(self, log: PathBuf) -> Result<Access, String> {
-        Ok(Access { audit: self.audit(log)? })
+        Ok(Access { audit: self.audit(log)?, authentication: self.authentication()? })
+    }
+
+    fn authentication(&self) -> Result<Authentication, String> {
+        let file = match &self.authentication {
+            None => None,
+            Some(path) => {
+                let file = ConfigFile { tree: yaml(path)?, path: Some(path.clone()) };
+                // Its own issuer is not known here; the server checks once more.
+                Configuration::of(&file.tree, &[]).map_err(|why| format!("{}: {why}", path.display()))?;
+                Some(file)
+            }
+        };
+        let token_webhook = match &self.token_webhook {
+            None => None,
+            Some(path) => {
+                let own = TokenWebhookConfig::to(kubeconfig::load(path)?);
+                Some(TokenWebhookConfig {
+                    version: self.token_webhook_version.clone().unwrap_or(own.version),
+                    ttl: self.token_webhook_ttl.unwrap_or(own.ttl),
+                    ..own
+                })
+            }
+        };
+        Ok(Authentication { file, token_webhook, anonymous: self.anonymous })
     }
 
     fn audit(&self, log: PathBuf) -> Result<AuditConfig, String> {

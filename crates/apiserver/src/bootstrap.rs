@@ -99,18 +99,14 @@ async fn kubernetes_service(server: &Inner) -> Result<()> {
 /// What aggregated API servers read to trust us.
 async fn config_maps(server: &Inner) -> Result<()> {
     let pki = &server.config.pki;
-    let authentication = value!({
+    let mut authentication = value!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
-        "data": {
-            "client-ca-file": pki.ca.cert_pem(),
-            "requestheader-allowed-names": r#"["front-proxy-client"]"#,
-            "requestheader-client-ca-file": pki.front_proxy.cert_pem(),
-            "requestheader-extra-headers-prefix": r#"["X-Remote-Extra-"]"#,
-            "requestheader-group-headers": r#"["X-Remote-Group"]"#,
-            "requestheader-username-headers": r#"["X-Remote-User"]"#,
-        },
+        "data": {"client-ca-file": pki.ca.cert_pem()},
     });
+    for (key, text) in server.fronts.headers.published() {
+        authentication.set(&["data", key], text);
+    }
     put(server, "", "configmaps", authentication, true).await
 }
 

@@ -1,8 +1,8 @@
 //! Where an authorized request goes: to another server, to a document, or to a verb on a kind.
 
 use crate::{
-    aggregation, body::RequestBody, connect, documents, flow, health, nodes, proxy, respond, stack::Exchange, verbs,
-    version, virtual_kinds,
+    aggregation, body::RequestBody, connect, documents, flow, health, nodes, proxy, respond, socket, stack::Exchange,
+    verbs, version, virtual_kinds,
 };
 use base::{Result, Status};
 use http::{Method, Response};
@@ -17,27 +17,49 @@ pub async fn answer(x: &mut Exchange<'_>, body: RequestBody) -> Result<Response<
     if x.info.is_resource { resource(x, body).await } else { document(x).await }
 }
 
-/// Paths that name no resource.
+/// Paths that name no resource. Health is asked by any method, what describes the API by GET; metrics, the index and the
+/// dumps do not look at it.
 async fn document(x: &Exchange<'_>) -> Result<Response<Body>> {
-    if !matches!(x.parts.method, Method::GET | Method::HEAD) {
-        return Err(Status::method_not_allowed());
-    }
     let server = x.server;
     let path = x.info.path.trim_end_matches('/');
+    let found = health::answer(&server.health, &server.engine, &server.encryption, path, &x.query).await;
+    if let Some(mut response) = found {
+        respond::nosniff(&mut response);
+        return Ok(response);
+    }
+    if !matches!(x.parts.method, Method::GET) && routed(path) {
+        return Err(Status::method_not_allowed());
+    }
+    let accept = respond::accept(&x.parts.headers);
     Ok(match path {
-        "/version" => respond::bytes(200, "application/json", version::document()),
+        "/version" => {
+            wire::routed(accept, &["application/json"])?;
+            respond::bytes(200, "application/json", version::document())
+        }
         "/metrics" => respond::bytes(200, "text/plain; version=0.0.4; charset=utf-8", server.registry.print()),
-        "/openid/v1/jwks" => respond::bytes(200, "application/jwk-set+json", server.tokens.jwks()),
-        "/.well-known/openid-configuration" => documents::open_id(server),
+        "/openid/v1/jwks" => {
+            wire::routed(accept, &["application/jwk-set+json"])?;
+            documents::cached(respond::bytes(200, "application/jwk-set+json", server.tokens.jwks()))
+        }
+        "/.well-known/openid-configuration" => {
+            wire::routed(accept, &["application/json"])?;
+            documents::cached(documents::open_id(server))
+        }
         path if path.starts_with("/debug/") => {
             let dump = flow::dump::answer(&server.flow, path, server.config.clock.now());
-            respond::bytes(200, "text/plain; charset=utf-8", dump.ok_or_else(Status::no_such_path)?)
+            match dump {
+                Some(dump) => respond::bytes(200, "text/plain; charset=utf-8", dump),
+                None => respond::no_page(),
+            }
         }
-        _ => match health::answer(&server.health, &server.engine, path, &x.query).await {
-            Some(response) => response,
-            None => documents::answer(x, path)?,
-        },
+        _ => documents::answer(x, path)?,
     })
+}
+
+/// True for paths that have routes, which are by method.
+fn routed(path: &str) -> bool {
+    let first = path.split('/').nth(1).unwrap_or("");
+    matches!(first, "api" | "apis" | "version" | "openid" | ".well-known")
 }
 
 /// Any verb on any kind.
@@ -70,7 +92,10 @@ async fn resource(x: &mut Exchange<'_>, body: RequestBody) -> Result<Response<Bo
     match verb {
         Verb::Get => verbs::get(x, &call).await,
         Verb::List => verbs::list(x, &call).await,
-        Verb::Watch => crate::watch::watch(x, &call).await,
+        Verb::Watch => {
+            let response = crate::watch::watch(x, &call).await?;
+            if socket::wanted(x) { socket::events(x, response) } else { Ok(response) }
+        }
         Verb::Create => verbs::create(x, &call, body).await,
         Verb::Update => verbs::update(x, &call, body).await,
         Verb::Patch => verbs::patch(x, &call, body).await,

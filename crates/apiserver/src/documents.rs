@@ -36,20 +36,31 @@ struct Document {
     etag: HeaderValue,
 }
 
-/// Any path that is no health check. 404 for what is no document.
+/// Any path that is no health check. 404 in plain text for what is no document.
 pub fn answer(x: &Exchange<'_>, path: &str) -> Result<Response<Body>> {
+    match found(x, path) {
+        Err(status) if status.is(base::Reason::NotFound) => Ok(respond::no_page()),
+        answer => answer,
+    }
+}
+
+fn found(x: &Exchange<'_>, path: &str) -> Result<Response<Body>> {
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     let discovers = matches!(parts.as_slice(), ["api"] | ["apis"]);
     if !matches!(parts.first(), None | Some(&("" | "api" | "apis" | "openapi"))) {
         return Err(Status::no_such_path());
     }
-    let accept = x.parts.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    let accept = respond::accept(&x.parts.headers);
     if parts == ["openapi", "v2"] && accept.is_some_and(wire::swagger::accepted) {
         let swagger = |catalog: &Catalog| Some(wire::swagger::message(&openapi::v2(catalog)));
         let document = x.server.documents.get(x.server, "/openapi/v2 protobuf", swagger)?;
         return Ok(answered(x, document, wire::swagger::MEDIA_TYPES[1], |bytes| bytes));
     }
-    let accepted = wire::negotiate(accept, if discovers { Offers::DISCOVERY } else { Offers::NONE })?;
+    let mut accepted = match parts.first() {
+        Some(&("api" | "apis")) => discovery_form(accept, discovers)?,
+        _ => wire::negotiate(accept, Offers::NONE)?,
+    };
+    accepted.pretty |= respond::pretty(x.parts);
     let aggregated = accepted.shape == Shape::Discovery;
     if let Some(merged) = aggregation::merged(x, &parts, aggregated) {
         let encode = |bytes| wire::reencode(bytes, accepted.encoding, accepted.pretty);
@@ -75,25 +86,30 @@ pub fn answer(x: &Exchange<'_>, path: &str) -> Result<Response<Body>> {
     }
 }
 
+/// The form of a discovery document; of `/api` and `/apis` the aggregated one wherever the client names it.
+fn discovery_form(accept: Option<&str>, aggregates: bool) -> Result<Accepted> {
+    let produces = wire::Encoding::all(false).iter().map(|e| e.media_type());
+    wire::routed(accept, &produces.collect::<Vec<_>>())?;
+    let aggregated = aggregates.then(|| wire::negotiate(accept, Offers::DISCOVERY).ok()).flatten();
+    aggregated.map_or_else(|| wire::negotiate(accept, Offers::VALUES), Ok)
+}
+
 /// `/`: the paths that there are.
 fn index(catalog: &Catalog) -> Value {
-    let mut paths =
-        vec!["/.well-known/openid-configuration".to_string(), "/api".into(), "/api/v1".into(), "/apis".into()];
-    for group in catalog.groups().into_iter().filter(|g| !g.is_empty()) {
-        paths.push(format!("/apis/{group}"));
-        let mut versions: Vec<String> = Vec::new();
-        for kind in catalog.iter().filter(|k| k.group == *group) {
-            versions.extend(kind.versions.iter().filter(|v| v.served).map(|v| format!("/apis/{group}/{}", v.name)));
+    let roots = ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/apis/"];
+    let mut paths: Vec<String> = roots.map(String::from).to_vec();
+    for (kind, version) in catalog.served() {
+        let (group, version) = kind.group_version(version);
+        if !group.is_empty() {
+            paths.extend([format!("/apis/{group}"), format!("/apis/{group}/{version}")]);
         }
-        versions.sort();
-        versions.dedup();
-        paths.append(&mut versions);
     }
     paths.extend(
         ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"]
             .map(String::from),
     );
     paths.sort();
+    paths.dedup();
     value!({"paths": paths})
 }
 
@@ -211,6 +227,12 @@ impl Document {
         let etag = HeaderValue::from_str(&format!("\"{hash:016X}\"")).unwrap_or(HeaderValue::from_static("\"\""));
         Document { bytes, etag }
     }
+}
+
+/// What may be kept for an hour.
+pub fn cached(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    response
 }
 
 /// `/.well-known/openid-configuration` (OpenID Connect Discovery 1.0), for those who verify our tokens.

@@ -8,16 +8,21 @@
 //! identity comes from); behind authorization only admission and reviews look at the caller; no kind is named outside [`bootstrap`],
 //! [`nodes`] and [`virtual_kinds`]; a response body never copies an object to send it.
 
+mod access;
 mod aggregation;
 mod audit;
 mod body;
 mod bootstrap;
 mod connect;
+mod conversion;
 mod dispatch;
 mod documents;
 mod flow;
+mod fronts;
 mod gzip;
 mod health;
+mod keys;
+mod kubeconfig;
 mod metrics;
 mod nodes;
 mod params;
@@ -27,14 +32,18 @@ mod request_info;
 mod respond;
 mod server;
 mod services;
+mod socket;
 mod stack;
 mod verbs;
 mod version;
 mod virtual_kinds;
 mod watch;
 
+pub use access::{Access, AccessFiles, Authentication, ConfigFile};
 pub use admission::Choice as AdmissionChoice;
-pub use audit::Audit;
+pub use audit::AuditConfig;
+pub use keys::Keys;
 pub use request_info::RequestInfo;
+pub use seal::Settings as EncryptionSettings;
 pub use server::{Config, Server};
 pub use version::GIT_VERSION;

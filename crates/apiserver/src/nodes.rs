@@ -11,7 +11,7 @@ use crate::{
         self, Backend, Speaks,
         locate::{global_unicast, not_allowed},
     },
-    query, respond,
+    query, respond, socket,
     stack::Exchange,
 };
 use auth::{Attributes, Decision, forbidden};
@@ -35,15 +35,16 @@ pub async fn log(x: &mut Exchange<'_>, call: &Call) -> Result<Response<Body>> {
     let node = pod.str_at(&["spec", "nodeName"]);
     if node.is_empty() {
         // Not scheduled yet: there is nothing to read, and nothing wrong.
-        return Ok(respond::bytes(200, "text/plain", Body::Empty));
+        let nothing = respond::bytes(200, "text/plain", Body::Empty);
+        return if socket::wanted(x) { socket::bytes(x, nothing) } else { Ok(nothing) };
     }
     check_log_options(x)?;
     let keep = ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
     let query = pick(x, &keep);
     let path = format!("/containerLogs/{}/{}/{container}{query}", call.namespace, call.name);
     let request = request(Method::GET, &path, HeaderMap::new(), Body::Empty)?;
-    let response = send(x, node, request).await?;
-    Ok(passed_on(response))
+    let response = passed_on(send(x, node, request).await?);
+    if socket::wanted(x) { socket::bytes(x, response) } else { Ok(response) }
 }
 
 /// `exec`, `attach` and `portforward`

@@ -1,12 +1,13 @@
 //! Responses: a Status, an object, a list, in the encoding and shape that the client asked for.
 
-use crate::stack::Exchange;
-use base::Status;
+use crate::{audit, query::Query, stack::Exchange};
+use base::{Reason, Result, Status};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
 use net::Body;
 use resource::{Answer, Call, ListReply, Reply};
-use std::sync::Arc;
+use schema::{Column, Kind};
+use std::sync::{Arc, LazyLock};
 use value::{
     Object, Value,
     shared::{SharedList, SharedObject},
@@ -30,32 +31,75 @@ pub fn status(status: &Status) -> Response<Body> {
     response
 }
 
-/// A failure, as the client likes to read it.
-pub fn failure(failure: &Status, headers: &HeaderMap) -> Response<Body> {
-    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
-    let accepted = wire::negotiate(accept, Offers::VALUES).unwrap_or_default();
+/// A failure, as the client likes to read it; where the server has no such form, as JSON for people.
+pub fn failure(failure: &Status, parts: &Parts, cbor: bool) -> Response<Body> {
     let mut response = status(failure);
-    if accepted.encoding == Encoding::Protobuf {
-        *response.body_mut() = wire::reencode(wire::status_bytes(failure), accepted.encoding, false).into();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(wire::protobuf::MEDIA_TYPE));
+    let json = wire::status_bytes(failure);
+    let (body, content_type) = match wire::negotiate(accept(&parts.headers), Offers::VALUES.with_cbor(cbor)) {
+        Ok(accepted) => {
+            let pretty = accepted.pretty || pretty(parts);
+            (wire::reencode(json, accepted.encoding, pretty), accepted.encoding.media_type())
+        }
+        Err(_) => (wire::reencode(json, Encoding::Json, true), Encoding::Json.media_type()),
+    };
+    *response.body_mut() = body.into();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// The text of a refusal holds what the client wrote: no browser is to take it for something else.
+pub fn nosniff(response: &mut Response<Body>) {
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}
+
+/// What the client accepts.
+pub fn accept(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::ACCEPT).and_then(|v| v.to_str().ok())
+}
+
+/// True for clients behind which people sit: they are told by their agent, unless the query says it.
+pub fn pretty(parts: &Parts) -> bool {
+    let query = Query::parse(parts.uri.query());
+    if let Some(asked) = query.get("pretty").filter(|asked| !asked.is_empty()) {
+        return matches!(asked, "1" | "t" | "T" | "true" | "TRUE" | "True");
     }
+    let agent = parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    ["curl", "Wget", "Mozilla/5.0"].iter().any(|tool| agent.starts_with(tool))
+}
+
+/// No route leads there, which is no matter of the API: text, as a file server would say it.
+pub fn no_page() -> Response<Body> {
+    let mut response = bytes(404, "text/plain; charset=utf-8", "404 page not found\n");
+    nosniff(&mut response);
     response
 }
 
 /// A value made by the server (a review, a document).
 pub fn made(code: u16, accepted: &Accepted, value: &Value) -> Response<Body> {
-    let body = wire::encode(value, accepted.encoding, accepted.pretty);
+    let body = match accepted.shape {
+        Shape::Metadata(version) => {
+            wire::reencode(wire::partial_metadata(version, value), accepted.encoding, accepted.pretty)
+        }
+        _ => wire::encode(value, accepted.encoding, accepted.pretty),
+    };
     bytes(code, accepted.encoding.media_type(), body)
 }
 
-/// The answer to a verb on one object.
-pub fn reply(x: &Exchange<'_>, call: &Call, accepted: &Accepted, include: Include, reply: Reply) -> Response<Body> {
+/// The answer to a verb on one object. 406 for a client that wants a list.
+pub fn reply(
+    x: &Exchange<'_>,
+    call: &Call,
+    accepted: &Accepted,
+    include: Include,
+    reply: Reply,
+) -> Result<Response<Body>> {
     let code = if reply.created { 201 } else { 200 };
+    audited(x, &reply);
     let mut response = match &reply.answer {
         Answer::Stored(object) => {
             let body = match (accepted.shape, accepted.encoding) {
                 (Shape::Object, Encoding::Protobuf) => enveloped(call, object),
-                _ => one(x, call, accepted, include, ListMeta::at(object.revision), object, Object::json(object)),
+                _ => one(x, call, accepted, include, ListMeta::at(object.revision), object, Object::json(object))?,
             };
             let mut response = bytes(code, accepted.content_type(), body);
             if x.shared {
@@ -63,19 +107,43 @@ pub fn reply(x: &Exchange<'_>, call: &Call, accepted: &Accepted, include: Includ
             }
             response
         }
-        // A Status, a Scale: what the client has asked to see differently is something else.
-        Answer::Made(value) if value.str_at(&["kind"]) != call.kind.kind => {
+        // What the client has asked to see differently is something else.
+        Answer::Made(value) if value.str_at(&["kind"]) == "Status" => {
             bytes(code, accepted.encoding.media_type(), wire::encode(value, accepted.encoding, accepted.pretty))
         }
         Answer::Made(value) => {
             let revision = value.str_at(&["metadata", "resourceVersion"]).parse().unwrap_or_default();
-            let body = one(x, call, accepted, include, ListMeta::at(revision), value, &value.to_json().into());
+            let body = one(x, call, accepted, include, ListMeta::at(revision), value, &value.to_json().into())?;
             bytes(code, accepted.content_type(), body)
         }
     };
     warn(&mut response, &reply.warnings);
-    deprecation(&mut response, call);
-    response
+    deprecation(x, &mut response, call);
+    Ok(response)
+}
+
+/// What the audit log wants to know of an answer.
+fn audited(x: &Exchange<'_>, reply: &Reply) {
+    if x.info.verb != "get" {
+        x.objects.made(&x.audit, || match &reply.answer {
+            // Not by its tree: that would be parsed for every write.
+            Answer::Stored(object) => audit::ObjectRef {
+                name: object.name().into(),
+                uid: object.meta.uid.to_string(),
+                resource_version: object.revision.to_string(),
+            },
+            Answer::Made(tree) => {
+                let of = |key| tree.str_at(&["metadata", key]).to_string();
+                audit::ObjectRef { name: of("name"), uid: of("uid"), resource_version: of("resourceVersion") }
+            }
+        });
+    }
+    x.objects.response(&x.audit, || {
+        Some(match &reply.answer {
+            Answer::Stored(object) => object.value(),
+            Answer::Made(value) => value.clone(),
+        })
+    });
 }
 
 fn one<S: Source>(
@@ -86,15 +154,49 @@ fn one<S: Source>(
     meta: ListMeta,
     object: &S,
     json: &Bytes,
-) -> Bytes {
+) -> Result<Bytes> {
     let body = match accepted.shape {
         Shape::Table(api_version) => {
-            wire::table(&table(x, call, api_version, include, true), &meta, std::slice::from_ref(&Borrowed(object)))
+            let mut options = table(x, call, api_version, include, true);
+            if call.subresource.as_deref() == Some("scale") {
+                options.columns = &SCALE;
+            }
+            wire::table(&options, &meta, std::slice::from_ref(&Borrowed(object)))
         }
         Shape::Metadata(api_version) => wire::partial_metadata(api_version, object),
+        Shape::MetadataList(_) => {
+            let what = "you requested PartialObjectMetadataList, but the requested object is not a list";
+            return Err(Status::new(Reason::NotAcceptable, format!("{what} ({})", internal_type(call, ""))));
+        }
         Shape::Object | Shape::Discovery => json.clone(),
     };
-    wire::reencode(body, accepted.encoding, accepted.pretty)
+    Ok(wire::reencode(body, accepted.encoding, accepted.pretty))
+}
+
+/// The columns of a Scale.
+static SCALE: LazyLock<Vec<Column>> = LazyLock::new(|| {
+    let mut name = Column::object_name();
+    name.format = "".into();
+    vec![
+        name,
+        Column::number("Desired", |scale, _| counted(scale.at(&["spec", "replicas"]))),
+        Column::number("Available", |scale, _| counted(scale.at(&["status", "replicas"]))),
+        Column::age(),
+    ]
+});
+
+fn counted(value: &Value) -> Value {
+    value.as_i64().unwrap_or(0).into()
+}
+
+/// What upstream calls the type of a call's objects inside: `*core.ConfigMap`.
+fn internal_type(call: &Call, suffix: &str) -> String {
+    let Kind { group, kind, custom, .. } = &*call.kind;
+    match (custom, group.as_str()) {
+        (Some(_), _) => format!("*unstructured.Unstructured{suffix}"),
+        (None, "" | "events.k8s.io") => format!("*core.{kind}{suffix}"),
+        (None, group) => format!("*{}.{kind}{suffix}", group.split('.').next().unwrap_or(group)),
+    }
 }
 
 /// `Table`s take a slice of sources; this makes one of a reference.
@@ -119,8 +221,14 @@ pub fn table<'a>(
     TableOptions { api_version, columns, include, now: x.server.config.clock.now(), headers }
 }
 
-/// The answer to a list.
-pub fn list(x: &Exchange<'_>, call: &Call, accepted: &Accepted, include: Include, reply: ListReply) -> Response<Body> {
+/// The answer to a list. 406 for a client that wants one object.
+pub fn list(
+    x: &Exchange<'_>,
+    call: &Call,
+    accepted: &Accepted,
+    include: Include,
+    reply: ListReply,
+) -> Result<Response<Body>> {
     let meta =
         ListMeta { revision: reply.revision, continue_token: reply.continue_token.clone(), remaining: reply.remaining };
     if x.shared && accepted.shape == Shape::Object {
@@ -130,9 +238,13 @@ pub fn list(x: &Exchange<'_>, call: &Call, accepted: &Accepted, include: Include
             revision: reply.revision,
             continue_token: reply.continue_token,
         });
-        return response;
+        return Ok(response);
     }
     let api_version = call.api_version();
+    x.objects.response(&x.audit, || {
+        value::parse_lenient(&wire::list_json(&api_version, &call.kind.list_kind, &meta, &reply.items)).ok()
+    });
+    let reencoded = |json| wire::reencode(json, accepted.encoding, accepted.pretty).into();
     let body: Body = match accepted.shape {
         Shape::Object if accepted.encoding == Encoding::Protobuf => {
             let messages: Vec<Bytes> = reply.items.iter().map(|object| message(call, object).clone()).collect();
@@ -141,27 +253,24 @@ pub fn list(x: &Exchange<'_>, call: &Call, accepted: &Accepted, include: Include
         Shape::Object | Shape::Discovery if accepted.encoding == Encoding::Json && !accepted.pretty => {
             chunks(&api_version, &call.kind.list_kind, &meta, &reply)
         }
-        Shape::Metadata(version) if accepted.encoding == Encoding::Protobuf => {
+        Shape::MetadataList(version) if accepted.encoding == Encoding::Protobuf => {
             let partial = |object: &Arc<Object>| wire::protobuf::partial(object.value().at(&["metadata"])).into();
             let items: Vec<Bytes> = reply.items.iter().map(partial).collect();
             Body::chunks(wire::protobuf::list(version, "PartialObjectMetadataList", &meta, &items))
         }
         Shape::Object | Shape::Discovery => {
-            let json = wire::list_json(&api_version, &call.kind.list_kind, &meta, &reply.items);
-            wire::reencode(json, accepted.encoding, accepted.pretty).into()
+            reencoded(wire::list_json(&api_version, &call.kind.list_kind, &meta, &reply.items))
         }
-        Shape::Table(version) => {
-            let json = wire::table(&table(x, call, version, include, true), &meta, &reply.items);
-            wire::reencode(json, accepted.encoding, accepted.pretty).into()
-        }
-        Shape::Metadata(version) => {
-            let json = wire::partial_metadata_list(version, &meta, &reply.items);
-            wire::reencode(json, accepted.encoding, accepted.pretty).into()
+        Shape::Table(version) => reencoded(wire::table(&table(x, call, version, include, true), &meta, &reply.items)),
+        Shape::MetadataList(version) => reencoded(wire::partial_metadata_list(version, &meta, &reply.items)),
+        Shape::Metadata(_) => {
+            let what = "you requested PartialObjectMetadata, but the requested object is a list";
+            return Err(Status::new(Reason::NotAcceptable, format!("{what} ({})", internal_type(call, "List"))));
         }
     };
     let mut response = bytes(200, accepted.content_type(), body);
-    deprecation(&mut response, call);
-    response
+    deprecation(x, &mut response, call);
+    Ok(response)
 }
 
 /// The list as pieces: the objects' own shared bytes with commas between.
@@ -233,8 +342,9 @@ pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
     }
 }
 
-pub fn deprecation(response: &mut Response<Body>, call: &Call) {
+pub fn deprecation(x: &Exchange<'_>, response: &mut Response<Body>, call: &Call) {
     if let Some(text) = &call.kind.versions[call.version].deprecated {
+        x.notes.add("k8s.io/deprecated", || "true".into());
         warn(response, &[text.to_string()]);
     }
 }

@@ -1,18 +1,31 @@
 //! The server as a value: what it is made of, how it is opened, and its two doors (a listener, and calls in process).
 
 use crate::{
-    aggregation::Aggregation, audit::Audit, body::RequestBody, bootstrap, documents::Documents, flow::FlowControl,
-    health::Health, metrics::Requests, services::Services, stack,
+    access::{self, Access},
+    aggregation::Aggregation,
+    audit::Audit,
+    body::RequestBody,
+    bootstrap,
+    conversion::Conversion,
+    documents::Documents,
+    flow::FlowControl,
+    fronts::Fronts,
+    health::Health,
+    keys::Keys,
+    metrics::Requests,
+    services::Services,
+    stack,
 };
-use auth::{Authenticator, Authorizer, Tokens};
+use auth::{Authenticator, Authorizer, RequestHeaders, Tokens};
 use base::{Result, Status, User, clock::Clock};
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use net::{Body, BoxError, CertificateSlot, Dialer, Outgoing, Peer};
+use net::{Body, BoxError, CertificateSlot, ClientAuthority, Dialer, Outgoing, Peer};
 use pki::ClusterPki;
-use resource::{AesGcm, Engine, OpenError, Options};
+use resource::{Engine, OpenError, Options};
 use schema::{Catalog, ClusterConfig};
+use seal::Encryption;
 use std::{
     convert::Infallible,
     fmt,
@@ -36,11 +49,15 @@ pub struct Config {
     pub pki: ClusterPki,
     /// Where agents and pods reach the server; endpoint of the `kubernetes` Service and name in its certificate.
     pub advertise: SocketAddr,
+    /// Proxies that speak for users; `None`: those whom the cluster's own authority for them has signed.
+    pub request_headers: Option<RequestHeaders>,
     /// Further names and addresses for the certificate.
     pub names: Vec<String>,
-    /// The audit log's file; it is on by default, and off only where there is no disk (tests in memory).
-    pub audit: Option<PathBuf>,
+    /// Who may come in, and what is written down of it.
+    pub access: Access,
     pub clock: Arc<dyn Clock>,
+    /// Keys of the operator.
+    pub keys: Keys,
 }
 
 /// Why a server could not be opened.
@@ -48,8 +65,12 @@ pub struct Config {
 pub enum StartError {
     Engine(OpenError),
     Pki(pki::Error),
+    /// The encryption configuration cannot be used.
+    Encryption(seal::Error),
     /// The audit log's file cannot be opened.
     Audit(PathBuf, std::io::Error),
+    /// The configuration of authentication or authorization is wrong.
+    Access(String),
     /// Namespaces, roles and the like could not be written.
     Bootstrap(Status),
 }
@@ -59,7 +80,9 @@ impl fmt::Display for StartError {
         match self {
             StartError::Engine(e) => e.fmt(f),
             StartError::Pki(e) => e.fmt(f),
+            StartError::Encryption(e) => e.fmt(f),
             StartError::Audit(path, e) => write!(f, "audit log {}: {e}", path.display()),
+            StartError::Access(why) => f.write_str(why),
             StartError::Bootstrap(e) => write!(f, "bootstrap objects: {e}"),
         }
     }
@@ -69,7 +92,9 @@ impl std::error::Error for StartError {
         match self {
             StartError::Engine(e) => Some(e),
             StartError::Pki(e) => Some(e),
+            StartError::Encryption(e) => Some(e),
             StartError::Audit(_, e) => Some(e),
+            StartError::Access(_) => None,
             StartError::Bootstrap(e) => Some(e),
         }
     }
@@ -87,7 +112,7 @@ pub(crate) struct Inner {
     pub tokens: Arc<Tokens>,
     pub flow: Arc<FlowControl>,
     pub ids: stack::RequestIds,
-    pub audit: Option<Audit>,
+    pub audit: Option<Arc<Audit>>,
     pub registry: Registry,
     pub requests: Requests,
     pub documents: Documents,
@@ -98,6 +123,12 @@ pub(crate) struct Inner {
     pub pods: Dialer,
     pub aggregation: Aggregation,
     pub admission: Arc<admission::Chain>,
+    pub encryption: Arc<Encryption>,
+    /// To whatever the cluster's users name: webhooks.
+    pub outgoing: Arc<Outgoing>,
+    /// Who signs the certificates of users.
+    pub clients: ClientAuthority,
+    pub fronts: Fronts,
 }
 
 /// Where a request comes from.
@@ -113,6 +144,10 @@ pub struct Caller {
     pub(crate) origin: Origin,
     /// From the client certificate, or from the caller in the process.
     pub(crate) user: Option<Arc<User>>,
+    /// Shows a proxy's certificate: who asks stands in the headers.
+    pub(crate) proxy: bool,
+    /// Shows a certificate that names no user.
+    pub(crate) stranger: bool,
     /// The caller takes shared objects instead of bytes.
     pub(crate) shared: bool,
 }
@@ -131,23 +166,33 @@ impl Server {
         plugins: admission::Choice,
     ) -> Result<Self, StartError> {
         let chain = Arc::new(admission::Chain::new(plugins));
+        let registry = Registry::default();
+        let (settings, own_key) = (config.keys.encryption.clone(), &config.pki.encryption_key);
+        let encryption = Encryption::open(settings, own_key, config.clock.clone(), &registry).await;
+        let encryption = encryption.map_err(StartError::Encryption)?;
+        encryption.follow();
         let options = Options {
             cluster: config.cluster.clone(),
             clock: config.clock.clone(),
             admission: chain.clone(),
-            sealer: Arc::new(AesGcm::new(&config.pki.encryption_key)),
+            sealer: encryption.clone(),
         };
         let engine = Engine::open(store, builtins, options).await.map_err(StartError::Engine)?;
-        Server::new(engine, chain, config)
+        Server::new(engine, chain, encryption, registry, config)
     }
 
-    /// A server over an engine that is open already; the chain is the engine's.
-    pub fn new(engine: Arc<Engine>, chain: Arc<admission::Chain>, config: Config) -> Result<Self, StartError> {
-        let registry = Registry::default();
-        let audit = match &config.audit {
-            Some(path) => Some(Audit::open(path, &registry).map_err(|e| StartError::Audit(path.clone(), e))?),
-            None => None,
-        };
+    /// A server over an engine that is open already; chain and encryption are the engine's.
+    fn new(
+        engine: Arc<Engine>,
+        chain: Arc<admission::Chain>,
+        encryption: Arc<Encryption>,
+        registry: Registry,
+        config: Config,
+    ) -> Result<Self, StartError> {
+        let outgoing = Arc::new(Outgoing::new(Arc::new(Services::new(engine.shared_view()))));
+        let audit = config.access.audit.clone();
+        let path = audit.log.as_ref().map(|log| log.path.clone()).unwrap_or_default();
+        let audit = Audit::open(audit, &outgoing, &registry).map_err(|e| StartError::Audit(path, e))?.map(Arc::new);
         let authorizer = Authorizer::new(engine.shared_view());
         authorizer.follow(&engine);
         chain.set_authorizer(authorizer.clone());
@@ -158,8 +203,12 @@ impl Server {
         let own = config.pki.ca.client("kube-apiserver-kubelet-client", None).map_err(StartError::Pki)?;
         let kubelets = net::tls::client(config.pki.ca.roots(), Some(&own), true).map_err(StartError::Pki)?;
         let pods = net::tls::anyone().map_err(StartError::Pki)?;
-        Ok(Server(Arc::new(Inner {
-            authenticator: Authenticator::new(engine.shared_view(), tokens.clone()),
+        engine.set_converter(Arc::new(Conversion::new(outgoing.clone(), &registry)));
+        let authenticator = Authenticator::new(engine.shared_view(), tokens.clone());
+        let others = config.access.authentication.open(&tokens, &outgoing, &config.clock);
+        authenticator.configure(others.map_err(StartError::Access)?);
+        let inner = Arc::new(Inner {
+            authenticator,
             authorizer,
             tokens,
             flow,
@@ -173,9 +222,15 @@ impl Server {
             pods: Dialer::new(pods),
             aggregation: Aggregation::new(&config.pki, engine.shared_view())?,
             admission: chain,
+            encryption,
+            outgoing,
+            clients: ClientAuthority::new(config.pki.ca.roots()).map_err(StartError::Pki)?,
+            fronts: Fronts::new(&config)?,
             engine,
             config,
-        })))
+        });
+        tokio::spawn(access::follow(Arc::downgrade(&inner)));
+        Ok(Server(inner))
     }
 
     /// Creates what every cluster has (namespaces, roles, the `kubernetes` Service …) and turns /readyz green.
@@ -183,8 +238,7 @@ impl Server {
         bootstrap::ensure(&self.0).await.map_err(StartError::Bootstrap)?;
         Aggregation::start(&self.0).await.map_err(StartError::Bootstrap)?;
         // Users' webhooks and policies have a say from now on: none of them keeps a server from starting.
-        let services = Services::new(self.0.engine.shared_view());
-        self.0.admission.follow(&self.0.engine, Arc::new(Outgoing::new(Arc::new(services))));
+        self.0.admission.follow(&self.0.engine, self.0.outgoing.clone());
         self.0.health.bootstrapped();
         Ok(())
     }
@@ -213,7 +267,7 @@ impl Server {
         grace: Duration,
     ) -> Result<(), StartError> {
         let slot = self.serving_certificate()?;
-        let tls = net::tls::server(slot, self.0.config.pki.ca.roots()).map_err(StartError::Pki)?;
+        let tls = net::tls::server(slot, self.0.fronts.and(self.0.config.pki.ca.roots())).map_err(StartError::Pki)?;
         let mut told = stop.clone();
         let ready = async {
             let _ = told.wait_for(|stop| *stop).await;
@@ -231,7 +285,7 @@ impl Server {
     {
         let own = request.extensions_mut().remove::<InProcess>();
         let (user, shared) = own.map_or((None, false), |own| (Some(authenticated(own.user)), own.shared));
-        let caller = Caller { origin: Origin::InProcess, user, shared };
+        let caller = Caller { origin: Origin::InProcess, user, proxy: false, stranger: false, shared };
         let (parts, body) = request.into_parts();
         stack::run(&self.0, &caller, parts, RequestBody::boxed(body)).await
     }
@@ -248,6 +302,10 @@ impl Server {
     pub fn engine(&self) -> &Arc<Engine> {
         &self.0.engine
     }
+    /// What stored objects are sealed with; it can be told to look at its file.
+    pub fn encryption(&self) -> &Arc<Encryption> {
+        &self.0.encryption
+    }
     pub fn authorizer(&self) -> &Authorizer {
         &self.0.authorizer
     }
@@ -259,18 +317,19 @@ impl Server {
     pub fn registry(&self) -> &Registry {
         &self.0.registry
     }
-    /// A user's name for tests and tools: authenticates a bearer token as a request would.
-    pub fn authenticate(&self, token: &str) -> Result<User> {
-        self.0.authenticator.bearer(token)
-    }
 }
 
 impl net::Handler for Server {
     type Connection = Arc<Caller>;
 
     fn connected(&self, peer: Peer) -> Arc<Caller> {
-        let user = peer.identity.as_deref().and_then(Authenticator::certificate).map(Arc::new);
-        Arc::new(Caller { origin: Origin::Address(peer.address.ip()), user, shared: false })
+        let identity = peer.identity.as_deref();
+        let proxy = identity.is_some_and(|identity| self.0.fronts.trusts(identity, &peer));
+        // Signed by those who sign for users: a proxy's authority makes no users.
+        let own = identity.filter(|_| self.0.clients.knows(&peer));
+        let user = own.and_then(Authenticator::certificate).map(Arc::new);
+        let stranger = identity.is_some() && user.is_none();
+        Arc::new(Caller { origin: Origin::Address(peer.address.ip()), user, proxy, stranger, shared: false })
     }
     async fn handle(&self, caller: &Arc<Caller>, mut request: Request<Incoming>) -> Response<Body> {
         // Nothing that came over a socket may say who it is.

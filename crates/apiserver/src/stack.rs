@@ -1,7 +1,7 @@
 //! The path of every request, top to bottom. [`run`] is the whole of it.
 
 use crate::{
-    audit,
+    audit::{self, Level, Objects, Verdict},
     body::RequestBody,
     dispatch,
     flow::Schema,
@@ -9,6 +9,7 @@ use crate::{
     request_info::RequestInfo,
     respond,
     server::{Caller, Inner, Origin},
+    verbs,
 };
 use auth::{Attributes, Decision, forbidden, impersonate};
 use base::{Reason, Result, Status, User, escape::bearer_token, time::Timestamp};
@@ -16,6 +17,7 @@ use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Response, header, request::Parts};
 use hyper::upgrade::OnUpgrade;
 use net::Body;
+use resource::Notes;
 use select::FieldSelector;
 use std::{
     panic::AssertUnwindSafe,
@@ -51,6 +53,14 @@ pub(crate) struct Exchange<'a> {
     pub origin: &'a Origin,
     /// The connection below, where the request asks to switch protocols.
     pub upgrade: Option<OnUpgrade>,
+    /// Of the request and, as `Audit-ID`, of the answer.
+    pub id: String,
+    pub received: Timestamp,
+    /// How much of it is written down.
+    pub audit: Verdict,
+    pub objects: Objects,
+    /// What admission notes for the audit log.
+    pub notes: Notes,
 }
 
 impl Exchange<'_> {
@@ -71,7 +81,7 @@ impl Exchange<'_> {
         }
     }
     /// The caller itself, also where it impersonates another.
-    fn caller(&self) -> &User {
+    pub fn caller(&self) -> &User {
         self.impersonator.as_ref().unwrap_or(&self.user)
     }
 }
@@ -94,11 +104,18 @@ pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body:
         known: false,
         origin: &caller.origin,
         upgrade,
+        id: server.ids.of(&parts.headers),
+        received,
+        audit: Verdict::default(),
+        objects: Objects::default(),
+        notes: Notes::default(),
     };
     let x = &mut exchange;
 
     let answered = catch_panics(async {
-        authenticate(x, caller)?;
+        let authenticated = authenticate(x, caller).await;
+        audit::stages::begins(x, authenticated.is_ok());
+        authenticated?;
         impersonate(x)?;
         authorize(x)?;
         let deadline = (!x.info.is_long_running()).then_some(DEADLINE);
@@ -106,32 +123,59 @@ pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body:
     })
     .await;
 
-    let mut response = answered.unwrap_or_else(|status| respond::failure(&status, &parts.headers));
-    let id = server.ids.of(&parts.headers);
-    mark(&mut response, &id, exchange.flow.as_deref().filter(|_| !exchange.shared));
+    let failure = answered.as_ref().err().cloned();
+    let mut response = answered.unwrap_or_else(|failure| {
+        let mut response = respond::failure(&failure.status, &parts, server.config.cluster.features.cbor);
+        if matches!(exchange.decision, Some(Decision::NoOpinion(_))) {
+            respond::nosniff(&mut response);
+        }
+        response
+    });
+    mark(&mut response, &exchange.id, exchange.flow.as_deref().filter(|_| !exchange.shared));
     let code = response.status().as_u16();
     server.requests.record(&exchange.info, code, started.elapsed(), exchange.known);
-    record(&exchange, caller, &id, code, received);
+    audit::stages::ends(&exchange, &mut response, failure);
     response
 }
 
+/// Why a request has no answer of its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub status: Status,
+    /// What a bug in it said.
+    pub panicked: Option<String>,
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Failure { status, panicked: None }
+    }
+}
+
 /// A bug in one request ends that request.
-async fn catch_panics(answer: impl Future<Output = Result<Response<Body>>>) -> Result<Response<Body>> {
-    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|panic| {
+async fn catch_panics(answer: impl Future<Output = Result<Response<Body>>>) -> Result<Response<Body>, Failure> {
+    let answer = AssertUnwindSafe(answer).catch_unwind().await.map(|answer| answer.map_err(Failure::from));
+    answer.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|s| s.to_string());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
         tracing::error!("a request panicked: {text}");
-        Err(Status::internal("this request caused apiserver to panic. Look in the logs for details."))
+        let status = Status::internal("this request caused apiserver to panic. Look in the logs for details.");
+        Err(Failure { status, panicked: Some(text) })
     })
 }
 
-/// Certificate or in-process identity first, then a bearer token, then nobody.
-fn authenticate(x: &mut Exchange<'_>, caller: &Caller) -> Result<()> {
+/// What a proxy says first, then certificate or in-process identity, then a bearer token, then nobody.
+async fn authenticate(x: &mut Exchange<'_>, caller: &Caller) -> Result<()> {
     let header = || x.parts.headers.get(header::AUTHORIZATION)?.to_str().ok();
-    if let Some(user) = &caller.user {
+    let fronted = caller.proxy.then(|| x.server.fronts.headers.user(&x.parts.headers)).flatten();
+    if let Some(user) = fronted {
+        x.user = Arc::new(user);
+    } else if let Some(user) = &caller.user {
         x.user = user.clone();
     } else if let Some(token) = header().and_then(bearer_token) {
-        x.user = Arc::new(x.server.authenticator.bearer(token)?);
+        x.user = Arc::new(x.server.authenticator.bearer(token).await?);
+    } else if caller.stranger || !x.server.authenticator.admits_anonymous(x.info.path) {
+        return Err(Status::unauthorized());
     }
     Ok(())
 }
@@ -173,8 +217,21 @@ async fn seated(x: &mut Exchange<'_>, mut body: RequestBody) -> Result<Response<
         body = RequestBody::Whole(bytes);
     }
     let _turn = turn;
+    if x.audit.level >= Level::Request && x.info.is_mutating() && x.info.is_resource {
+        body = written_down(x, body).await?;
+    }
     let _seat = server.flow.seat(&flow, &user, &x.info, || objects(x)).await?;
     dispatch::answer(x, body).await
+}
+
+/// What a write carries, for the audit log; what other servers serve is passed on as it comes.
+async fn written_down(x: &Exchange<'_>, body: RequestBody) -> Result<RequestBody> {
+    if x.server.aggregation.serves(&x.info).is_some() {
+        return Ok(body);
+    }
+    let bytes = body.read().await?;
+    x.objects.request(&x.audit, verbs::content_type(x), &bytes);
+    Ok(RequestBody::Whole(bytes))
 }
 
 /// How many objects a list passes.
@@ -251,32 +308,6 @@ fn mark(response: &mut Response<Body>, id: &str, flow: Option<&Schema>) {
         headers.insert("audit-id", id);
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
-}
-
-fn record(x: &Exchange<'_>, caller: &Caller, id: &str, code: u16, received: Timestamp) {
-    let impersonated = x.impersonator.is_some().then_some(&*x.user);
-    let worth = || impersonated.is_some() || audit::worth(&x.info, x.caller(), code);
-    let Some(log) = x.server.audit.as_ref().filter(|_| worth()) else { return };
-    let (decided, reason) = match &x.decision {
-        Some(Decision::Allow(reason)) => (Some(true), &**reason),
-        Some(Decision::NoOpinion(why)) => (Some(false), why.as_str()),
-        None => (None, ""),
-    };
-    let agent = x.parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("");
-    log.record(&audit::Entry {
-        id,
-        info: &x.info,
-        uri: x.parts.uri.path_and_query().map_or("", |p| p.as_str()),
-        user: x.caller(),
-        impersonated,
-        origin: &caller.origin,
-        agent,
-        code,
-        reason,
-        decided,
-        received,
-        done: x.server.config.clock.now(),
-    });
 }
 
 #[cfg(test)]

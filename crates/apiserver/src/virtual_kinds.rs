@@ -7,12 +7,12 @@ use crate::{
     verbs::{content_type, decode},
 };
 use base::{Result, Status};
-use http::{Response, header};
+use http::Response;
 use net::Body;
 use resource::{Call, FieldValidation};
 use schema::{Kind, Schema, Verb};
 use value::Value;
-use wire::{Accepted, Include, Offers};
+use wire::{Accepted, Include, Intake, Offers};
 
 /// True for kinds that are only created, and answered at once.
 pub fn is_virtual(kind: &Kind) -> bool {
@@ -35,8 +35,10 @@ pub async fn answer(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<
         &value,
         &server.authorizer,
         &server.authenticator,
-    );
+    )
+    .await;
     let value = answered.ok_or_else(Status::no_such_path)??;
+    x.objects.response(&x.audit, || Some(value.clone()));
     let mut response = respond::made(201, &accepted, &value);
     respond::warn(&mut response, &warnings);
     Ok(response)
@@ -84,6 +86,7 @@ pub async fn token(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<R
     let view = x.server.engine.view();
     admission::node_restriction::check_token(&x.user, namespace, name, &request, view, &x.server.authorizer)?;
     let issued = auth::token_request::issue(&x.server.tokens, view, namespace, name, &request)?;
+    x.objects.response(&x.audit, || Some(issued.clone()));
     let mut response = respond::made(201, &accepted, &issued);
     respond::warn(&mut response, &warnings);
     Ok(response)
@@ -101,7 +104,8 @@ async fn token_request(
     let mut body = match bytes.is_empty() {
         true => Value::object().into(),
         false => {
-            let read = wire::decode_as(KIND, false, content_type(x), &bytes)?;
+            let intake = Intake { protobuf: true, cbor: x.server.config.cluster.features.cbor };
+            let read = wire::decode_as(KIND, intake, content_type(x), &bytes)?;
             resource::Body { value: read.value, duplicates: read.duplicates }
         }
     };
@@ -121,18 +125,26 @@ async fn token_request(
 /// `POST .../bindings`: the same as `pods/<name>/binding`.
 async fn binding(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
     let accepted = plain(x)?;
-    let options = params::write(&x.query, &x.parts.headers, "CreateOptions")?;
+    let mut options = params::write(&x.query, &x.parts.headers, "CreateOptions")?;
+    options.notes = x.notes.clone();
     let body = decode(x, call, body).await?;
     let name = body.value.name().into();
     let pods = x.server.engine.catalog().get("", "pods").cloned().ok_or_else(Status::no_such_path)?;
     let version = pods.storage;
     let call = Call { kind: pods, version, name, subresource: Some("binding".into()), ..call.clone() };
     let reply = x.server.engine.create(&call, body, &options).await?;
-    Ok(respond::reply(x, &call, &accepted, Include::default(), reply))
+    respond::reply(x, &call, &accepted, Include::default(), reply)
 }
 
 /// Reviews have no Table: a client that accepts nothing else is refused.
 fn plain(x: &Exchange<'_>) -> Result<Accepted> {
-    let accept = x.parts.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
-    wire::negotiate(accept, Offers::VALUES)
+    let accept = respond::accept(&x.parts.headers);
+    let cbor = x.server.config.cluster.features.cbor;
+    if accept.is_some() {
+        let produces: Vec<&str> = wire::Encoding::all(cbor).iter().map(|e| e.media_type()).collect();
+        wire::routed(accept, &produces)?;
+    }
+    let mut accepted = wire::negotiate(accept, Offers::REVIEWS.with_cbor(cbor))?;
+    accepted.pretty |= respond::pretty(x.parts);
+    Ok(accepted)
 }

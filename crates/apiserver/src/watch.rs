@@ -1,6 +1,10 @@
 //! `watch`: a response that goes on, a frame per event.
 
-use crate::{params, respond, stack::Exchange, verbs::accepted};
+use crate::{
+    params, respond, socket,
+    stack::Exchange,
+    verbs::{Produced, accepted},
+};
 use base::{Result, Status};
 use bytes::Bytes;
 use http::Response;
@@ -26,7 +30,7 @@ const SHORTEST: u64 = 1800;
 const JOIN: usize = 32 * 1024;
 
 pub async fn watch(x: &Exchange<'_>, call: &Call) -> Result<Response<Body>> {
-    let (accepted, include) = accepted(x, call)?;
+    let (accepted, include) = accepted(x, call, Produced::Events)?;
     let mut query = params::list(&x.query, params::Reading::Watch)?;
     query.timeout = query.timeout.or_else(|| Some(random_timeout()));
     let watcher = x.server.engine.watch(call, &query).await?;
@@ -45,15 +49,11 @@ pub async fn watch(x: &Exchange<'_>, call: &Call) -> Result<Response<Body>> {
         state: State::Idle(Some(Box::new((watcher, Vec::new())))),
         shaper,
         ready: VecDeque::new(),
+        joins: !socket::wanted(x),
         _running: running,
     };
-    let content_type = match (accepted.encoding, accepted.shape) {
-        (Encoding::Protobuf, _) => wire::protobuf::STREAM_TYPE,
-        (_, Shape::Object) => "application/json",
-        _ => "application/json;stream=watch",
-    };
-    let mut response = respond::bytes(200, content_type, Body::Stream(Box::pin(stream)));
-    respond::deprecation(&mut response, call);
+    let mut response = respond::bytes(200, accepted.stream_type(), Body::Stream(Box::pin(stream)));
+    respond::deprecation(x, &mut response, call);
     Ok(response)
 }
 
@@ -90,6 +90,8 @@ struct WatchBody {
     state: State,
     shaper: Shaper,
     ready: VecDeque<Bytes>,
+    /// Several frames may go out as one.
+    joins: bool,
     _running: Running,
 }
 
@@ -100,7 +102,8 @@ impl http_body::Body for WatchBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         loop {
-            if let Some(bytes) = join(&mut this.ready) {
+            let bytes = if this.joins { join(&mut this.ready) } else { this.ready.pop_front() };
+            if let Some(bytes) = bytes {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
             match &mut this.state {
@@ -164,16 +167,19 @@ struct Shaper {
 impl Shaper {
     fn frame(&mut self, delivery: &Delivery) -> Bytes {
         match self.accepted.shape {
-            Shape::Metadata(_) if self.accepted.encoding == Encoding::Protobuf => {
+            Shape::Metadata(version) | Shape::MetadataList(version) if self.accepted.encoding == Encoding::Protobuf => {
                 let partial = wire::protobuf::partial(delivery.object.value().at(&["metadata"]));
-                let object = wire::protobuf::envelope("meta.k8s.io/v1", "PartialObjectMetadata", &partial);
+                let object = wire::protobuf::envelope(version, "PartialObjectMetadata", &partial);
                 wire::protobuf::event_frame(delivery.kind.word(), &object)
             }
             Shape::Object if self.accepted.encoding == Encoding::Protobuf => delivery.protobuf_frame(|kind, object| {
                 wire::protobuf::event_frame(kind.word(), &respond::enveloped(&self.call, object))
             }),
+            Shape::Object if self.accepted.encoding == Encoding::Cbor => {
+                wire::cbor::event_frame(delivery.kind.word(), &wire::cbor::encode(&delivery.object.value()))
+            }
             Shape::Object | Shape::Discovery => delivery.json_frame(),
-            Shape::Metadata(version) => {
+            Shape::Metadata(version) | Shape::MetadataList(version) => {
                 let object = wire::partial_metadata(version, &*delivery.object);
                 self.object(delivery.kind.word(), object)
             }
@@ -202,6 +208,7 @@ impl Shaper {
             Encoding::Protobuf => {
                 wire::protobuf::event_frame(event, &wire::reencode(json, self.accepted.encoding, false))
             }
+            Encoding::Cbor => wire::cbor::event_frame(event, &wire::cbor::from_json(&json)),
             _ => wire::event_frame(event, &json),
         }
     }

@@ -50,9 +50,11 @@ async fn a_store_that_failed_is_not_healthy() {
             cluster: schema::ClusterConfig::default(),
             pki: pki::ClusterPki::ephemeral().unwrap(),
             advertise: ([127, 0, 0, 1], 6443).into(),
+            request_headers: None,
             names: Vec::new(),
-            audit: None,
+            access: apiserver::Access::default(),
             clock: Arc::new(base::clock::System),
+            keys: apiserver::Keys::default(),
         };
         let server = Server::open(Arc::new(store), kinds::builtin(), config).await.unwrap();
         server.ensure_bootstrap().await.unwrap();

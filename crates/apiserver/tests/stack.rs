@@ -50,9 +50,11 @@ async fn start() -> Cluster {
         cluster: schema::ClusterConfig::default(),
         pki: pki.clone(),
         advertise: address,
+        request_headers: None,
         names: Vec::new(),
         audit: None,
         clock: Arc::new(base::clock::System),
+        keys: apiserver::Keys::default(),
     };
     let server = Server::open(store::Memory::new(), kinds::builtin(), config).await.unwrap();
     server.ensure_bootstrap().await.unwrap();

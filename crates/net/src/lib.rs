@@ -8,6 +8,7 @@
 
 pub mod body;
 pub mod dial;
+pub mod endpoint;
 mod gather;
 pub mod outgoing;
 pub mod serve;
@@ -16,6 +17,7 @@ pub mod websocket;
 
 pub use body::{Body, BoxError};
 pub use dial::Dialer;
+pub use endpoint::Endpoint;
 pub use outgoing::Outgoing;
 pub use serve::{Handler, Peer, serve};
-pub use tls::{CertificateSlot, Trust};
+pub use tls::{CertificateSlot, ClientAuthority, Trust};

@@ -13,14 +13,14 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use pki::Identity;
-use rustls::ServerConfig;
+use rustls::{ServerConfig, pki_types::CertificateDer};
 use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::TlsAcceptor;
 
 /// A client that does not finish its handshake or its headers in that time is dropped.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -32,6 +32,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The verified client certificate, where one was shown.
     pub identity: Option<Arc<Identity>>,
+    /// The certificate and what came with it; empty where none was shown.
+    pub(crate) chain: Arc<[CertificateDer<'static>]>,
 }
 
 /// Answers requests.
@@ -93,7 +95,8 @@ async fn connection<H: Handler>(
         Ok(Err(e)) => return tracing::debug!("TLS handshake with {address}: {e}"),
         Err(_) => return tracing::debug!("TLS handshake with {address}: timeout"),
     };
-    let peer = Peer { address, identity: identity(&stream) };
+    let chain: Arc<[_]> = stream.get_ref().1.peer_certificates().unwrap_or_default().into();
+    let peer = Peer { address, identity: identity(&chain), chain };
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let state = handler.connected(peer);
     let service = service_fn(move |request| {
@@ -140,8 +143,7 @@ where
     connection.await
 }
 
-fn identity(stream: &TlsStream<TcpStream>) -> Option<Arc<Identity>> {
-    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+fn identity(chain: &[CertificateDer<'_>]) -> Option<Arc<Identity>> {
     // A certificate that TLS verified but that cannot be read is nobody's.
-    Identity::of(certificate).ok().map(Arc::new)
+    Identity::of(chain.first()?).ok().map(Arc::new)
 }

@@ -1,18 +1,20 @@
 //! TLS settings: one place for protocol versions, ALPN, client certificates and resumption.
 
+use crate::Peer;
 use base::time::Timestamp;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use pki::{Error, Leaf, Result};
+pub use rustls::RootCertStore;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme,
     client::{
         Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, ServerName, UnixTime},
-    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier},
+    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
 use std::sync::Arc;
@@ -72,6 +74,24 @@ pub fn server(certificate: Arc<CertificateSlot>, clients: RootCertStore) -> Resu
     config.ticketer = ring::Ticketer::new().map_err(|e| bad(&e))?;
     config.send_tls13_tickets = 1;
     Ok(Arc::new(config))
+}
+
+/// Authorities that are asked after the handshake, by a server that tells kinds of clients apart.
+#[derive(Debug, Clone)]
+pub struct ClientAuthority(Arc<dyn ClientCertVerifier>);
+
+impl ClientAuthority {
+    /// There must be at least one root.
+    pub fn new(roots: RootCertStore) -> Result<Self> {
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+        let verifier = verifier.map_err(|e| Error::Malformed { what: "client authorities", why: e.to_string() })?;
+        Ok(ClientAuthority(verifier))
+    }
+    /// Whether one of them has signed what a peer has shown.
+    pub fn knows(&self, peer: &Peer) -> bool {
+        let Some((certificate, more)) = peer.chain.split_first() else { return false };
+        self.0.verify_client_cert(certificate, more, UnixTime::now()).is_ok()
+    }
 }
 
 /// A client that trusts `roots` and shows `leaf` where it has one. `http1` alone is offered for upgrades.

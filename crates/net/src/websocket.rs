@@ -44,6 +44,10 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// After [`answer`], with what it has chosen.
+    pub fn new(upgrade: OnUpgrade, protocol: String) -> Self {
+        Pending { upgrade, protocol }
+    }
     /// Waits for the connection to switch.
     pub async fn ready(self) -> Result<ServerSocket, BoxError> {
         let upgraded = self.upgrade.await?;
@@ -63,7 +67,12 @@ pub fn is_upgrade(headers: &HeaderMap) -> bool {
 
 /// Accepts a WebSocket: the 101 answer, and the socket to await after returning it. `protocols` are ours by preference.
 pub fn accept<B>(request: &mut Request<B>, protocols: &[&str]) -> Result<(Response<Body>, Pending), Refused> {
-    let headers = request.headers();
+    let (response, protocol) = answer(request.headers(), protocols)?;
+    Ok((response, Pending::new(hyper::upgrade::on(request), protocol)))
+}
+
+/// The 101 answer to a request with these headers, and the subprotocol that it names.
+pub fn answer(headers: &HeaderMap, protocols: &[&str]) -> Result<(Response<Body>, String), Refused> {
     let version = headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
     let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or(Refused::NotWebSocket)?;
     if !is_websocket(headers) || version != Some(b"13") {
@@ -86,8 +95,7 @@ pub fn accept<B>(request: &mut Request<B>, protocols: &[&str]) -> Result<(Respon
     if let Some(value) = chosen.and_then(|p| HeaderValue::from_str(p).ok()) {
         out.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
     }
-    let pending = Pending { upgrade: hyper::upgrade::on(request), protocol: chosen.unwrap_or_default().into() };
-    Ok((response, pending))
+    Ok((response, chosen.unwrap_or_default().into()))
 }
 
 /// Opens a WebSocket on a connected stream. `uri` is `wss://host/path?query`; the answer says which protocol was chosen.

@@ -1,12 +1,12 @@
 //! The seam to the admission chain.
 
-use crate::{Call, WriteOptions};
+use crate::{Call, Conversions, WriteOptions};
 use base::{BoxFuture, Result, time::Timestamp};
 use schema::{Operation, View};
 use std::sync::Arc;
 use value::{Object, Value};
 
-/// What an admission plugin sees of a request. Objects are in the kind's storage version.
+/// What an admission plugin sees of a request. Objects are in the version that is worked on ([`Call::working_version`]).
 pub struct Attributes<'a> {
     pub call: &'a Call,
     pub operation: Operation,
@@ -18,6 +18,7 @@ pub struct Attributes<'a> {
     pub old: Option<&'a Value>,
     pub options: &'a WriteOptions,
     pub view: &'a dyn View,
+    pub conversions: &'a Conversions,
     pub now: Timestamp,
     pub warnings: Vec<String>,
 }

@@ -6,9 +6,10 @@
 use crate::{
     Answer, Call, Engine, FieldValidation, Reply, WriteOptions,
     call::given_revision,
-    decode::{self, Refused, stored_value},
+    convert::{self, KindVersions},
+    decode::{self, Refused},
     engine::RETRIES,
-    managed::{KindVersions, Tracked, take},
+    managed::{Tracked, take},
     subresource::scale_of,
     update::{MayCreate, Round, Written},
 };
@@ -36,6 +37,7 @@ impl Engine {
         };
         check_type(call, &patch.body, scale.is_some())?;
         let warnings = duplicates(patch, options)?;
+        self.catch_up().await?;
         for _ in 0..RETRIES {
             match self.apply_once(call, &config, options, may_create, warnings.clone()).await? {
                 Round::Done(reply) if scale.is_some() => {
@@ -59,11 +61,11 @@ impl Engine {
     ) -> Result<Round> {
         let kind = &call.kind;
         let tracked = Tracked::new(call, options, self.clock());
-        let Some(current) = self.current(call) else {
+        let Some(current) = self.current(call)? else {
             if call.subresource.is_some() {
                 return Err(call.not_found());
             }
-            let applied = merged(call, &tracked, None, config, options)?;
+            let applied = self.versioned(kind, |v| merged(v, call, &tracked, None, config, options)).await?;
             let uid = config.str_at(&["metadata", "uid"]);
             if !uid.is_empty() {
                 let why =
@@ -83,10 +85,11 @@ impl Engine {
         if matches!(self.action(call), Some(SubresourceAction::Scale { .. })) {
             whole.subresource = None;
         }
-        let mut old = stored_value(kind, &current)?;
+        let mut old = self.working_value(call, &current).await?;
         let live = take(&mut old);
-        let shown = decode::convert(kind, old.clone(), kind.storage, call.version)?;
-        let applied = merged(call, &tracked, Some((&shown, &live)), config, options)?;
+        let shown = convert::for_reply(call, old.clone())?;
+        let there = Some((&shown, &live));
+        let applied = self.versioned(kind, |v| merged(v, call, &tracked, there, config, options)).await?;
         let new = match applied.object {
             Some(object) => decoded(call, object, &mut warnings)?,
             None => old.clone(),
@@ -109,23 +112,23 @@ impl Engine {
 }
 
 fn merged(
+    versions: &KindVersions<'_>,
     call: &Call,
     tracked: &Tracked,
     live: Option<(&Value, &Value)>,
     config: &Value,
     options: &WriteOptions,
 ) -> Result<Applied> {
-    let versions = KindVersions(&call.kind);
-    managed::apply(&versions, live, config, &tracked.write(), options.force).map_err(|refused| match refused {
+    managed::apply(versions, live, config, &tracked.write(), options.force).map_err(|refused| match refused {
         managed::Refused::Conflicts(conflicts) => managed::Refused::conflict_status(&conflicts),
         managed::Refused::Status(status) => status,
         managed::Refused::Misfit(lines) => {
-            failed(format!("failed to create typed patch object ({}): {lines}", described(call)))
+            Status::plain(format!("failed to create typed patch object ({}): {lines}", described(call)))
         }
     })
 }
 
-/// A merged tree as an object of its kind, in the storage version and with defaults.
+/// A merged tree as an object of its kind, in the version that is worked on and with defaults.
 fn decoded(call: &Call, object: Value, warnings: &mut Vec<String>) -> Result<Value> {
     // What does not fit was refused before the merge; what the merge leaves is the server's to tidy.
     let options = WriteOptions { field_validation: FieldValidation::Ignore, ..WriteOptions::default() };
@@ -133,15 +136,9 @@ fn decoded(call: &Call, object: Value, warnings: &mut Vec<String>) -> Result<Val
         Refused::Status(status) => status,
         Refused::Mistyped(why) => {
             let (described, version) = (described(call), call.api_version());
-            failed(format!("failed to convert new object ({described}) to proper version ({version}): {why}"))
+            Status::plain(format!("failed to convert new object ({described}) to proper version ({version}): {why}"))
         }
     })
-}
-
-/// 500 without a reason: what upstream's server makes of an error that is no Status. kubectl prints the text alone.
-fn failed(text: String) -> Status {
-    let status = value!({"kind": "Status", "reason": "", "message": text, "code": 500});
-    Status::from_json(&(&status).into()).unwrap_or_else(|| Status::internal(text))
 }
 
 /// `default/web; apps/v1, Kind=Deployment`

@@ -1,5 +1,6 @@
 //! What a request to the engine says, and what it answers.
 
+use crate::Notes;
 use base::{Result, Revision, Status, User};
 use schema::Kind;
 use std::{sync::Arc, time::Duration};
@@ -44,9 +45,10 @@ impl Call {
     pub fn conflict(&self, why: &str) -> Status {
         Status::conflict(self.group(), &self.kind.plural, &self.name, why)
     }
-    /// True where the path names the stored version.
-    pub fn is_storage_version(&self) -> bool {
-        self.version == self.kind.storage
+    /// The version in which a write is worked on, up to the store: of a custom kind the one of the path, because each of
+    /// its versions has a schema and rules of its own; of a built-in kind the stored one, which its hooks know.
+    pub fn working_version(&self) -> usize {
+        if self.kind.custom.is_some() { self.version } else { self.kind.storage }
     }
 }
 
@@ -84,6 +86,8 @@ pub struct WriteOptions {
     pub kind: &'static str,
     /// The DeleteOptions of a deletion; Null for none.
     pub deletion: Value,
+    /// Where admission notes what the audit log shall say.
+    pub notes: Notes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

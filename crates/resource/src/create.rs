@@ -1,8 +1,8 @@
 //! `create`.
 
 use crate::{
-    Answer, Body, Call, Engine, Reply, WriteOptions,
-    decode::{self, decode},
+    Answer, Body, Call, Engine, Reply, WriteOptions, convert,
+    decode::decode,
     engine::{Change, Committed, Half, RETRIES},
     managed::{self, Tracked},
     meta,
@@ -14,6 +14,7 @@ use value::{ObjectKey, Value};
 impl Engine {
     /// Creates an object; with a subresource, posts a body to one.
     pub async fn create(&self, call: &Call, body: Body, options: &WriteOptions) -> Result<Reply> {
+        self.catch_up().await?;
         if call.subresource.is_some() {
             return self.post_subresource(call, body, options).await;
         }
@@ -25,7 +26,7 @@ impl Engine {
         self.create_decoded(call, object, options, warnings).await
     }
 
-    /// Creates an object that is decoded already, in the storage version.
+    /// Creates an object that is decoded already, in the version that is worked on.
     pub(crate) async fn create_decoded(
         &self,
         call: &Call,
@@ -75,7 +76,7 @@ impl Engine {
             kind.hooks.allocate(&cx, &mut object, None, &*self.published)?;
             let mut errors = FieldErrors::default();
             meta::validate(kind, &object, &mut errors);
-            schema::validate(&kind.versions[decode::checked(call)].schema, &object, &mut errors);
+            schema::validate(&kind.versions[call.working_version()].schema, &object, &mut errors);
             kind.hooks.validate(&cx, &object, None, &mut errors);
             self.check(call, object.name(), &errors)?;
             let change = Change { object, old: None, options, warnings: &mut warnings };
@@ -87,12 +88,12 @@ impl Engine {
                 if self.published.cache(kind).is_some_and(|cache| cache.get(&key).is_some()) {
                     return Err(Status::already_exists(call.group(), &kind.plural, &key.name));
                 }
-                let made = decode::convert(kind, object, kind.storage, call.version)?;
+                let made = convert::for_reply(call, object)?;
                 return Ok(Reply { answer: Answer::Made(made), created: true, warnings });
             }
             match self.commit(call, &key, None, object).await? {
                 Committed::Done(stored) => {
-                    let answer = Answer::Stored(decode::in_version(kind, call.version, &stored)?);
+                    let answer = Answer::Stored(self.in_version(call, &stored).await?);
                     return Ok(Reply { answer, created: true, warnings });
                 }
                 Committed::Raced if !generated => {

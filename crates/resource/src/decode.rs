@@ -1,10 +1,9 @@
-//! From a request's tree to an object in its storage version: types, unknown fields, defaults, conversion.
+//! From a request's tree to an object in the version that is worked on: types, unknown fields, defaults, conversion.
 
-use crate::{Body, Call, FieldValidation, WriteOptions, encode, managed};
+use crate::{Body, Call, FieldValidation, WriteOptions, convert, managed};
 use base::{FieldErrors, Result, Status};
-use schema::{Kind, Mistyped};
-use std::sync::Arc;
-use value::{Object, Value};
+use schema::Mistyped;
+use value::Value;
 
 /// Why a tree is no object of its kind.
 pub(crate) enum Refused {
@@ -21,7 +20,7 @@ impl From<Status> for Refused {
 }
 
 /// Decodes a body in the version of the call. Types are checked, unknown fields are dropped and reported as
-/// `fieldValidation` says, defaults are set; the result is in the storage version.
+/// `fieldValidation` says, defaults are set; the result is in the version that is worked on.
 pub(crate) fn decode(call: &Call, body: Body, options: &WriteOptions, warnings: &mut Vec<String>) -> Result<Value> {
     let duplicates = body.duplicates.into_iter().map(|f| format!("duplicate field \"{f}\"")).collect();
     decode_tree(call, body.value, &Value::Null, duplicates, options, warnings).map_err(|refused| match refused {
@@ -57,7 +56,7 @@ pub(crate) fn decode_tree(
         }
         warnings.append(&mut problems);
     }
-    Ok(to_storage(call, value, old)?)
+    Ok(to_working(call, value, old)?)
 }
 
 /// 422 for a patch whose result is no object of the kind. Upstream shows the result, or a strategic patch itself as Go
@@ -73,43 +72,11 @@ pub(crate) fn patch_refused(patch: &merge::Patch, result: &Value, why: Mistyped)
 }
 
 /// Defaults in the call's version, then conversion; what is shared with `old` has its defaults.
-pub(crate) fn to_storage(call: &Call, mut value: Value, old: &Value) -> Result<Value> {
+fn to_working(call: &Call, mut value: Value, old: &Value) -> Result<Value> {
     schema::apply_defaults_beside(&call.kind.versions[call.version].schema, &mut value, old);
-    let mut value = convert(&call.kind, value, call.version, call.kind.storage)?;
+    let mut value = convert::from_request(call, value)?;
     call.kind.hooks.default(&mut value);
     Ok(value)
-}
-
-/// Converts a tree between two versions of its kind.
-pub(crate) fn convert(kind: &Kind, mut value: Value, from: usize, to: usize) -> Result<Value> {
-    if from != to {
-        kind.hooks.convert(&mut value, &kind.versions[from].name, &kind.versions[to].name)?;
-        value.set(&["apiVersion"], kind.api_version(to));
-    }
-    Ok(value)
-}
-
-/// The version whose schema an object is held to: of a custom kind the one of the call, as each has its own.
-pub(crate) fn checked(call: &Call) -> usize {
-    if call.kind.custom.is_some() { call.version } else { call.kind.storage }
-}
-
-/// A stored object in the version of the call: the same one where that is how it was stored.
-pub(crate) fn in_version(kind: &Kind, version: usize, object: &Arc<Object>) -> Result<Arc<Object>> {
-    let wanted = kind.api_version(version);
-    let stored = encode::api_version(object.json());
-    if stored == wanted {
-        return Ok(object.clone());
-    }
-    let from = stored.rsplit('/').next().and_then(|v| kind.version(v)).unwrap_or(kind.storage);
-    let value = convert(kind, object.value(), from, version)?;
-    let json = encode::complete(&value, object.revision);
-    Ok(Object::new(object.key.clone(), object.revision, object.meta.clone(), json))
-}
-
-/// A stored object's tree in the storage version.
-pub(crate) fn stored_value(kind: &Kind, object: &Arc<Object>) -> Result<Value> {
-    Ok(in_version(kind, kind.storage, object)?.value())
 }
 
 fn check_type_meta(call: &Call, value: &mut Value) -> Result<()> {

@@ -1,8 +1,7 @@
 //! `delete` and `deletecollection`: grace, finalizers, propagation, preconditions.
 
 use crate::{
-    Answer, Call, Engine, ListQuery, ListReply, Reply, WriteOptions,
-    decode::{self, stored_value},
+    Answer, Call, Engine, ListQuery, ListReply, Reply, WriteOptions, convert,
     engine::{Change, Committed, Half, RETRIES},
     meta,
 };
@@ -20,10 +19,11 @@ impl Engine {
     pub async fn delete(&self, call: &Call, asked: Option<Value>, options: &WriteOptions) -> Result<Reply> {
         let asked = asked.unwrap_or_else(Value::object);
         let options = &WriteOptions { deletion: asked.clone(), ..options.clone() };
+        self.catch_up().await?;
         for _ in 0..RETRIES {
-            let current = self.current(call).ok_or_else(|| call.not_found())?;
+            let current = self.current(call)?.ok_or_else(|| call.not_found())?;
             preconditions(call, &asked, &current)?;
-            let mut old = stored_value(&call.kind, &current)?;
+            let mut old = self.working_value(call, &current).await?;
             old.remove(&["metadata", "resourceVersion"]);
             let mut warnings = Vec::new();
             let change = Change { object: Value::Null, old: Some(&old), options, warnings: &mut warnings };
@@ -41,7 +41,7 @@ impl Engine {
                     true => gone(call, &current),
                     false => {
                         let shown = with_revision(next, &current);
-                        Answer::Made(decode::convert(&call.kind, shown, call.kind.storage, call.version)?)
+                        Answer::Made(convert::for_reply(call, shown)?)
                     }
                 };
                 return Ok(Reply { warnings, ..Reply::ok(answer) });
@@ -54,7 +54,7 @@ impl Engine {
             if let Committed::Done(stored) = committed {
                 let answer = match stored {
                     None => gone(call, &current),
-                    Some(stored) => Answer::Stored(decode::in_version(&call.kind, call.version, &stored)?),
+                    Some(stored) => Answer::Stored(self.in_version(call, &stored).await?),
                 };
                 return Ok(Reply { warnings, ..Reply::ok(answer) });
             }

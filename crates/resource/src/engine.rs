@@ -3,7 +3,9 @@
 use crate::{
     Call,
     admission::{Admission, Attributes, Beside, Charge},
-    claims, encode,
+    claims,
+    convert::{Conversions, Converter},
+    encode, layout,
     publish::{self, Prepared, Published, meta_of},
     seal::Sealer,
 };
@@ -58,6 +60,7 @@ pub struct Engine {
     reader: Reader,
     /// What new objects are owned by, where they are alike.
     pub(crate) known: merge::managed::Known,
+    pub(crate) conversions: Arc<Conversions>,
 }
 
 /// How often a write that lost a race is tried again before the client is told.
@@ -74,9 +77,12 @@ impl Engine {
         if let Some(why) = published.damage.lock().take() {
             return Err(OpenError::Object(why));
         }
+        layout::move_old(&*store, &published).await?;
         tokio::spawn(publish::age(Arc::downgrade(&published)));
+        tokio::spawn(publish::open_again(Arc::downgrade(&published), published.sealer.changes()));
         let reader = Reader { published: published.clone() };
-        Ok(Arc::new(Engine { store, published, options, reader, known: merge::managed::Known::default() }))
+        let (known, conversions) = (merge::managed::Known::default(), Arc::default());
+        Ok(Arc::new(Engine { store, published, options, reader, known, conversions }))
     }
 
     /// All kinds, as they are now.
@@ -111,6 +117,10 @@ impl Engine {
     pub fn shared_view(&self) -> Arc<dyn View> {
         Arc::new(Reader { published: self.published.clone() })
     }
+    /// Gives it who converts what hooks do not; a second call changes nothing.
+    pub fn set_converter(&self, converter: Arc<dyn Converter>) {
+        self.conversions.set(converter);
+    }
     /// Facts about the cluster.
     pub fn cluster(&self) -> &ClusterConfig {
         &self.options.cluster
@@ -119,9 +129,31 @@ impl Engine {
         self.options.clock.now()
     }
 
-    /// The present state of the object that the call names.
-    pub(crate) fn current(&self, call: &Call) -> Option<Arc<Object>> {
-        self.published.cache(&call.kind)?.get(&call.key())
+    /// The present state of the object that the call names. 500 where there is one that cannot be opened.
+    pub(crate) fn current(&self, call: &Call) -> Result<Option<Arc<Object>>> {
+        let Some(cache) = self.published.cache(&call.kind) else { return Ok(None) };
+        let key = call.key();
+        if !self.published.unreadable.is_empty()
+            && let Some(why) = self.published.unreadable.find(&call.kind.store_key(&key))
+        {
+            return Err(Status::internal(why));
+        }
+        Ok(cache.get(&key))
+    }
+
+    /// Whether the stored bytes of an object are sealed as they would not be today: a write that changes nothing is
+    /// done all the same then. The only read that asks the store, because nobody else needs to know.
+    pub(crate) async fn is_stale(&self, kind: &Kind, object: &Object) -> bool {
+        if !self.options.sealer.rotates(kind) {
+            return false;
+        }
+        let key = kind.store_key(&object.key);
+        match self.store.get(&key).await {
+            Ok(Some((revision, stored))) if revision == object.revision => {
+                self.options.sealer.open(kind, &key, &stored).is_ok_and(|opened| opened.stale)
+            }
+            _ => false,
+        }
     }
 
     pub(crate) fn context<'a>(&'a self, call: &'a Call, operation: Operation) -> Context<'a> {
@@ -173,6 +205,7 @@ impl Engine {
             old,
             options,
             view: &self.reader,
+            conversions: &self.conversions,
             now: self.clock(),
             warnings: Vec::new(),
         };
@@ -194,13 +227,14 @@ impl Engine {
         new: Value,
     ) -> Result<Committed<Arc<Object>>> {
         let kind = &call.kind;
+        let new = self.conversions.tree(kind, new, call.working_version(), kind.storage).await?;
         let plain = encode::stored(&new);
         let mut tree = Some(new);
         for _ in 0..RETRIES {
             let Some(new) = tree.take() else { break };
             let mut txn = self.transaction(kind, key, old, Some(&new));
             let beside = self.charged(call, old.map(|o| o.1), &new)?;
-            let first = self.put(&mut txn, kind, &plain, new);
+            let first = self.put(&mut txn, kind, &plain, new)?;
             let mut waiting = vec![self.waiting(first)];
             for Beside { group, plural, old, new } in beside {
                 let catalog = self.catalog();
@@ -209,7 +243,7 @@ impl Engine {
                 txn.conditions.push(Condition::At { key: key.clone(), revision: old.revision });
                 txn.beside.push(key.clone());
                 let plain = encode::stored(&new);
-                let bytes = self.put_at(&mut txn, kind, key, &plain, new);
+                let bytes = self.put_at(&mut txn, kind, key, &plain, new)?;
                 waiting.push(self.waiting(bytes));
             }
             match self.submit(txn).await? {
@@ -229,18 +263,18 @@ impl Engine {
     }
 
     /// Adds the write of the call's own object; the bytes under which its tree waits for the publication.
-    fn put(&self, txn: &mut Transaction, kind: &Kind, plain: &Bytes, tree: Value) -> Bytes {
+    fn put(&self, txn: &mut Transaction, kind: &Kind, plain: &Bytes, tree: Value) -> Result<Bytes> {
         let key = txn.key.clone();
         self.put_at(txn, kind, key, plain, tree)
     }
 
-    fn put_at(&self, txn: &mut Transaction, kind: &Kind, key: Arc<str>, plain: &Bytes, tree: Value) -> Bytes {
-        let stored = if kind.policy.sealed { self.options.sealer.seal(&key, plain) } else { plain.clone() };
+    fn put_at(&self, txn: &mut Transaction, kind: &Kind, key: Arc<str>, plain: &Bytes, tree: Value) -> Result<Bytes> {
+        let stored = self.options.sealer.seal(kind, &key, plain).map_err(Status::internal)?;
         let expires = kind.policy.ttl.and_then(|ttl| self.clock().checked_add(ttl).ok());
         txn.writes.push(Write { key, value: Some(stored.clone()), expires });
         let prepared = Prepared { meta: meta_of(kind, &tree), plain: plain.clone(), tree: Some(tree) };
         self.published.prepared.lock().insert(stored.as_ptr() as usize, prepared);
-        stored
+        Ok(stored)
     }
 
     fn waiting(&self, bytes: Bytes) -> Waiting<'_> {

@@ -1,16 +1,16 @@
-//! `get` and `list`: from the cache, never from the store.
+//! `get` and `list`: from the cache. Where others write to the store, too, it is asked how far it is, never for objects.
 //!
 //! A list is consistent: it is the state at one revision, and its pages are pages of that same state.
 
 use crate::{
     Answer, Call, Engine, ListQuery, ListReply, Reply, VersionMatch,
     cache::{KindCache, TooOld},
-    decode,
     snap_map::SnapMap,
     topics::Topic,
+    unreadable::Unreadable,
 };
 use base::{Result, Revision, Status};
-use schema::SubresourceAction;
+use schema::{Kind, SubresourceAction};
 use select::CompiledFieldSelector;
 use std::{ops::ControlFlow, sync::Arc};
 use value::{Object, ObjectKey};
@@ -18,53 +18,53 @@ use value::{Object, ObjectKey};
 impl Engine {
     /// One object. A given revision is the oldest that the client accepts.
     pub async fn get(&self, call: &Call, revision: Option<&str>) -> Result<Reply> {
-        if let Some(revision) = parse_revision(revision)? {
-            self.wait_for(revision).await?;
-        }
-        let object = self.current(call).ok_or_else(|| call.not_found())?;
+        self.reach(revision).await?;
+        let object = self.current(call)?.ok_or_else(|| call.not_found())?;
         if let Some(SubresourceAction::Scale { .. }) = self.action(call) {
-            return self.get_scale(call, &object);
+            return self.get_scale(call, &object).await;
         }
-        Ok(Reply::ok(Answer::Stored(decode::in_version(&call.kind, call.version, &object)?)))
+        Ok(Reply::ok(Answer::Stored(self.in_version(call, &object).await?)))
     }
 
     /// The objects that a query selects, or one page of them.
     pub async fn list(&self, call: &Call, query: &ListQuery) -> Result<ListReply> {
         let filter = Filter::new(call, query)?;
         let cache = self.published.cache(&call.kind).ok_or_else(Status::no_such_path)?;
+        filter.check_readable(&call.kind, &self.published.unreadable)?;
         let (objects, revision, start) = self.state_for(&cache, query).await?;
         // As upstream, whose watch cache knows no pages: who takes any state gets all of it.
         let any = query.resource_version.as_deref() == Some("0") && query.continue_token.is_none();
         let limit = query.limit.filter(|n| *n > 0 && !any).unwrap_or(usize::MAX);
-        let mut items: Vec<Arc<Object>> =
-            Vec::with_capacity(if filter.selects_all() { objects.len().min(limit) } else { 0 });
-        let mut more = false;
         let from = filter.first_key(start);
-        objects.walk_from(from.as_ref(), |object| {
-            if filter.is_past(object) {
-                return ControlFlow::Break(());
-            }
-            if filter.matches(object) {
-                if items.len() == limit {
-                    more = true;
-                    return ControlFlow::Break(());
-                }
-                items.push(object.clone());
-            }
-            ControlFlow::Continue(())
-        });
+        let (mut items, more) = filter.select(&objects, from.as_ref(), limit);
+        let more = more | self.select_converted(call, &filter, &mut items, limit).await?;
         let last = items.last().filter(|_| more).map(|o| o.key.clone());
         let remaining = match &last {
             Some(last) if filter.has_no_selectors() => Some(filter.count_after(&objects, last)),
             _ => None,
         };
         let continue_token = last.map(|key| Token { revision, last: key }.encode());
-        if !call.is_storage_version() || call.kind.versions.len() > 1 {
-            for item in &mut items {
-                *item = decode::in_version(&call.kind, call.version, item)?;
-            }
-        }
+        self.conversions.objects(&call.kind, call.version, &mut items).await?;
         Ok(ListReply { items, revision, continue_token, remaining })
+    }
+
+    /// Where selectors look at what a webhook converts: leaves of the objects in reach those that match as the call's
+    /// version shows them, up to a limit; whether there are more.
+    pub(crate) async fn select_converted(
+        &self,
+        call: &Call,
+        filter: &Filter,
+        items: &mut Vec<Arc<Object>>,
+        limit: usize,
+    ) -> Result<bool> {
+        if !filter.converted {
+            return Ok(false);
+        }
+        self.conversions.objects(&call.kind, call.version, items).await?;
+        items.retain(|object| filter.selects(object));
+        let more = items.len() > limit;
+        items.truncate(limit);
+        Ok(more)
     }
 
     /// The state that a list is made of, its revision, and the key behind which it goes on.
@@ -91,10 +91,8 @@ impl Engine {
                 let objects = cache.snapshot_at(revision).map_err(|TooOld(oldest)| too_old(revision, oldest))?;
                 Ok((objects, revision, None))
             }
-            (asked, _) => {
-                if let Some(revision) = asked {
-                    self.wait_for(revision).await?;
-                }
+            _ => {
+                self.reach(query.resource_version.as_deref()).await?;
                 // Read before the cache: everything up to here is in it.
                 let applied = self.revision();
                 let (objects, last) = cache.snapshot();
@@ -113,6 +111,8 @@ pub(crate) struct Filter {
     no_labels: bool,
     no_fields: bool,
     topic: Option<Topic>,
+    /// Selectors look at labels or fields that a webhook has a say in: they are held against converted objects.
+    pub converted: bool,
 }
 
 impl Filter {
@@ -124,23 +124,66 @@ impl Filter {
             name => Some(name.into()),
         };
         let one = name.clone().filter(|_| !call.kind.namespaced() || !call.namespace.is_empty());
+        let (no_labels, no_fields) = (query.labels.is_everything(), fields.is_everything());
+        let converted = call.kind.policy.conversion.is_some() && !(no_labels && no_fields);
         let field = || (0..known.len()).find_map(|i| Some(Topic::Field(i, fields.field(i)?.into())));
-        let topic = one.map(|name| Topic::Object(ObjectKey::new(call.namespace.clone(), name))).or_else(field);
+        let topic = one.map(|name| Topic::Object(ObjectKey::new(call.namespace.clone(), name)));
+        let topic = if converted { topic } else { topic.or_else(field) };
         Ok(Filter {
             namespace: call.namespace.clone(),
             name,
             topic,
-            no_labels: query.labels.is_everything(),
-            no_fields: fields.is_everything(),
+            no_labels,
+            no_fields,
+            converted,
             labels: query.labels.clone(),
             fields,
         })
     }
-    pub fn matches(&self, object: &Object) -> bool {
+    /// 500 where an object that may match cannot be opened.
+    pub fn check_readable(&self, kind: &Kind, unreadable: &Unreadable) -> Result<()> {
+        if unreadable.is_empty() {
+            return Ok(());
+        }
+        let found = match (self.namespace.as_str(), &self.name) {
+            ("", Some(name)) if !kind.namespaced() => unreadable.find(&format!("{}{name}", kind.prefix())),
+            ("", _) => unreadable.below(&kind.prefix()),
+            (namespace, Some(name)) => unreadable.find(&format!("{}{namespace}/{name}", kind.prefix())),
+            (namespace, None) => unreadable.below(&format!("{}{namespace}/", kind.prefix())),
+        };
+        found.map_or(Ok(()), |why| Err(Status::internal(why)))
+    }
+    /// Whether namespace and name are what is asked for.
+    pub fn reaches(&self, object: &Object) -> bool {
         (self.namespace.is_empty() || object.key.namespace == self.namespace)
             && self.name.as_ref().is_none_or(|name| object.key.name == *name)
-            && (self.no_labels || self.labels.matches(&object.meta))
-            && (self.no_fields || self.fields.matches(object))
+    }
+    /// Whether the selectors want an object that is reached.
+    pub fn selects(&self, object: &Object) -> bool {
+        (self.no_labels || self.labels.matches(&object.meta)) && (self.no_fields || self.fields.matches(object))
+    }
+    pub fn matches(&self, object: &Object) -> bool {
+        self.reaches(object) && self.selects(object)
+    }
+    /// What matches of a state, from a key on, up to a limit, and whether there is more; all that is reached where
+    /// selectors have to wait for a conversion.
+    pub fn select(&self, objects: &SnapMap, from: Option<&ObjectKey>, limit: usize) -> (Vec<Arc<Object>>, bool) {
+        let mut items = Vec::with_capacity(if self.selects_all() { objects.len().min(limit) } else { 0 });
+        let mut more = false;
+        objects.walk_from(from, |object| {
+            if self.is_past(object) {
+                return ControlFlow::Break(());
+            }
+            if self.reaches(object) && (self.converted || self.selects(object)) {
+                if items.len() == limit && !self.converted {
+                    more = true;
+                    return ControlFlow::Break(());
+                }
+                items.push(object.clone());
+            }
+            ControlFlow::Continue(())
+        });
+        (items, more)
     }
     /// What everything that matches has in common, where selectors say so.
     pub fn topic(&self) -> Option<Topic> {

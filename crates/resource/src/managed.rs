@@ -6,41 +6,19 @@
 //! kind's hooks change belongs to nobody, as with upstream, which tracks before them.
 
 use crate::{
-    Call, Engine, WriteOptions, decode,
+    Call, Engine, WriteOptions,
+    convert::{self, KindVersions},
     engine::{Change, Half},
 };
 use base::{Result, time};
-use merge::managed::{self, Known, Reach, Versions, Write};
-use schema::{Kind, Operation, Schema, SubresourceAction};
+use merge::managed::{self, Known, Reach, Write};
+use schema::{Operation, SubresourceAction};
 use value::{Str, Value};
 
 const LIST: &[&str] = &["metadata", "managedFields"];
 
 /// Metadata that a subresource of a built-in kind writes beside its own fields. Source: upstream's status strategies.
 pub(crate) const BESIDE: &[&str] = &["labels", "annotations", "finalizers"];
-
-/// A kind as its managers see it.
-pub(crate) struct KindVersions<'a>(pub &'a Kind);
-
-impl KindVersions<'_> {
-    fn index(&self, api_version: &str) -> Option<usize> {
-        (0..self.0.versions.len()).find(|i| self.0.api_version(*i) == api_version)
-    }
-}
-
-impl Versions for KindVersions<'_> {
-    fn schema(&self, api_version: &str) -> Option<&Schema> {
-        Some(&self.0.versions[self.index(api_version)?].schema)
-    }
-    fn convert(&self, object: &Value, api_version: &str) -> Result<Option<Value>> {
-        let (from, to) = (self.index(object.str_at(&["apiVersion"])), self.index(api_version));
-        let (Some(from), Some(to)) = (from, to) else { return Ok(None) };
-        decode::convert(self.0, object.clone(), from, to).map(Some)
-    }
-    fn custom(&self) -> bool {
-        self.0.custom.is_some()
-    }
-}
 
 /// Takes the list out of an object; Null where there is none.
 pub(crate) fn take(object: &mut Value) -> Value {
@@ -88,25 +66,33 @@ impl<'a> Tracked<'a> {
             reach: &self.reach,
         }
     }
-    /// The list of a new object in the storage version, of which it was `given`.
+    /// The list of a new object in the version that is worked on, of which it was `given`.
     pub fn create(&self, object: &Value, given: &Value, known: &Known) -> Result<Value> {
-        let kind = &self.call.kind;
-        let versions = KindVersions(kind);
-        if self.call.is_storage_version() {
+        let versions = KindVersions::new(&self.call.kind, &[]);
+        if self.is_working() {
             return managed::track_create(&versions, object, given, &self.write(), Some(known));
         }
-        let object = decode::convert(kind, object.clone(), kind.storage, self.call.version)?;
+        let object = convert::for_reply(self.call, object.clone())?;
         managed::track_create(&versions, &object, given, &self.write(), Some(known))
     }
-    /// The list after an update. Both states are in the storage version and without theirs.
-    pub fn update(&self, old: &Value, new: &Value, live: &Value, given: &Value) -> Result<Value> {
-        let kind = &self.call.kind;
-        let versions = KindVersions(kind);
-        if self.call.is_storage_version() || old == new {
-            return managed::track_update(&versions, old, new, live, given, &self.write());
+    /// The list after an update. Both states are in the version that is worked on and without theirs.
+    pub fn update(
+        &self,
+        versions: &KindVersions<'_>,
+        old: &Value,
+        new: &Value,
+        live: &Value,
+        given: &Value,
+    ) -> Result<Value> {
+        if self.is_working() || old == new {
+            return managed::track_update(versions, old, new, live, given, &self.write());
         }
-        let shown = |v: &Value| decode::convert(kind, v.clone(), kind.storage, self.call.version);
-        managed::track_update(&versions, &shown(old)?, &shown(new)?, live, given, &self.write())
+        let shown = |v: &Value| convert::for_reply(self.call, v.clone());
+        managed::track_update(versions, &shown(old)?, &shown(new)?, live, given, &self.write())
+    }
+    /// True where the request's version is the one that is worked on.
+    fn is_working(&self) -> bool {
+        self.call.version == self.call.working_version()
     }
 }
 

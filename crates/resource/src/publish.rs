@@ -8,7 +8,8 @@ use crate::{
     budget::{self, Budget},
     cache::KindCache,
     claims, encode,
-    seal::Sealer,
+    seal::{Opened, Sealer},
+    unreadable::{One, Unreadable},
     wheel::Wheel,
 };
 use base::Revision;
@@ -46,7 +47,11 @@ pub(crate) struct Published {
     pub claims: RwLock<HashSet<String>>,
     pub applied: watch::Sender<Revision>,
     pub prepared: Mutex<HashMap<usize, Prepared>>,
-    sealer: Arc<dyn Sealer>,
+    pub sealer: Arc<dyn Sealer>,
+    /// What could not be opened.
+    pub unreadable: Unreadable,
+    /// Held by whoever changes what readers see: the sink, and [`open_again`].
+    changing: Mutex<()>,
     budget: Arc<Budget>,
     /// The timers of watchers.
     pub wheel: Arc<Wheel>,
@@ -74,6 +79,8 @@ impl Published {
             applied: watch::Sender::new(Revision::ZERO),
             prepared: Mutex::default(),
             sealer,
+            unreadable: Unreadable::default(),
+            changing: Mutex::default(),
             budget,
             wheel: Arc::default(),
             damage: Mutex::default(),
@@ -98,6 +105,13 @@ impl Published {
         Some((entry.clone(), key))
     }
 
+    /// Keys of no known kind below a prefix, and their revisions.
+    pub fn unknown_below(&self, prefix: &str) -> Vec<(Arc<str>, Revision)> {
+        let orphans = self.orphans.lock();
+        let from = orphans.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        from.take_while(|(key, _)| key.starts_with(prefix)).map(|(key, (at, _))| (key.clone(), *at)).collect()
+    }
+
     /// Makes the shared object of stored bytes.
     fn object(
         &self,
@@ -112,7 +126,12 @@ impl Published {
             Some(prepared) => prepared,
             None => match self.read(kind, store_key, stored) {
                 Ok(prepared) => prepared,
-                Err(why) => {
+                Err(Closed::Sealed(why)) => {
+                    tracing::error!(key = store_key, "an object cannot be opened: {why}");
+                    self.unreadable.insert(store_key, One { revision, stored: stored.clone(), why });
+                    return None;
+                }
+                Err(Closed::Damaged(why)) => {
                     tracing::error!(key = store_key, "unreadable object: {why}");
                     self.damage.lock().get_or_insert(why);
                     return None;
@@ -129,9 +148,10 @@ impl Published {
         })
     }
 
-    fn read(&self, kind: &Kind, store_key: &str, stored: &Bytes) -> Result<Prepared, String> {
-        let plain = if kind.policy.sealed { self.sealer.open(store_key, stored)? } else { stored.clone() };
-        let mut value = value::parse_lenient(&plain).map_err(|e| format!("{store_key}: not JSON: {e}"))?;
+    fn read(&self, kind: &Kind, store_key: &str, stored: &Bytes) -> Result<Prepared, Closed> {
+        let Opened { plain, .. } = self.sealer.open(kind, store_key, stored).map_err(Closed::Sealed)?;
+        let mut value =
+            value::parse_lenient(&plain).map_err(|e| Closed::Damaged(format!("{store_key}: not JSON: {e}")))?;
         let plain = if default_stored(kind, &mut value) { encode::stored(&value) } else { plain };
         Ok(Prepared { meta: meta_of(kind, &value), plain, tree: None })
     }
@@ -155,6 +175,7 @@ impl Published {
             }
             return None;
         };
+        self.unreadable.remove(&change.key);
         let object = match &change.value {
             Some(stored) => Some(self.object(&entry.kind, &change.key, key.clone(), change.revision, stored)?),
             None => None,
@@ -211,6 +232,26 @@ impl Published {
         self.generation.send_modify(|g| *g += 1);
     }
 
+    /// Tries again what could not be opened. What opens takes its place without an event; watchers of its kind list anew.
+    fn open_again(&self) {
+        for (store_key, one) in self.unreadable.all() {
+            let Some((entry, key)) = self.route(&store_key) else { continue };
+            let Ok(prepared) = self.read(&entry.kind, &store_key, &one.stored) else { continue };
+            let _changing = self.changing.lock();
+            if !self.unreadable.is(&store_key, one.revision) {
+                continue;
+            }
+            let json = encode::with_revision(&prepared.plain, one.revision);
+            let object = Object::new(key, one.revision, prepared.meta, json);
+            let previous = entry.cache.get(&object.key);
+            entry.cache.reload([object.clone()]);
+            self.unreadable.remove(&store_key);
+            if entry.kind.policy.defines_kinds {
+                self.redefine(&entry.kind, previous.as_deref(), Some(&object), one.revision);
+            }
+        }
+    }
+
     /// Lets trees go that were shared while their objects were news; whether some are still kept.
     fn age(&self) -> bool {
         let caches: Vec<_> = self.caches.read().values().map(|entry| entry.cache.clone()).collect();
@@ -245,6 +286,25 @@ impl Published {
     }
 }
 
+/// Why stored bytes are no object.
+enum Closed {
+    /// They do not open, for now.
+    Sealed(String),
+    /// They open, and are none.
+    Damaged(String),
+}
+
+/// Tries again what could not be opened, whenever the sealer has news.
+pub(crate) async fn open_again(published: Weak<Published>, mut changes: watch::Receiver<u64>) {
+    while changes.changed().await.is_ok() {
+        let Some(published) = published.upgrade() else { return };
+        // A key service may have to be asked, which takes its time.
+        if tokio::task::spawn_blocking(move || published.open_again()).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// For so long what is published is news, or a little longer: a change is read by controllers within milliseconds, and a
 /// status is often written again within a second or two.
 const NEWS: Duration = Duration::from_secs(3);
@@ -260,6 +320,30 @@ pub(crate) async fn age(published: Weak<Published>) {
             }
         }
     }
+}
+
+/// What has become of the definitions of kinds in a state that came after a gap; takes them out of it.
+fn definitions(entry: &Entry, items: &mut BTreeMap<Arc<str>, (Revision, Bytes)>, now: Revision) -> Vec<Change> {
+    let change = |key, revision, value| Change { key, revision, value, previous: None };
+    let mut known = BTreeMap::new();
+    entry.cache.snapshot().0.walk_from(None, |object| {
+        known.insert(entry.kind.store_key(&object.key), object.revision);
+        ControlFlow::Continue(())
+    });
+    let gone = known.keys().filter(|key| !items.contains_key(key.as_str()));
+    let mut changes: Vec<Change> = gone.map(|key| change(key.as_str().into(), now, None)).collect();
+    let prefix = entry.kind.prefix();
+    let here: Vec<Arc<str>> =
+        items.range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded)).map(|(key, _)| key.clone())
+            .take_while(|key| key.starts_with(&prefix)).collect();
+    for key in here {
+        if let Some((at, bytes)) = items.remove(&key)
+            && known.get(&*key) != Some(&at)
+        {
+            changes.push(change(key, at, Some(bytes)));
+        }
+    }
+    changes
 }
 
 /// Makes cached objects anew where a changed definition shows them differently: with other defaults, or selectable by
@@ -335,7 +419,54 @@ impl Sink for Published {
         self.applied.send_replace(revision);
     }
 
+    fn progress(&self, revision: Revision) {
+        self.applied.send_if_modified(|applied| {
+            let news = revision > *applied;
+            *applied = revision.max(*applied);
+            news
+        });
+    }
+
+    fn reset(&self, revision: Revision, items: &mut dyn Iterator<Item = Item>) {
+        let _changing = self.changing.lock();
+        self.claims.write().clear();
+        self.orphans.lock().clear();
+        for (key, _) in self.unreadable.all() {
+            self.unreadable.remove(&key);
+        }
+        let mut items: BTreeMap<Arc<str>, (Revision, Bytes)> =
+            items.map(|(key, at, bytes)| (key, (at, bytes))).collect();
+        // Kinds first, as changes of what defines them.
+        let entries: Vec<Entry> = self.caches.read().values().cloned().collect();
+        for entry in entries.iter().filter(|entry| entry.kind.policy.defines_kinds) {
+            for change in definitions(entry, &mut items, revision) {
+                self.apply(&change);
+            }
+        }
+        let mut by_kind = HashMap::<String, Vec<Arc<Object>>>::new();
+        for (key, (at, bytes)) in items {
+            if let Some(claim) = key.strip_prefix(claims::PREFIX) {
+                self.claims.write().insert(claim.into());
+            } else if let Some((entry, object_key)) = self.route(&key) {
+                let object = self.object(&entry.kind, &key, object_key, at, &bytes);
+                by_kind.entry(entry.kind.prefix()).or_default().extend(object);
+            } else {
+                self.orphans.lock().insert(key, (at, bytes));
+            }
+        }
+        let caches: Vec<(String, Entry)> = self.caches.read().iter().map(|(p, e)| (p.clone(), e.clone())).collect();
+        self.progress(revision);
+        for (prefix, Entry { kind, cache }) in caches {
+            let objects = match kind.policy.defines_kinds {
+                true => cache.snapshot().0.iter().cloned().collect(),
+                false => by_kind.remove(&prefix).unwrap_or_default(),
+            };
+            cache.replace(revision, objects);
+        }
+    }
+
     fn changes(&self, batch: &[Change]) {
+        let _changing = self.changing.lock();
         let mut touched: Vec<Arc<KindCache>> = Vec::new();
         for change in batch {
             if let Some(cache) = self.apply(change)

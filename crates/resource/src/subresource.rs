@@ -1,9 +1,8 @@
 //! `scale`, and bodies posted to an object: binding, eviction, approval.
 
 use crate::{
-    Answer, Body, Call, Engine, Reply, WriteOptions,
+    Answer, Body, Call, Engine, Notes, Reply, WriteOptions,
     call::given_revision,
-    decode::stored_value,
     engine::{Change, Committed, Half, RETRIES},
 };
 use base::{FieldErrors, Result, Status};
@@ -18,8 +17,8 @@ impl Engine {
             return Err(Status::method_not_allowed());
         }
         for _ in 0..RETRIES {
-            let current = self.current(call).ok_or_else(|| call.not_found())?;
-            let mut old = stored_value(&call.kind, &current)?;
+            let current = self.current(call)?.ok_or_else(|| call.not_found())?;
+            let mut old = self.working_value(call, &current).await?;
             old.remove(&["metadata", "resourceVersion"]);
             let mut warnings = Vec::new();
             let change = Change { object: body.value.clone(), old: Some(&old), options, warnings: &mut warnings };
@@ -53,9 +52,10 @@ impl Engine {
     }
 
     /// Admission of a connection to an object, whose options these are. Answers with its warnings.
-    pub async fn connect(&self, call: &Call, options: Value) -> Result<Vec<String>> {
+    pub async fn connect(&self, call: &Call, options: Value, notes: Notes) -> Result<Vec<String>> {
+        self.catch_up().await?;
         let mut warnings = Vec::new();
-        let write = WriteOptions::default();
+        let write = WriteOptions { notes, ..WriteOptions::default() };
         let change = Change { object: options, old: None, options: &write, warnings: &mut warnings };
         let object = self.admit(Half::Mutating, call, Operation::Connect, change).await?;
         let change = Change { object, old: None, options: &write, warnings: &mut warnings };
@@ -117,8 +117,8 @@ impl Engine {
         }
     }
 
-    pub(crate) fn get_scale(&self, call: &Call, object: &Arc<Object>) -> Result<Reply> {
-        let value = stored_value(&call.kind, object)?;
+    pub(crate) async fn get_scale(&self, call: &Call, object: &Arc<Object>) -> Result<Reply> {
+        let value = self.working_value(call, object).await?;
         Ok(Reply::ok(Answer::Made(scale_of(call, &value)?)))
     }
 
@@ -141,8 +141,8 @@ impl Engine {
         let mut whole = call.clone();
         whole.subresource = None;
         for attempt in 0..RETRIES {
-            let current = self.current(call).ok_or_else(|| call.not_found())?;
-            let mut object = stored_value(&call.kind, &current)?;
+            let current = self.current(call)?.ok_or_else(|| call.not_found())?;
+            let mut object = self.working_value(call, &current).await?;
             let scale = change(&scale_of(call, &object)?)?;
             let given = given_revision(&scale)?;
             if given.is_some_and(|given| given != current.revision) {
@@ -157,7 +157,7 @@ impl Engine {
             let (path, ..) = scale_paths(call)?;
             object.set(&members(path), replicas);
             let mut main = whole.clone();
-            main.version = call.kind.storage;
+            main.version = call.working_version();
             match self.update_through(&main, Body::from(object), options, call).await {
                 Ok(reply) => {
                     let answer = Answer::Made(scale_of(call, &reply.answer.value())?);

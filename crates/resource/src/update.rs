@@ -4,7 +4,8 @@
 use crate::{
     Answer, Body, Call, Engine, Reply, WriteOptions,
     call::given_revision,
-    decode::{self, Refused, decode, stored_value},
+    convert,
+    decode::{self, Refused, decode},
     encode,
     engine::{Change, Committed, Half, RETRIES, last_state},
     managed::{self, BESIDE, Tracked},
@@ -32,7 +33,7 @@ pub(crate) enum Round {
 
 /// A new state on its way to the store.
 pub(crate) struct Written<'a> {
-    /// In the storage version, without managed fields.
+    /// In the version that is worked on, without managed fields.
     pub new: Value,
     /// The managed fields of the old state.
     pub live: Value,
@@ -93,8 +94,9 @@ impl Engine {
     }
 
     async fn change(&self, call: &Call, source: Source<'_>, options: &WriteOptions, by: &Call) -> Result<Reply> {
+        self.catch_up().await?;
         for _ in 0..RETRIES {
-            let Some(current) = self.current(call) else {
+            let Some(current) = self.current(call)? else {
                 return match source {
                     Source::Body(body, may_create)
                         if call.kind.policy.create_on_update && call.subresource.is_none() =>
@@ -107,7 +109,7 @@ impl Engine {
                     _ => Err(call.not_found()),
                 };
             };
-            let mut old = stored_value(&call.kind, &current)?;
+            let mut old = self.working_value(call, &current).await?;
             let mut warnings = Vec::new();
             let named = matches!(source, Source::Patch(patch) if names_managers(patch));
             let mut live = managed::take(&mut old);
@@ -129,7 +131,7 @@ impl Engine {
         Err(call.stale())
     }
 
-    /// The new state in the storage version, and whether the client insisted on a revision.
+    /// The new state in the version that is worked on, and whether the client insisted on a revision.
     fn desired(
         &self,
         call: &Call,
@@ -190,7 +192,10 @@ impl Engine {
         meta::keep_system_fields(&mut new, &old);
         let managers = match managers {
             Some(managers) => managers,
-            None => Tracked::new(by, options, self.clock()).update(&old, &new, &live, &given)?,
+            None => {
+                let tracked = Tracked::new(by, options, self.clock());
+                self.versioned(kind, |versions| tracked.update(versions, &old, &new, &live, &given)).await?
+            }
         };
         managed::put(&mut old, live);
         let old = &old;
@@ -202,9 +207,12 @@ impl Engine {
         let cx = self.context(call, Operation::Update);
         kind.hooks.prepare_update(&cx, &mut new, old);
         managed::keep_times(&mut new, old);
-        // A write without a change is none, but for moving the object to the storage version of today.
-        if new == *old && encode::api_version(current.json()) == kind.api_version(kind.storage) {
-            let answer = Answer::Stored(decode::in_version(kind, call.version, current)?);
+        // A write without a change is none, but for moving the object to the storage version or the key of today.
+        if new == *old
+            && encode::api_version(current.json()) == kind.api_version(kind.storage)
+            && !self.is_stale(kind, current).await
+        {
+            let answer = Answer::Stored(self.in_version(call, current).await?);
             return Ok(Round::Done(Reply { warnings, ..Reply::ok(answer) }));
         }
         meta::count_generation(kind, &mut new, old);
@@ -212,7 +220,7 @@ impl Engine {
         let mut errors = FieldErrors::default();
         meta::validate(kind, &new, &mut errors);
         meta::validate_update(&new, old, &mut errors);
-        schema::validate_update(&kind.versions[decode::checked(call)].schema, &new, old, &mut errors);
+        schema::validate_update(&kind.versions[call.working_version()].schema, &new, old, &mut errors);
         kind.hooks.validate(&cx, &new, Some(old), &mut errors);
         self.check(call, &call.name, &errors)?;
         warnings.extend(kind.hooks.warnings(&cx, &new, Some(old)));
@@ -221,7 +229,7 @@ impl Engine {
         if options.dry_run {
             let mut made = new;
             made.set(&["metadata", "resourceVersion"], current.revision.to_string());
-            let made = decode::convert(kind, made, kind.storage, call.version)?;
+            let made = convert::for_reply(call, made)?;
             return Ok(Round::Done(Reply { warnings, ..Reply::ok(Answer::Made(made)) }));
         }
         // The last finalizer went: the object goes with it.
@@ -234,7 +242,7 @@ impl Engine {
         };
         match committed {
             Committed::Done(stored) => {
-                let answer = Answer::Stored(decode::in_version(kind, call.version, &stored)?);
+                let answer = Answer::Stored(self.in_version(call, &stored).await?);
                 Ok(Round::Done(Reply { warnings, ..Reply::ok(answer) }))
             }
             Committed::Raced if pinned => Err(call.stale()),
@@ -252,7 +260,7 @@ fn patched(
     warnings: &mut Vec<String>,
 ) -> Result<(Option<Revision>, Value)> {
     let kind = &call.kind;
-    let shown = decode::convert(kind, old.clone(), kind.storage, call.version)?;
+    let shown = convert::for_reply(call, old.clone())?;
     let schema = (kind.custom.is_none()).then_some(&kind.versions[call.version].schema);
     let result = merge::apply(patch, schema, &shown)?;
     let given = given_revision(&result)?;

@@ -7,7 +7,8 @@
 use crate::{
     Call, Engine, ListQuery,
     cache::Follower,
-    decode, encode,
+    convert::Conversions,
+    encode,
     event::{Event, EventKind, json_frame},
     list::{Filter, parse_revision, too_old},
     wheel::Alarm,
@@ -15,7 +16,7 @@ use crate::{
 use base::{Result, Revision, Status};
 use bytes::Bytes;
 use schema::Kind;
-use std::{collections::VecDeque, ops::ControlFlow, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use value::{Meta, Object, ObjectKey, value};
 
@@ -63,6 +64,7 @@ pub struct Watcher {
     filter: Filter,
     follower: Follower,
     published: Arc<crate::publish::Published>,
+    conversions: Arc<Conversions>,
     position: u64,
     /// Events up to here are not the watcher's: it may name a revision that is still to come.
     after: Revision,
@@ -85,24 +87,20 @@ impl Engine {
         let cache = self.published.cache(&call.kind).ok_or_else(Status::no_such_path)?;
         let asked = parse_revision(query.resource_version.as_deref())?;
         let list_first = query.send_initial_events.unwrap_or(asked.is_none());
+        if list_first {
+            filter.check_readable(&call.kind, &self.published.unreadable)?;
+        }
         let mut failed = None;
-        let (mut initial, position) = match (list_first, asked) {
-            (true, asked) => {
-                if let Some(revision) = asked {
-                    self.wait_for(revision).await?;
-                }
+        let (initial, position) = match (list_first, asked) {
+            (true, _) => {
+                self.reach(query.resource_version.as_deref()).await?;
                 let applied = self.revision();
                 let (objects, last, position) = cache.start();
-                let mut initial = VecDeque::new();
-                objects.walk_from(filter.first_key(None).as_ref(), |object| {
-                    if filter.is_past(object) {
-                        return ControlFlow::Break(());
-                    }
-                    if filter.matches(object) {
-                        initial.push_back(Delivery { kind: EventKind::Added, object: object.clone(), shared: None });
-                    }
-                    ControlFlow::Continue(())
-                });
+                let (mut items, _) = filter.select(&objects, filter.first_key(None).as_ref(), usize::MAX);
+                self.select_converted(call, &filter, &mut items, usize::MAX).await?;
+                self.conversions.objects(&call.kind, call.version, &mut items).await?;
+                let added = |object| Delivery { kind: EventKind::Added, object, shared: None };
+                let mut initial: VecDeque<Delivery> = items.into_iter().map(added).collect();
                 if query.send_initial_events == Some(true) && query.allow_bookmarks {
                     initial.push_back(bookmark(&call.kind, call.version, applied.max(last), true));
                 }
@@ -118,7 +116,6 @@ impl Engine {
                 }
             },
         };
-        convert(&call.kind, call.version, initial.make_contiguous())?;
         let now = Instant::now();
         let mut watcher = Watcher {
             kind: call.kind.clone(),
@@ -126,6 +123,7 @@ impl Engine {
             follower: cache.follow(filter.topic()),
             filter,
             published: self.published.clone(),
+            conversions: self.conversions.clone(),
             position,
             after: if list_first { Revision::ZERO } else { asked.unwrap_or(Revision::ZERO) },
             initial,
@@ -159,7 +157,7 @@ impl Watcher {
                 break;
             }
             self.follower.wakes.mark_unchanged();
-            if self.take_ready(out)? {
+            if self.take_ready(out).await? {
                 continue;
             }
             tokio::select! {
@@ -171,24 +169,63 @@ impl Watcher {
     }
 
     /// One batch from the ring; true if there was any, selected or not, and there may be more.
-    fn take_ready(&mut self, out: &mut Vec<Delivery>) -> Result<bool> {
+    async fn take_ready(&mut self, out: &mut Vec<Delivery>) -> Result<bool> {
         self.batch.clear();
         let mut batch = std::mem::take(&mut self.batch);
         let read = self.follower.read(self.position, BATCH, &mut batch);
         let position = read.map_err(|oldest| too_old(Revision::ZERO, oldest.0))?;
-        let moved = std::mem::replace(&mut self.position, position) != position;
-        let start = out.len();
-        let later = batch.iter().filter(|event| event.revision > self.after);
-        out.extend(later.filter_map(|event| self.select(event)));
+        batch.retain(|event| event.revision > self.after);
+        if self.kind.versions.len() == 1 {
+            out.extend(batch.iter().filter_map(|event| self.select(event, &event.object, event.previous.as_ref())));
+        } else if self.is_outdated() {
+            self.ended = true;
+        } else {
+            // Whoever stops waiting here finds the events where they were.
+            out.extend(self.convert(&batch).await?);
+        }
         self.batch = batch;
-        convert(&self.kind, self.version, &mut out[start..])?;
-        Ok(moved)
+        Ok(std::mem::replace(&mut self.position, position) != position)
     }
 
-    /// An event as this watcher sees it.
-    fn select(&self, event: &Arc<Event>) -> Option<Delivery> {
-        let before = event.previous.as_ref().is_some_and(|o| self.filter.matches(o));
-        let after = event.kind != EventKind::Deleted && self.filter.matches(&event.object);
+    /// True where the definition names another webhook than it did: as upstream, what is watched then is watched anew.
+    fn is_outdated(&self) -> bool {
+        let same = |now: &Arc<Kind>| now.policy.conversion == self.kind.policy.conversion;
+        let asks = self.kind.policy.conversion.is_some();
+        asks && !self.published.catalog.read().get(&self.kind.group, &self.kind.plural).is_some_and(same)
+    }
+
+    /// Events in the watcher's version; where selectors look at what is converted, before they are held against it.
+    async fn convert(&self, events: &[Arc<Event>]) -> Result<Vec<Delivery>> {
+        let mut deliveries = Vec::new();
+        if self.filter.converted {
+            let reached: Vec<&Arc<Event>> = events.iter().filter(|e| self.filter.reaches(&e.object)).collect();
+            let mut objects: Vec<Arc<Object>> = reached.iter().map(|e| e.object.clone()).collect();
+            objects.extend(reached.iter().filter_map(|e| e.previous.clone()));
+            self.conversions.objects(&self.kind, self.version, &mut objects).await?;
+            let mut previous = objects.split_off(reached.len()).into_iter();
+            for (event, object) in reached.into_iter().zip(&objects) {
+                let previous = event.previous.as_ref().and_then(|_| previous.next());
+                deliveries.extend(self.select(event, object, previous.as_ref()));
+            }
+            return Ok(deliveries);
+        }
+        let each = |event: &Arc<Event>| self.select(event, &event.object, event.previous.as_ref());
+        deliveries.extend(events.iter().filter_map(each));
+        let mut objects: Vec<Arc<Object>> = deliveries.iter().map(|d| d.object.clone()).collect();
+        self.conversions.objects(&self.kind, self.version, &mut objects).await?;
+        for (delivery, object) in deliveries.iter_mut().zip(objects) {
+            // The shared frame is in the stored version.
+            if !Arc::ptr_eq(&object, &delivery.object) {
+                (delivery.object, delivery.shared) = (object, None);
+            }
+        }
+        Ok(deliveries)
+    }
+
+    /// An event as this watcher sees it, of whose object and its state before these are its versions.
+    fn select(&self, event: &Arc<Event>, object: &Arc<Object>, previous: Option<&Arc<Object>>) -> Option<Delivery> {
+        let before = previous.is_some_and(|o| self.filter.matches(o));
+        let after = event.kind != EventKind::Deleted && self.filter.matches(object);
         let kind = match (before, after) {
             (false, false) => return None,
             (false, true) => EventKind::Added,
@@ -196,15 +233,16 @@ impl Watcher {
             (true, false) => EventKind::Deleted,
         };
         if kind == event.kind {
-            return Some(Delivery { kind, object: event.object.clone(), shared: Some(event.clone()) });
+            let shared = Arc::ptr_eq(object, &event.object).then(|| event.clone());
+            return Some(Delivery { kind, object: object.clone(), shared });
         }
-        let object = match (kind, &event.previous) {
+        let object = match (kind, previous) {
             // It left the selection: the state that the watcher knows, with the revision of the change.
             (EventKind::Deleted, Some(previous)) => {
                 let json = encode::replace_revision(previous.json(), event.revision);
                 Object::new(previous.key.clone(), event.revision, previous.meta.clone(), json)
             }
-            _ => event.object.clone(),
+            _ => object.clone(),
         };
         Some(Delivery { kind, object, shared: None })
     }
@@ -230,21 +268,6 @@ impl Watcher {
         let at = [self.bookmark_at, self.ends_at].into_iter().flatten().min();
         self.alarm = at.map(|at| self.published.wheel.alarm(at));
     }
-}
-
-/// Puts events into another version than the stored one; the shared frame is of no use then.
-fn convert(kind: &Kind, version: usize, deliveries: &mut [Delivery]) -> Result<()> {
-    if kind.versions.len() == 1 {
-        return Ok(());
-    }
-    for delivery in deliveries.iter_mut().filter(|d| d.kind != EventKind::Bookmark) {
-        let object = decode::in_version(kind, version, &delivery.object)?;
-        if !Arc::ptr_eq(&object, &delivery.object) {
-            delivery.object = object;
-            delivery.shared = None;
-        }
-    }
-    Ok(())
 }
 
 fn bookmark(kind: &Kind, version: usize, revision: Revision, ends_initial: bool) -> Delivery {

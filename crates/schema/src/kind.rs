@@ -6,7 +6,7 @@
 
 use crate::{Column, Hooks, Schema};
 use std::{sync::Arc, time::Duration};
-use value::Str;
+use value::{Str, Value};
 
 /// One group and kind, with all its versions.
 #[derive(Debug, Clone)]
@@ -143,6 +143,17 @@ pub struct Policy {
     /// The version that upstream stores, where that is not the one stored here: discovery's `storageVersionHash` is made
     /// of its name, and clients hold it against what they know.
     pub hashed_as: Option<Str>,
+    /// Who converts between the versions, where [`Hooks::convert`] does not.
+    pub conversion: Option<Arc<ConversionWebhook>>,
+}
+
+/// A webhook that converts objects. Source: `apiextensions.k8s.io/v1`.
+#[derive(Debug, PartialEq)]
+pub struct ConversionWebhook {
+    /// The name of the definition.
+    pub definition: Str,
+    /// `spec.conversion.webhook`, as the definition writes it.
+    pub config: Value,
 }
 
 impl Default for Policy {
@@ -159,6 +170,7 @@ impl Default for Policy {
             orphan_by_default: false,
             defines_kinds: false,
             hashed_as: None,
+            conversion: None,
         }
     }
 }
@@ -222,6 +234,8 @@ impl Kind {
             (false, "", "services") => "/registry/services/specs/".into(),
             (false, "", "endpoints") => "/registry/services/endpoints/".into(),
             (false, "", "nodes") => "/registry/minions/".into(),
+            (false, "", "replicationcontrollers") => "/registry/controllers/".into(),
+            (false, "networking.k8s.io", "ingresses") => "/registry/ingress/".into(),
             (false, "apiextensions.k8s.io" | "apiregistration.k8s.io", plural) => {
                 format!("/registry/{}/{plural}/", self.group)
             }

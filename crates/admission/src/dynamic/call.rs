@@ -3,13 +3,14 @@
 use super::{
     hook::Hook,
     matching::{Facts, old},
+    notes,
     review::{self, Response},
     versions::shown,
 };
 use base::{Status, ids};
 use http::{HeaderMap, HeaderValue, Method, header};
 use net::{Outgoing, outgoing::Call};
-use resource::Attributes;
+use resource::{Attributes, Notes};
 use value::Value;
 
 /// The most that is read of an answer, in bytes: an object of the greatest size, as a patch in base64.
@@ -30,11 +31,12 @@ pub struct Ready<'h> {
     uid: String,
     call: Call,
     mutating: bool,
+    notes: Notes,
 }
 
 impl<'h> Ready<'h> {
     /// Puts the request into words, in the version that the webhook wants.
-    pub fn new(hook: &'h Hook, a: &Attributes<'_>, version: usize, mutating: bool) -> Result<Self, Failure> {
+    pub async fn new(hook: &'h Hook, a: &Attributes<'_>, version: usize, mutating: bool) -> Result<Self, Failure> {
         if a.options.dry_run && !hook.no_side_effects {
             let text = format!("admission webhook {:?} does not support dry run", hook.name.as_str());
             return Err(Failure::Refused(Status::bad_request(text)));
@@ -46,10 +48,10 @@ impl<'h> Ready<'h> {
         let trust =
             hook.trust.clone().map_err(|why| Failure::Unreached(format!("could not get REST client: {why}")))?;
         let facts = Facts::of(a.call, a.operation, &a.name);
-        let in_version = |object: &Value| shown(a.call, object, version).map_err(Failure::Refused);
         let uid = ids::uid();
         let request = review::request(&facts, version, a.options);
-        let (object, old) = (in_version(&a.object)?, in_version(old(a).unwrap_or(&Value::Null))?);
+        let object = shown(a, &a.object, version).await.map_err(Failure::Refused)?;
+        let old = shown(a, old(a).unwrap_or(&Value::Null), version).await.map_err(Failure::Refused)?;
         let body = review::review(api, &uid, request, object, old);
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -66,7 +68,7 @@ impl<'h> Ready<'h> {
             timeout: hook.timeout,
             limit: LIMIT,
         };
-        Ok(Ready { hook, uid, call, mutating })
+        Ok(Ready { hook, uid, call, mutating, notes: a.options.notes.clone() })
     }
 
     /// Asks.
@@ -82,6 +84,7 @@ impl<'h> Ready<'h> {
         let api = self.hook.review.unwrap_or(review::ReviewVersion::V1);
         let read = review::response(api, &self.uid, self.mutating, &body)
             .map_err(|why| Failure::Unreached(format!("received invalid webhook response: {why}")))?;
+        notes::of_webhook(&self.notes, self.hook, &read.annotations);
         if read.allowed {
             return Ok(read);
         }

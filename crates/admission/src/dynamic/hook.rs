@@ -21,6 +21,8 @@ const PORT: u16 = 443;
 
 /// One webhook.
 pub struct Hook {
+    /// The name of the object that it stands in.
+    pub configuration: Str,
     pub name: Str,
     pub criteria: Criteria,
     conditions: Conditions,
@@ -38,11 +40,12 @@ pub struct Hook {
 }
 
 impl Hook {
-    /// Of one entry of `webhooks`.
-    pub fn of(hook: &Value) -> Self {
+    /// Of one entry of `webhooks` of a configuration.
+    pub fn of(hook: &Value, configuration: &str) -> Self {
         let seconds = hook.at(&["timeoutSeconds"]).as_i64().and_then(|s| u64::try_from(s).ok());
         let client = hook.at(&["clientConfig"]);
         Hook {
+            configuration: configuration.into(),
             name: hook.str_at(&["name"]).into(),
             criteria: Criteria::of_webhook(hook),
             conditions: Conditions::of(hook.items_at(&["matchConditions"]), false),
@@ -52,15 +55,12 @@ impl Hook {
             again: hook.str_at(&["reinvocationPolicy"]) == "IfNeeded",
             review: ReviewVersion::first(hook.items_at(&["admissionReviewVersions"])),
             target: target(client),
-            trust: match client.str_at(&["caBundle"]) {
-                "" => Ok(Trust::System),
-                text => STANDARD.decode(text).map(|pem| Trust::Bundle(pem.into())).map_err(|e| e.to_string()),
-            },
+            trust: trust(client),
         }
     }
 
     /// The version in which the webhook sees the request, or that it does not.
-    pub fn wants(
+    pub async fn wants(
         &self,
         a: &Attributes<'_>,
         old: Option<&Value>,
@@ -71,8 +71,8 @@ impl Hook {
         if self.conditions.is_empty() {
             return Ok(Some(version));
         }
-        let object = shown(a.call, &a.object, version)?;
-        let old = shown(a.call, old.unwrap_or(&Value::Null), version)?;
+        let object = shown(a, &a.object, version).await?;
+        let old = shown(a, old.unwrap_or(&Value::Null), version).await?;
         let request = super::review::request(&facts, version, a.options);
         let activation = Activation::new()
             .bind("object", &object)
@@ -90,7 +90,16 @@ impl Hook {
     }
 }
 
-fn target(client: &Value) -> Target {
+/// Whom a `clientConfig` trusts; `Err`: why its authorities cannot be read.
+pub fn trust(client: &Value) -> Result<Trust, String> {
+    match client.str_at(&["caBundle"]) {
+        "" => Ok(Trust::System),
+        text => STANDARD.decode(text).map(|pem| Trust::Bundle(pem.into())).map_err(|e| e.to_string()),
+    }
+}
+
+/// Where a `clientConfig` points.
+pub fn target(client: &Value) -> Target {
     let service = client.at(&["service"]);
     if service.is_null() {
         return Target::Url(client.str_at(&["url"]).into());

@@ -12,6 +12,7 @@ mod hook;
 mod index;
 mod matching;
 mod mutating;
+mod notes;
 mod policy;
 mod review;
 mod type_check;
@@ -19,8 +20,10 @@ mod validating;
 mod versions;
 mod webhooks;
 
+pub use hook::{target, trust};
 pub use index::GROUP;
 pub use matching::is_exempt;
+pub use review::unexpected;
 pub use webhooks::Rounds;
 
 /// Which policies are asked a second time.

@@ -154,7 +154,7 @@ fn patched(object: &Value, val: &Val<'_>) -> Result<Option<Value>, String> {
 
 impl Dynamic {
     /// One round of all policies.
-    pub fn mutate_by_policies(
+    pub async fn mutate_by_policies(
         &self,
         policies: &[Bound<Mutations>],
         a: &mut Attributes<'_>,
@@ -166,12 +166,12 @@ impl Dynamic {
             rounds.due.append(&mut rounds.asked);
         }
         let mut failures: Vec<(String, Option<&str>)> = Vec::new();
-        let invocations = self.invocations(policies, a, catalog, &mut failures);
+        let invocations = self.invocations(policies, a, catalog, &mut failures).await;
         for (policy, version, asked, params) in invocations {
             if again && !rounds.due.contains(&asked) {
                 continue;
             }
-            let mut seen = Seen::of(a, version, self.authorizer.get())?;
+            let mut seen = Seen::of(a, version, self.authorizer.get()).await?;
             let mut fail = |why: String| {
                 if !policy.fails_open {
                     let text = format!("policy '{}' with binding '{}' denied request: {why}", asked.0, asked.1);
@@ -193,12 +193,12 @@ impl Dynamic {
                 match mutation.of(policy, &a.call.kind, &seen, &params) {
                     Ok(None) => {}
                     Ok(Some(object)) => {
-                        let object = taken(a.call, object, version)?;
+                        let object = taken(a, object, version).await?;
                         if object != a.object {
                             a.object = object;
                             rounds.changed = true;
                             rounds.due.append(&mut rounds.asked);
-                            seen = Seen::of(a, version, self.authorizer.get())?;
+                            seen = Seen::of(a, version, self.authorizer.get()).await?;
                         }
                     }
                     Err(why) => fail(why),
@@ -221,7 +221,7 @@ impl Dynamic {
     }
 
     /// Every policy that the request is about, with its version, once per binding and parameter.
-    fn invocations<'p>(
+    async fn invocations<'p>(
         &self,
         policies: &'p [Bound<Mutations>],
         a: &Attributes<'_>,
@@ -247,7 +247,7 @@ impl Dynamic {
             for binding in bindings {
                 let params = match binding.matches(&facts, a) {
                     Ok(false) => continue,
-                    Ok(true) => policy.params(binding, &facts, catalog, a.view),
+                    Ok(true) => policy.params(binding, &facts, catalog, a).await,
                     Err(status) => Err(status.message().to_string()),
                 };
                 match params {

@@ -11,7 +11,7 @@ use auth::Authorizer;
 use base::{Result, Status};
 use k8s_cel::{Activation, Env, Type, ready};
 use resource::Attributes;
-use schema::{Catalog, View};
+use schema::Catalog;
 use select::LabelSelector;
 use std::sync::Arc;
 use value::{Str, Value};
@@ -109,12 +109,12 @@ impl<W> Policy<W> {
     }
 
     /// The parameters that a binding brings, each for an evaluation of its own; one Null where there are none to bring.
-    pub fn params(
+    pub async fn params(
         &self,
         binding: &Binding,
         facts: &Facts<'_>,
         catalog: &Catalog,
-        view: &dyn View,
+        a: &Attributes<'_>,
     ) -> Result<Vec<Value>, String> {
         let (Some((api_version, kind)), false) = (&self.param_kind, binding.param_ref.is_null()) else {
             return Ok(vec![Value::Null]);
@@ -141,17 +141,21 @@ impl<W> Policy<W> {
         let objects = match reference.str_at(&["name"]) {
             "" => {
                 let selector = LabelSelector::from_object(reference.at(&["selector"]))?;
-                let mut all = view.list(group, &found.plural, Some(namespace));
+                let mut all = a.view.list(group, &found.plural, Some(namespace));
                 all.retain(|object| selector.matches(&object.meta));
                 all
             }
-            name => view.get(group, &found.plural, namespace, name).into_iter().collect(),
+            name => a.view.get(group, &found.plural, namespace, name).into_iter().collect(),
         };
         if objects.is_empty() && reference.str_at(&["parameterNotFoundAction"]) == "Deny" {
             return Err("no params found for policy binding with `Deny` parameterNotFoundAction".into());
         }
         let version = found.version(version).unwrap_or(found.storage);
-        objects.iter().map(|object| in_version(found, object, version).map_err(|e| e.message().to_string())).collect()
+        let mut params = Vec::with_capacity(objects.len());
+        for object in &objects {
+            params.push(in_version(a, found, object, version).await.map_err(|e| e.message().to_string())?);
+        }
+        Ok(params)
     }
 }
 
@@ -184,7 +188,7 @@ pub fn bound<W>(policies: Vec<Arc<Policy<W>>>, bindings: &[Arc<Binding>]) -> Vec
 
 impl Seen {
     /// A request in the version that a policy is about.
-    pub fn of(a: &Attributes<'_>, version: usize, authorizer: Option<&Authorizer>) -> Result<Self> {
+    pub async fn of(a: &Attributes<'_>, version: usize, authorizer: Option<&Authorizer>) -> Result<Self> {
         let facts = Facts::of(a.call, a.operation, &a.name);
         let namespace = match a.call.namespace.as_str() {
             "" => Value::Null,
@@ -198,8 +202,8 @@ impl Seen {
             }
         };
         Ok(Seen {
-            object: shown(a.call, &a.object, version)?,
-            old: shown(a.call, old(a).unwrap_or(&Value::Null), version)?,
+            object: shown(a, &a.object, version).await?,
+            old: shown(a, old(a).unwrap_or(&Value::Null), version).await?,
             request: review::request(&facts, version, a.options),
             namespace,
             rights: Rights::of(authorizer, &facts),

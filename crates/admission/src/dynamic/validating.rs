@@ -5,6 +5,7 @@ use super::{
     Dynamic,
     conditions::{Expression, Failure},
     matching::{Facts, old},
+    notes,
     policy::{Binding, Bound, Envs, Policy, Seen, forbidden},
 };
 use base::Result;
@@ -16,8 +17,8 @@ use value::{Str, Value, value};
 /// What a validating policy does.
 pub struct Validations {
     validations: Vec<Validation>,
-    /// `auditAnnotations`, which fail where they are neither text nor null.
-    annotations: Vec<Expression>,
+    /// `auditAnnotations` with their keys, which fail where they are neither text nor null.
+    annotations: Vec<(Str, Expression)>,
 }
 
 struct Validation {
@@ -33,11 +34,23 @@ struct Denial {
     message: String,
     /// Empty for `Invalid`.
     reason: Str,
+    /// Which of the validations it is.
+    index: usize,
+}
+
+/// What a policy says of a request.
+#[derive(Debug, Default)]
+struct Findings {
+    denials: Vec<Denial>,
+    /// Refused whatever the binding's actions are.
+    always: Vec<Denial>,
+    /// For the audit log.
+    annotations: Vec<(Str, String)>,
 }
 
 impl Denial {
     fn error(message: String) -> Self {
-        Denial { message, reason: Str::default() }
+        Denial { message, reason: Str::default(), index: 0 }
     }
 }
 
@@ -51,7 +64,9 @@ impl Validations {
                 .map(|text| Expression::compile(&envs.plain, text)),
             reason: v.str_at(&["reason"]).into(),
         };
-        let annotation = |v: &Value| Expression::compile(&envs.full, v.str_at(&["valueExpression"]).trim());
+        let annotation = |v: &Value| {
+            (v.str_at(&["key"]).into(), Expression::compile(&envs.full, v.str_at(&["valueExpression"]).trim()))
+        };
         Validations {
             validations: spec.items_at(&["validations"]).iter().map(validation).collect(),
             annotations: spec.items_at(&["auditAnnotations"]).iter().map(annotation).collect(),
@@ -60,42 +75,49 @@ impl Validations {
 }
 
 impl Policy<Validations> {
-    /// What is wrong with a request, for one parameter. The second list is refused whatever the binding's actions are.
-    fn evaluate(&self, seen: &Seen, params: &Value) -> (Vec<Denial>, Vec<Denial>) {
+    /// What is wrong with a request, for one parameter.
+    fn evaluate(&self, seen: &Seen, params: &Value) -> Findings {
         let failed = |text: String| if self.fails_open { None } else { Some(Denial::error(text)) };
         let activation = self.activation(seen, params);
         match self.conditions.matches(&activation) {
             Ok(true) => {}
             Ok(false) => return Default::default(),
-            Err(why) => return (failed(why).into_iter().collect(), Vec::new()),
+            Err(why) => return Findings { denials: failed(why).into_iter().collect(), ..Findings::default() },
         }
         let mut budget = Budget::default();
         let mut values = Vec::with_capacity(self.work.validations.len());
         for validation in &self.work.validations {
             match validation.expression.eval(&activation, &mut budget) {
-                Err(Failure::Budget(text)) => return (failed(text).into_iter().collect(), Vec::new()),
+                Err(Failure::Budget(text)) => {
+                    return Findings { denials: failed(text).into_iter().collect(), ..Findings::default() };
+                }
                 Err(Failure::Error(text)) => values.push(Err(text)),
                 Ok(val) => values.push(Ok(val.as_bool() == Some(true))),
             }
         }
         let mut denials = Vec::new();
-        for (validation, value) in self.work.validations.iter().zip(values) {
+        for (index, (validation, value)) in self.work.validations.iter().zip(values).enumerate() {
             match value {
                 Ok(true) => {}
-                Err(text) => denials.extend(failed(text)),
+                Err(text) => denials.extend(failed(text).map(|denial| Denial { index, ..denial })),
                 Ok(false) => {
                     let own = validation.message_expression.as_ref();
                     let own = own.and_then(|e| e.eval(&activation, &mut budget).ok());
                     let message = message(own.as_ref().and_then(Val::as_str), validation);
-                    denials.push(Denial { message, reason: validation.reason.clone() });
+                    denials.push(Denial { message, reason: validation.reason.clone(), index });
                 }
             }
         }
         let mut budget = Budget::default();
-        let mut always = Vec::new();
-        for annotation in &self.work.annotations {
+        let (mut always, mut annotations) = (Vec::new(), Vec::new());
+        for (key, annotation) in &self.work.annotations {
             match annotation.eval(&activation, &mut budget) {
-                Ok(Val::String(_) | Val::Null) => {}
+                Ok(Val::Null) => {}
+                Ok(said @ Val::String(_)) => {
+                    // What says nothing is not published.
+                    let said = said.as_str().map(str::trim).filter(|said| !said.is_empty());
+                    annotations.extend(said.map(|said| (key.clone(), said.to_string())));
+                }
                 Ok(other) => always.extend(failed(format!(
                     "valueExpression '{}' resulted in unsupported return type: {}. Return type must be either string or null.",
                     annotation.text,
@@ -104,7 +126,7 @@ impl Policy<Validations> {
                 Err(why) => always.extend(failed(why.text())),
             }
         }
-        (denials, always)
+        Findings { denials, always, annotations }
     }
 }
 
@@ -120,7 +142,7 @@ fn message(evaluated: Option<&str>, validation: &Validation) -> String {
 
 impl Dynamic {
     /// All policies; the first refusal counts.
-    pub fn validate_by_policies(
+    pub async fn validate_by_policies(
         &self,
         policies: &[Bound<Validations>],
         a: &mut Attributes<'_>,
@@ -147,10 +169,11 @@ impl Dynamic {
             };
             let mut seen = None;
             let mut warnings = Vec::new();
+            let mut noted = notes::OfPolicy::default();
             for binding in bindings {
                 let params = match binding.matches(&facts, a) {
                     Ok(false) => continue,
-                    Ok(true) => policy.params(binding, &facts, catalog, a.view),
+                    Ok(true) => policy.params(binding, &facts, catalog, a).await,
                     Err(status) => Err(status.message().to_string()),
                 };
                 let params = match params {
@@ -162,28 +185,34 @@ impl Dynamic {
                 };
                 let seen = match &seen {
                     Some(seen) => seen,
-                    None => seen.insert(Seen::of(a, version, self.authorizer.get())?),
+                    None => seen.insert(Seen::of(a, version, self.authorizer.get()).await?),
                 };
                 for params in &params {
-                    let (denials, always) = policy.evaluate(seen, params);
+                    let Findings { denials, always, annotations } = policy.evaluate(seen, params);
+                    annotations.iter().for_each(|(key, value)| noted.add(key, value));
+                    let acts = |name: &str| binding.actions.iter().any(|action| action == name);
                     for denial in &denials {
-                        if binding.actions.iter().any(|action| action == "Warn") {
+                        if acts("Audit") {
+                            notes::validation_failure(&a.options.notes, binding, denial.index, &denial.message);
+                        }
+                        if acts("Warn") {
                             warnings.push(format!(
                                 "Validation failed for ValidatingAdmissionPolicy '{name}' with binding '{}': {}",
                                 binding.name, denial.message
                             ));
                         }
                     }
-                    let denies = binding.actions.iter().any(|action| action == "Deny");
+                    let denies = acts("Deny");
                     let counted = denials.into_iter().filter(|_| denies).chain(always);
                     let of = || format!("'{name}' with binding '{}'", binding.name);
                     refusal = refusal.or_else(|| counted.into_iter().next().map(|denial| (of(), denial)));
                 }
             }
             drop(seen);
+            noted.publish(&a.options.notes, name);
             a.warnings.append(&mut warnings);
         }
-        let Some((of, Denial { message, reason })) = refusal else { return Ok(()) };
+        let Some((of, Denial { message, reason, .. })) = refusal else { return Ok(()) };
         let text = format!("ValidatingAdmissionPolicy {of} denied request: {message}");
         Err(forbidden(a, &text, |status| {
             let reason = if reason.is_empty() { "Invalid" } else { reason.as_str() };
@@ -219,7 +248,7 @@ mod tests {
             namespace: value!({"metadata": {"name": "ns", "labels": {"env": "prod"}}}),
             rights: Rights::of(None, &facts),
         };
-        let (denials, always) = policy.evaluate(&seen, &params);
+        let Findings { denials, always, .. } = policy.evaluate(&seen, &params);
         let shown = |d: &Denial| format!("{} {}", d.reason, d.message).trim().to_string();
         want.assert_eq(&denials.iter().chain(&always).map(shown).collect::<Vec<_>>().join("\n"));
     }

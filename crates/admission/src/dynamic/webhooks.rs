@@ -6,6 +6,7 @@ use super::{
     call::{Failure, Ready},
     hook::Hook,
     matching::old,
+    notes,
     versions::{shown, taken},
 };
 use base::{Result, Status};
@@ -48,18 +49,31 @@ impl Dynamic {
             if again && !rounds.due.contains(&i) {
                 continue;
             }
-            let Some(version) = hook.wants(a, old(a), self.authorizer.get())? else { continue };
-            let called = match Ready::new(hook, a, version, true) {
+            let Some(version) = hook.wants(a, old(a), self.authorizer.get()).await? else { continue };
+            let called = match Ready::new(hook, a, version, true).await {
                 Ok(ready) => ready.send(self.outgoing.get().map(AsRef::as_ref)).await,
                 Err(failure) => Err(failure),
             };
+            let mut patch = None;
             let applied = match called {
                 Ok(response) => {
                     a.warnings.extend(response.warnings);
-                    apply(hook, a, version, response.patch.as_deref())
+                    patch = response.patch;
+                    apply(hook, a, version, patch.as_deref()).await
                 }
                 Err(failure) => Err(failure),
             };
+            let (noted, place) = (&a.options.notes, (again, i));
+            notes::mutation(
+                noted,
+                hook,
+                place,
+                matches!(applied, Ok(true)),
+                patch.filter(|_| applied.is_ok()).as_deref(),
+            );
+            if hook.fails_open && matches!(applied, Err(Failure::Unreached(_))) {
+                notes::failed_open(noted, "mutation", hook, place);
+            }
             match applied {
                 Ok(false) => {}
                 Ok(true) => {
@@ -80,8 +94,8 @@ impl Dynamic {
     pub async fn call_validating(&self, hooks: &[Arc<Hook>], a: &mut Attributes<'_>) -> Result<()> {
         let mut ready = Vec::new();
         for hook in hooks {
-            if let Some(version) = hook.wants(a, old(a), self.authorizer.get())? {
-                ready.push((hook, Ready::new(hook, a, version, false)));
+            if let Some(version) = hook.wants(a, old(a), self.authorizer.get()).await? {
+                ready.push((hook, Ready::new(hook, a, version, false).await));
             }
         }
         let outgoing = self.outgoing.get().map(AsRef::as_ref);
@@ -93,7 +107,10 @@ impl Dynamic {
             (hook, answer)
         });
         let mut refusal = None;
-        for (hook, answer) in join_all(calls).await {
+        for (i, (hook, answer)) in join_all(calls).await.into_iter().enumerate() {
+            if hook.fails_open && matches!(answer, Err(Failure::Unreached(_))) {
+                notes::failed_open(&a.options.notes, "validating", hook, (false, i));
+            }
             match answer {
                 Ok(response) => a.warnings.extend(response.warnings),
                 Err(failure) => refusal = refusal.or_else(|| failure.answer(hook)),
@@ -104,7 +121,7 @@ impl Dynamic {
 }
 
 /// Puts a webhook's patch into effect; whether that has changed anything.
-fn apply(hook: &Hook, a: &mut Attributes<'_>, version: usize, patch: Option<&[u8]>) -> Result<bool, Failure> {
+async fn apply(hook: &Hook, a: &mut Attributes<'_>, version: usize, patch: Option<&[u8]>) -> Result<bool, Failure> {
     let Some(patch) = patch else { return Ok(false) };
     let internal = |status: Status| Failure::Refused(Status::internal(status.message()));
     let patch = merge::parse("application/json-patch+json", patch)
@@ -119,9 +136,9 @@ fn apply(hook: &Hook, a: &mut Attributes<'_>, version: usize, patch: Option<&[u8
         );
         return Err(Failure::Refused(Status::internal(text)));
     }
-    let before = shown(a.call, &a.object, version).map_err(internal)?;
+    let before = shown(a, &a.object, version).await.map_err(internal)?;
     let patched = merge::apply_to(&patch, None, before).map_err(internal)?;
-    let object = taken(a.call, patched, version).map_err(Failure::Refused)?;
+    let object = taken(a, patched, version).await.map_err(Failure::Refused)?;
     let changed = object != a.object;
     a.object = object;
     Ok(changed)

@@ -8,8 +8,8 @@ mod convert;
 mod rules;
 
 use crate::{
-    Column, ColumnSource, ColumnType, Generation, Kind, NoHooks, Policy, Schema, Scope, SelectableField, Subresource,
-    SubresourceAction, Type, Verb, Version, by_priority,
+    Column, ColumnSource, ColumnType, ConversionWebhook, Generation, Kind, NoHooks, Policy, Schema, Scope,
+    SelectableField, Subresource, SubresourceAction, Type, Verb, Version, by_priority,
 };
 use base::{
     FieldErrors,
@@ -68,6 +68,7 @@ pub fn kind_of(crd: &Value) -> Result<Kind, FieldErrors> {
             generation: Generation::Spec,
             status_apart: subresources.iter().any(|s| s.name == "status"),
             unconditional_update: false,
+            conversion: conversion(crd),
             ..Policy::default()
         },
         hooks: Arc::new(NoHooks),
@@ -79,6 +80,14 @@ pub fn kind_of(crd: &Value) -> Result<Kind, FieldErrors> {
         subresources,
         selectable,
     })
+}
+
+/// The webhook that converts objects, where the definition names one.
+fn conversion(crd: &Value) -> Option<Arc<ConversionWebhook>> {
+    let conversion = crd.at(&["spec", "conversion"]);
+    let config = conversion.at(&["webhook"]).clone();
+    let named = conversion.str_at(&["strategy"]) == "Webhook";
+    named.then(|| Arc::new(ConversionWebhook { definition: crd.name().into(), config }))
 }
 
 /// Adds what [`kind_of`] finds wrong.
