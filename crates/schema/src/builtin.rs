@@ -52,6 +52,13 @@ pub fn names() -> Vec<Str> {
     names
 }
 
+/// Every kind, lists and options as well: group and version as `apiVersion` has them, and the kind; sorted.
+pub fn kinds() -> Vec<(&'static str, &'static str)> {
+    let mut kinds: Vec<_> = TABLE.by_kind.keys().filter_map(|key| key.rsplit_once('/')).collect();
+    kinds.sort_unstable();
+    kinds
+}
+
 /// `metav1.ObjectMeta`, which custom resources share.
 pub fn object_meta() -> Schema {
     schema("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")

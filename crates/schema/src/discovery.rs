@@ -73,8 +73,11 @@ pub fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Option<Va
         }
     }
     resources.sort_by(|a, b| a.str_at(&["name"]).cmp(b.str_at(&["name"])));
-    let mut list =
-        value!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version(group, version)});
+    let mut list = value!({"kind": "APIResourceList", "groupVersion": group_version(group, version)});
+    // The legacy group answers as it did before there were groups.
+    if !group.is_empty() {
+        list.set(&["apiVersion"], "v1");
+    }
     list.set(&["resources"], resources);
     Some(list)
 }
@@ -93,7 +96,7 @@ pub fn aggregated(catalog: &Catalog, legacy: bool) -> Value {
             entry.set(&["resources"], resources);
             versions.push(entry);
         }
-        let mut item = value!({"metadata": {"creationTimestamp": null}});
+        let mut item = value!({"metadata": {}});
         if !group.is_empty() {
             item.set(&["metadata", "name"], group);
         }

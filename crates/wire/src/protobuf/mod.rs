@@ -43,10 +43,12 @@ pub struct Unknown<'a> {
     pub content_type: Cow<'a, str>,
 }
 
-/// The schema of what an envelope names. Options are registered in every group, so that only their kind counts.
+/// The schema of what an envelope names. Options are registered in every group, so that only their kind counts; the
+/// discovery documents of the legacy group have no version.
 pub fn schema_of(api_version: &str, kind: &str) -> Option<Schema> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     builtin::of(group, version, kind).or_else(|| match kind {
+        "APIVersions" | "APIResourceList" if api_version.is_empty() => builtin::of("", "v1", kind),
         "DeleteOptions" | "WatchEvent" => builtin::schema(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}")),
         _ => None,
     })
