@@ -29,7 +29,9 @@ impl Engine {
         let reached = tokio::time::timeout(PATIENCE, applied.wait_for(|at: &Revision| *at >= committed)).await;
         match reached {
             Ok(Ok(_)) => Ok(()),
-            _ => Err(Status::internal(format!("the store is at revision {committed}, its watch at {}", self.revision()))),
+            _ => {
+                Err(Status::internal(format!("the store is at revision {committed}, its watch at {}", self.revision())))
+            }
         }
     }
 }

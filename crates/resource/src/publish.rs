@@ -333,9 +333,11 @@ fn definitions(entry: &Entry, items: &mut BTreeMap<Arc<str>, (Revision, Bytes)>,
     let gone = known.keys().filter(|key| !items.contains_key(key.as_str()));
     let mut changes: Vec<Change> = gone.map(|key| change(key.as_str().into(), now, None)).collect();
     let prefix = entry.kind.prefix();
-    let here: Vec<Arc<str>> =
-        items.range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded)).map(|(key, _)| key.clone())
-            .take_while(|key| key.starts_with(&prefix)).collect();
+    let here: Vec<Arc<str>> = items
+        .range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded))
+        .map(|(key, _)| key.clone())
+        .take_while(|key| key.starts_with(&prefix))
+        .collect();
     for key in here {
         if let Some((at, bytes)) = items.remove(&key)
             && known.get(&*key) != Some(&at)

@@ -201,6 +201,10 @@ pub enum NameRule {
     PathSegment,
 }
 
+/// Prefixes of built-in kinds in stores of Ferry 0.1 before it followed upstream in these, and what they are now.
+pub const MOVED: [(&str, &str); 2] =
+    [("/registry/replicationcontrollers/", "/registry/controllers/"), ("/registry/ingresses/", "/registry/ingress/")];
+
 impl Kind {
     /// `deployments.apps`, or `pods`.
     pub fn qualified(&self) -> String {

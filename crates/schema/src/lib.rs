@@ -31,8 +31,8 @@ pub use hooks::{
     View, Write,
 };
 pub use kind::{
-    ConversionWebhook, Generation, Kind, NameRule, Policy, Scope, SelectableField, Subresource, SubresourceAction,
-    Verb, Version,
+    ConversionWebhook, Generation, Kind, MOVED, NameRule, Policy, Scope, SelectableField, Subresource,
+    SubresourceAction, Verb, Version,
 };
 pub use priority::{by_priority, group_priority};
 pub use structural::{Arena, Checks, Empty, Field, ListType, Node, NodeId, Patch, Pattern, Schema, Type, go_regex};
