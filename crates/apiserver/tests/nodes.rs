@@ -2,18 +2,25 @@
 //! pass both ways.
 
 use apiserver::{Config, Server};
+use base64::Engine;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 use net::{Body, CertificateSlot, Dialer, Handler, Peer, tls, websocket};
 use pki::ClusterPki;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    sync::watch,
+};
 use value::{Value, value};
 
-/// Answers every request with who called and what for; speaks WebSocket on `/exec/`.
+/// Answers every request with who called and what for; speaks WebSocket on `/exec/`, and whatever is asked for on
+/// `/attach/`.
 #[derive(Clone)]
 struct Kubelet;
 
@@ -24,6 +31,9 @@ impl Handler for Kubelet {
     }
     async fn handle(&self, who: &Arc<str>, mut request: Request<Incoming>) -> Response<Body> {
         let line = format!("{who} {} {}", request.method(), request.uri());
+        if request.uri().path().starts_with("/attach/") {
+            return echo(request, line);
+        }
         if !request.uri().path().starts_with("/exec/") {
             return Response::new(line.into());
         }
@@ -38,6 +48,25 @@ impl Handler for Kubelet {
         });
         response
     }
+}
+
+/// Switches to the protocol that the client names, and says what it hears.
+fn echo(mut request: Request<Incoming>, line: String) -> Response<Body> {
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let mut stream = TokioIo::new(upgrade.await.unwrap());
+        stream.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+        let (mut from, mut to) = tokio::io::split(stream);
+        tokio::io::copy(&mut from, &mut to).await.unwrap();
+        to.shutdown().await.unwrap();
+    });
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
+    for name in ["connection", "upgrade", "x-stream-protocol-version"] {
+        let own = request.headers().get_all(name).iter().next_back().unwrap().clone();
+        response.headers_mut().insert(name, own);
+    }
+    response
 }
 
 struct Cluster {
@@ -181,4 +210,99 @@ async fn exec_passes_bytes_both_ways_without_the_callers_token() {
     headers.insert("authorization", "Bearer x".parse().unwrap());
     let stream = cluster.dialer(None).connect("127.0.0.1", cluster.address.port()).await.unwrap();
     assert!(websocket::connect(stream, &path, &protocols, headers).await.is_err());
+}
+
+#[tokio::test]
+async fn logs_over_a_websocket() {
+    let cluster = start().await;
+    let mut headers = HeaderMap::new();
+    headers.insert("authorization", format!("Bearer {}", cluster.token).parse().unwrap());
+    let line = "kube-apiserver-kubelet-client GET /containerLogs/default/web/c?tailLines=5";
+    let path = format!("wss://x{PODS}/web/log?tailLines=5");
+    for (offered, chosen) in [
+        (vec!["binary.k8s.io"], "binary.k8s.io"),
+        (vec!["other", "base64.binary.k8s.io"], "base64.binary.k8s.io"),
+        (vec![], ""),
+    ] {
+        let stream = cluster.dialer(None).connect("127.0.0.1", cluster.address.port()).await.unwrap();
+        let (mut socket, got) = websocket::connect(stream, &path, &offered, headers.clone()).await.unwrap();
+        assert_eq!(got, chosen);
+        // The first message is empty; then it is bytes, or text in base64.
+        assert!(socket.next().await.unwrap().unwrap().is_empty());
+        let mut heard = Vec::new();
+        loop {
+            match socket.next().await.unwrap().unwrap() {
+                websocket::Message::Binary(bytes) if !chosen.starts_with("base64") => heard.extend(bytes),
+                websocket::Message::Text(text) if chosen.starts_with("base64") => {
+                    heard.extend(base64::engine::general_purpose::STANDARD.decode(text.as_str()).unwrap());
+                }
+                websocket::Message::Close(_) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(String::from_utf8(heard).unwrap(), line);
+    }
+    for (path, offered) in [("web/log", vec!["v4.channel.k8s.io"]), ("none/log", vec!["binary.k8s.io"])] {
+        let stream = cluster.dialer(None).connect("127.0.0.1", cluster.address.port()).await.unwrap();
+        let path = format!("wss://x{PODS}/{path}");
+        assert!(websocket::connect(stream, &path, &offered, headers.clone()).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_watch_over_a_websocket_is_a_message_per_event() {
+    let cluster = start().await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    for name in ["a", "b"] {
+        cluster.post(maps, value!({"metadata": {"name": name}})).await;
+    }
+    let mut headers = HeaderMap::new();
+    headers.insert("authorization", format!("Bearer {}", cluster.token).parse().unwrap());
+    let path = format!("wss://x{maps}?watch=1&fieldSelector=metadata.name%3Da");
+    let stream = cluster.dialer(None).connect("127.0.0.1", cluster.address.port()).await.unwrap();
+    let (mut socket, _) = websocket::connect(stream, &path, &[], headers.clone()).await.unwrap();
+    let event = |message: websocket::Message| value::parse_lenient(message.into_text().unwrap().as_bytes()).unwrap();
+    let first = event(socket.next().await.unwrap().unwrap());
+    assert_eq!((first.str_at(&["type"]), first.at(&["object"]).name()), ("ADDED", "a"));
+    let (code, _) = cluster.send(Method::DELETE, &format!("{maps}/a"), Vec::new()).await;
+    assert_eq!(code, 200);
+    cluster.post(maps, value!({"metadata": {"name": "a"}})).await;
+    for want in ["DELETED", "ADDED"] {
+        assert_eq!(event(socket.next().await.unwrap().unwrap()).str_at(&["type"]), want);
+    }
+    headers.insert("accept", "application/vnd.kubernetes.protobuf;stream=watch".parse().unwrap());
+    let stream = cluster.dialer(None).connect("127.0.0.1", cluster.address.port()).await.unwrap();
+    let (mut socket, _) = websocket::connect(stream, &path, &[], headers).await.unwrap();
+    let websocket::Message::Binary(bytes) = socket.next().await.unwrap().unwrap() else { panic!("no bytes") };
+    // A WatchEvent without a length before it: its first field is the type.
+    assert_eq!(&bytes[..7], b"\x0a\x05ADDED");
+}
+
+#[tokio::test]
+async fn spdy_passes_through() {
+    let cluster = start().await;
+    let request = Request::post(format!("{PODS}/web/attach?stdin=true&stdout=true"))
+        .header("host", "x")
+        .header("authorization", format!("Bearer {}", cluster.token))
+        .header("connection", "Upgrade")
+        .header("upgrade", "SPDY/3.1")
+        .header("x-stream-protocol-version", "v4.channel.k8s.io")
+        .body(Body::Empty);
+    let dialer = cluster.dialer(None);
+    let response = dialer.request("127.0.0.1", cluster.address.port(), request.unwrap()).await.unwrap();
+    assert_eq!(response.status(), 101);
+    assert_eq!(response.headers()["upgrade"], "SPDY/3.1");
+    assert_eq!(response.headers()["x-stream-protocol-version"], "v4.channel.k8s.io");
+    let mut stream = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    let sent = vec![0x80; 100_000];
+    let (mut from, mut to) = tokio::io::split(&mut stream);
+    let mut heard = Vec::new();
+    let write = async {
+        to.write_all(&sent).await.unwrap();
+        to.shutdown().await.unwrap();
+    };
+    tokio::join!(write, async { from.read_to_end(&mut heard).await.unwrap() });
+    let line = "kube-apiserver-kubelet-client POST /attach/default/web/c?input=1&output=1\n";
+    assert_eq!(std::str::from_utf8(&heard[..line.len()]).unwrap(), line);
+    assert_eq!(&heard[line.len()..], sent);
 }

@@ -52,7 +52,7 @@ async fn start() -> Cluster {
         advertise: address,
         request_headers: None,
         names: Vec::new(),
-        audit: None,
+        access: apiserver::Access::default(),
         clock: Arc::new(base::clock::System),
         keys: apiserver::Keys::default(),
     };
