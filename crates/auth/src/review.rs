@@ -7,7 +7,7 @@ use value::{Map, Value, value};
 const AUTHORIZATION: &str = "authorization.k8s.io";
 
 /// Answers a review by its resource's plural; `None` where it is none of ours. `namespace` is that of the path.
-pub fn evaluate(
+pub async fn evaluate(
     resource: &str,
     namespace: &str,
     user: &User,
@@ -25,7 +25,7 @@ pub fn evaluate(
             answer.set(&["metadata", "creationTimestamp"], base::time::seconds(authenticator.tokens().now()));
             Ok(answer)
         }
-        "tokenreviews" => token(body, authenticator),
+        "tokenreviews" => token(body, authenticator).await,
         _ => return None,
     };
     Some(answer)
@@ -127,14 +127,14 @@ fn rules(body: &Value, user: &User, authorizer: &Authorizer) -> Result<Value> {
     Ok(with_status(body, status))
 }
 
-fn token(body: &Value, authenticator: &Authenticator) -> Result<Value> {
+async fn token(body: &Value, authenticator: &Authenticator) -> Result<Value> {
     let token = body.str_at(&["spec", "token"]);
     if token.is_empty() {
         return Err(Status::bad_request("token is required for TokenReview in authentication"));
     }
     let audiences: Vec<String> =
         body.items_at(&["spec", "audiences"]).iter().filter_map(Value::as_str).map(String::from).collect();
-    let status = match authenticator.review(token, &audiences) {
+    let status = match authenticator.review(token, &audiences).await {
         Ok((user, audiences)) => {
             value!({"authenticated": true, "user": user_info(&user), "audiences": audiences})
         }
@@ -157,6 +157,11 @@ pub fn user_info(user: &User) -> Value {
         out.set(&["extra"], extra.collect::<Map>());
     }
     out
+}
+
+/// The user of a `UserInfo`.
+pub fn user_of_info(info: &Value) -> User {
+    User { name: info.str_at(&["username"]).into(), ..user_of(info) }
 }
 
 fn user_of(spec: &Value) -> User {
@@ -182,7 +187,7 @@ mod tests {
     use crate::{Tokens, token::tests::Objects};
     use std::sync::Arc;
 
-    fn ask(resource: &str, namespace: &str, user: &User, body: Value) -> Result<Value> {
+    async fn ask(resource: &str, namespace: &str, user: &User, body: Value) -> Result<Value> {
         let role = value!({"metadata": {"name": "r"}, "rules": [
             {"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]},
             {"verbs": ["get"], "nonResourceURLs": ["/healthz"]},
@@ -193,32 +198,32 @@ mod tests {
         let key = Arc::new(pki::SigningKey::generate().unwrap());
         let tokens = Arc::new(Tokens::new(key, "https://issuer".into(), Arc::new(base::clock::System)));
         let authenticator = Authenticator::new(view.clone(), tokens);
-        evaluate(resource, namespace, user, &body, &Authorizer::new(view), &authenticator).unwrap()
+        evaluate(resource, namespace, user, &body, &Authorizer::new(view), &authenticator).await.unwrap()
     }
 
-    #[test]
-    fn reviews_answer() {
+    #[tokio::test]
+    async fn reviews_answer() {
         let alice = User::new("alice", ["system:authenticated"]);
-        let may = |verb: &str| {
+        let may = async |verb: &str| {
             let body = value!({"spec": {"resourceAttributes": {"verb": verb, "resource": "pods", "namespace": "d"}}});
-            ask("selfsubjectaccessreviews", "", &alice, body).unwrap().at(&["status", "allowed"]).as_bool()
+            ask("selfsubjectaccessreviews", "", &alice, body).await.unwrap().at(&["status", "allowed"]).as_bool()
         };
-        assert_eq!((may("get"), may("delete")), (Some(true), Some(false)));
+        assert_eq!((may("get").await, may("delete").await), (Some(true), Some(false)));
         let body = value!({"spec": {"user": "alice", "nonResourceAttributes": {"verb": "get", "path": "/healthz"}}});
-        let out = ask("subjectaccessreviews", "", &User::default(), body).unwrap();
+        let out = ask("subjectaccessreviews", "", &User::default(), body).await.unwrap();
         assert_eq!(
             out.str_at(&["status", "reason"]),
             r#"RBAC: allowed by ClusterRoleBinding "b" of ClusterRole "r" to User "alice""#
         );
         let body = value!({"spec": {"user": "alice", "resourceAttributes": {"namespace": "a", "verb": "get", "resource": "pods"}}});
-        assert_eq!(ask("localsubjectaccessreviews", "b", &alice, body).unwrap_err().code(), 422);
-        assert_eq!(ask("subjectaccessreviews", "", &alice, value!({"spec": {}})).unwrap_err().code(), 422);
-        let out = ask("selfsubjectrulesreviews", "", &alice, value!({"spec": {"namespace": "d"}})).unwrap();
+        assert_eq!(ask("localsubjectaccessreviews", "b", &alice, body).await.unwrap_err().code(), 422);
+        assert_eq!(ask("subjectaccessreviews", "", &alice, value!({"spec": {}})).await.unwrap_err().code(), 422);
+        let out = ask("selfsubjectrulesreviews", "", &alice, value!({"spec": {"namespace": "d"}})).await.unwrap();
         assert_eq!(out.items_at(&["status", "resourceRules"]).len(), 1);
-        let out = ask("selfsubjectreviews", "", &alice, value!({})).unwrap();
+        let out = ask("selfsubjectreviews", "", &alice, value!({})).await.unwrap();
         assert_eq!(out.str_at(&["status", "userInfo", "username"]), "alice");
         assert!(!out.str_at(&["metadata", "creationTimestamp"]).is_empty());
-        let out = ask("tokenreviews", "", &alice, value!({"spec": {"token": "rubbish"}})).unwrap();
+        let out = ask("tokenreviews", "", &alice, value!({"spec": {"token": "rubbish"}})).await.unwrap();
         assert!(out.str_at(&["status", "error"]).contains("invalid bearer token"));
     }
 }

@@ -6,7 +6,7 @@
 use base::{User, clock::Clock, time::Timestamp};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use parking_lot::RwLock;
-use pki::SigningKey;
+use pki::{PublicKey, SigningKey};
 use schema::View;
 use std::{collections::HashMap, fmt, sync::Arc};
 use value::{Value, value};
@@ -59,12 +59,45 @@ pub struct Claims {
     pub warn_after: Option<i64>,
 }
 
-/// Makes and verifies tokens of one issuer.
-pub struct Tokens {
-    key: Arc<SigningKey>,
-    issuer: String,
+/// Who issues tokens, and whose are taken.
+#[derive(Clone)]
+pub struct Issuer {
+    /// Signs.
+    pub key: Arc<SigningKey>,
+    /// What verifies beside the public half of it: keys that signed before, or will.
+    pub others: Vec<PublicKey>,
+    /// `iss`: the first one issues, tokens of all of them are taken. Not empty.
+    pub names: Vec<String>,
     /// The audiences of the API server itself; tokens that ask for none get these.
-    audiences: Vec<String>,
+    pub audiences: Vec<String>,
+    /// Where the key set is, if not at this server.
+    pub jwks_uri: Option<String>,
+    /// What a token may ask for at most, in seconds.
+    pub max_expiration: Option<i64>,
+    /// Tokens of pods live a year, for clients that do not read them again.
+    pub extend: bool,
+}
+
+impl Issuer {
+    /// One key, one name, which is the only audience.
+    pub fn new(key: Arc<SigningKey>, name: String) -> Self {
+        Issuer {
+            key,
+            others: Vec::new(),
+            audiences: vec![name.clone()],
+            names: vec![name],
+            jwks_uri: None,
+            max_expiration: None,
+            extend: true,
+        }
+    }
+}
+
+/// Makes and verifies tokens.
+pub struct Tokens {
+    issuer: Issuer,
+    /// Everything that verifies; each key once.
+    keys: Vec<PublicKey>,
     clock: Arc<dyn Clock>,
     kept: RwLock<HashMap<[u8; 32], Arc<Claims>>>,
 }
@@ -72,27 +105,56 @@ pub struct Tokens {
 impl Tokens {
     /// `issuer` is `https://kubernetes.default.svc.<domain>`, and the only audience.
     pub fn new(key: Arc<SigningKey>, issuer: String, clock: Arc<dyn Clock>) -> Self {
-        Tokens { key, audiences: vec![issuer.clone()], issuer, clock, kept: RwLock::default() }
+        Tokens::of(Issuer::new(key, issuer), clock)
     }
+    pub fn of(issuer: Issuer, clock: Arc<dyn Clock>) -> Self {
+        let mut keys: Vec<PublicKey> = Vec::new();
+        for key in issuer.others.iter().chain([issuer.key.public()]) {
+            if !keys.contains(key) {
+                keys.push(key.clone());
+            }
+        }
+        Tokens { issuer, keys, clock, kept: RwLock::default() }
+    }
+    /// `iss` of new tokens.
     pub fn issuer(&self) -> &str {
-        &self.issuer
+        self.issuer.names.first().map_or("", String::as_str)
+    }
+    pub fn issuers(&self) -> &[String] {
+        &self.issuer.names
     }
     pub fn audiences(&self) -> &[String] {
-        &self.audiences
+        &self.issuer.audiences
+    }
+    pub(crate) fn limits(&self) -> (Option<i64>, bool) {
+        (self.issuer.max_expiration, self.issuer.extend)
+    }
+    /// Where the key set is, if not at this server.
+    pub fn jwks_uri(&self) -> Option<&str> {
+        self.issuer.jwks_uri.as_deref()
+    }
+    /// How tokens may be signed, by name, sorted.
+    pub fn algorithms(&self) -> Vec<&'static str> {
+        let mut names: Vec<&str> = self.keys.iter().map(|key| key.algorithm().name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
     /// The public key set (RFC 7517), as `/openid/v1/jwks` serves it.
     pub fn jwks(&self) -> String {
-        format!(r#"{{"keys":[{}]}}"#, self.key.jwk())
+        let keys: Vec<String> = self.keys.iter().map(PublicKey::jwk).collect();
+        format!(r#"{{"keys":[{}]}}"#, keys.join(","))
     }
 
     /// Signs claims.
     pub fn sign(&self, claims: &Claims) -> String {
-        let header = value!({"alg": "ES256", "kid": self.key.id()});
-        let text = format!("{}.{}", encode(&header.to_json()), encode(&claims.to_value(&self.issuer).to_json()));
-        let signature = self.key.sign(text.as_bytes());
+        let key = &self.issuer.key;
+        let header = value!({"alg": key.public().algorithm().name(), "kid": key.id()});
+        let text = format!("{}.{}", encode(&header.to_json()), encode(&claims.to_value(self.issuer()).to_json()));
+        let signature = key.sign(text.as_bytes());
         format!("{text}.{}", encode(&signature))
     }
 
@@ -145,18 +207,25 @@ impl Tokens {
         };
         let json = |text: &str| value::parse_lenient(&decode(text)?).ok();
         let claims = json(body).ok_or(TokenError::Unknown)?;
-        if claims.str_at(&["iss"]) != self.issuer {
+        if !self.issuer.names.iter().any(|name| name == claims.str_at(&["iss"])) {
             return Err(TokenError::Unknown);
         }
         let bad = |why: &str| TokenError::Invalid(why.into());
         let header = json(header).ok_or(TokenError::Unknown)?;
-        // The algorithm is ours to say, not the token's.
-        if header.str_at(&["alg"]) != "ES256" {
+        // The algorithm is the key's to say, not the token's.
+        let mut keys: Vec<&PublicKey> =
+            self.keys.iter().filter(|key| key.algorithm().name() == header.str_at(&["alg"])).collect();
+        if keys.is_empty() {
             return Err(bad("unexpected signature algorithm"));
+        }
+        // Tokens of before its key had an id, or had another, name none that is known: all keys are tried then.
+        let named = header.str_at(&["kid"]);
+        if keys.iter().any(|key| key.id() == named) {
+            keys.retain(|key| key.id() == named);
         }
         let signed = &token[..token.len() - signature.len() - 1];
         let signature = decode(signature).ok_or_else(|| bad("invalid signature"))?;
-        if !self.key.verify(signed.as_bytes(), &signature) {
+        if !keys.iter().any(|key| key.verify(signed.as_bytes(), &signature)) {
             return Err(bad("invalid signature"));
         }
         Claims::of(&claims).ok_or_else(|| bad("the token's claims are not those of a service account"))
@@ -363,6 +432,39 @@ pub(crate) mod tests {
 
         *clock.0.lock() = Timestamp::from_second(4600 + LEEWAY + 1).unwrap();
         assert_eq!(refused(&world()), "service account token has expired");
+    }
+
+    #[test]
+    fn keys_and_issuers_are_rotated() {
+        let clock = || Arc::new(Hand(Mutex::new(Timestamp::from_second(2000).unwrap())));
+        let rsa = SigningKey::from_pem(include_str!("../../pki/testdata/rsa-pkcs1.pem").into()).unwrap();
+        let (old, new) = (Arc::new(SigningKey::generate().unwrap()), Arc::new(rsa));
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<String>>();
+        let before = Tokens::new(old.clone(), "https://old".into(), clock());
+        let both = Issuer {
+            others: vec![old.public().clone(), new.public().clone()],
+            names: names(&["https://new", "https://old"]),
+            audiences: names(&["https://new", "https://old"]),
+            ..Issuer::new(new.clone(), String::new())
+        };
+        let during = Tokens::of(both, clock());
+        let after = Tokens::new(new.clone(), "https://new".into(), clock());
+        let (first, second) = (before.sign(&claims()), during.sign(&claims()));
+        assert!(during.verify(&first).is_ok() && during.verify(&second).is_ok() && after.verify(&second).is_ok());
+        assert_eq!(after.verify(&first).unwrap_err(), TokenError::Unknown);
+        assert_eq!(before.verify(&second).unwrap_err(), TokenError::Unknown);
+        assert_eq!(during.algorithms(), ["ES256", "RS256"]);
+        assert_eq!(during.jwks(), format!(r#"{{"keys":[{},{}]}}"#, old.jwk(), new.jwk()));
+        // The key's algorithm counts, whatever the header says.
+        let parts: Vec<&str> = second.split('.').collect();
+        let header = encode(format!(r#"{{"alg":"ES256","kid":"{}"}}"#, new.id()).as_bytes());
+        let confused = during.verify(&format!("{header}.{}.{}", parts[1], parts[2])).unwrap_err();
+        assert_eq!(confused.to_string(), "invalid signature");
+        // A token whose key had another id.
+        let header = encode(br#"{"alg":"ES256","kid":"of before"}"#);
+        let text = format!("{header}.{}", encode(&claims().to_value("https://old").to_json()));
+        let unnamed = format!("{text}.{}", encode(&old.sign(text.as_bytes())));
+        assert!(during.verify(&unnamed).is_ok());
     }
 
     #[test]

@@ -11,16 +11,29 @@ const PROJECTED: i64 = 3607;
 const EXTENDED: i64 = 365 * 24 * 3600;
 const DEFAULT: i64 = 3600;
 
-/// The TokenRequest with its status. `namespace` and `name` are the account's.
-pub fn issue(tokens: &Tokens, view: &dyn View, namespace: &str, name: &str, body: &Value) -> Result<Value> {
+/// The TokenRequest with its status, and warnings. `namespace` and `name` are the account's.
+pub fn issue(
+    tokens: &Tokens,
+    view: &dyn View,
+    namespace: &str,
+    name: &str,
+    body: &Value,
+) -> Result<(Value, Vec<String>)> {
     let account = view.get("", "serviceaccounts", namespace, name);
     let account = account.ok_or_else(|| Status::not_found("", "serviceaccounts", name))?;
     let mut out = body.clone();
     out.set(&["metadata", "name"], name);
     out.set(&["metadata", "namespace"], namespace);
     out.set_default(&["spec", "expirationSeconds"], DEFAULT);
-    let asked = out.at(&["spec", "expirationSeconds"]).as_i64().unwrap_or(DEFAULT);
+    let mut asked = out.at(&["spec", "expirationSeconds"]).as_i64().unwrap_or(DEFAULT);
     check_life(asked)?;
+    let mut warnings = Vec::new();
+    let (most, extend) = tokens.limits();
+    if let Some(most) = most.filter(|most| asked > *most) {
+        warnings.push(format!("requested expiration of {asked} seconds shortened to {most} seconds"));
+        out.set(&["spec", "expirationSeconds"], most);
+        asked = most;
+    }
     let mut audiences: Vec<String> =
         out.items_at(&["spec", "audiences"]).iter().filter_map(Value::as_str).map(String::from).collect();
     if audiences.is_empty() {
@@ -28,7 +41,8 @@ pub fn issue(tokens: &Tokens, view: &dyn View, namespace: &str, name: &str, body
     }
     let bound = bound(view, namespace, name, out.at(&["spec", "boundObjectRef"]))?;
     let now = tokens.now();
-    let extends = bound.pod.is_some() && asked == PROJECTED && audiences.iter().all(|a| tokens.audiences().contains(a));
+    let extends = extend
+        && bound.pod.is_some() && asked == PROJECTED && audiences.iter().all(|a| tokens.audiences().contains(a));
     let (life, warn_after) = if extends { (EXTENDED, Some(now.as_second() + asked)) } else { (asked, None) };
     let claims = Claims {
         id: base::ids::uid(),
@@ -46,7 +60,7 @@ pub fn issue(tokens: &Tokens, view: &dyn View, namespace: &str, name: &str, body
     out.set(&["metadata", "uid"], account.meta.uid.clone());
     out.set(&["spec", "audiences"], audiences.iter().map(String::as_str).collect::<Value>());
     out.set(&["status"], value!({"token": tokens.sign(&claims), "expirationTimestamp": base::time::seconds(until)}));
-    Ok(out)
+    Ok((out, warnings))
 }
 
 fn check_life(seconds: i64) -> Result<()> {
@@ -116,7 +130,7 @@ fn bound(view: &dyn View, namespace: &str, account: &str, reference: &Value) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::tests::Objects;
+    use crate::token::{Issuer, tests::Objects};
     use std::sync::Arc;
 
     #[test]
@@ -131,7 +145,7 @@ mod tests {
             );
         let key = Arc::new(pki::SigningKey::generate().unwrap());
         let tokens = Tokens::new(key, "https://issuer".into(), Arc::new(base::clock::System));
-        let ask = |body: Value| issue(&tokens, &view, "dev", "bot", &body);
+        let ask = |body: Value| issue(&tokens, &view, "dev", "bot", &body).map(|(out, _)| out);
         let pod = value!({"spec": {"expirationSeconds": 3607, "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "web"}}});
         let out = ask(pod).unwrap();
         let (user, _) = tokens.user(out.str_at(&["status", "token"]), tokens.audiences(), &view).unwrap();
@@ -152,5 +166,16 @@ mod tests {
             assert_eq!(ask(body.clone()).unwrap_err().code(), code, "{body}");
         }
         assert_eq!(issue(&tokens, &view, "dev", "other", &value!({})).unwrap_err().code(), 404);
+
+        // An operator may shorten lives, and have no long ones.
+        let key = Arc::new(pki::SigningKey::generate().unwrap());
+        let issuer = Issuer { max_expiration: Some(3600), extend: false, ..Issuer::new(key, "https://issuer".into()) };
+        let strict = Tokens::of(issuer, Arc::new(base::clock::System));
+        let pod = value!({"spec": {"expirationSeconds": 3607, "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "web"}}});
+        let (out, warnings) = issue(&strict, &view, "dev", "bot", &pod).unwrap();
+        assert_eq!(warnings, ["requested expiration of 3607 seconds shortened to 3600 seconds"]);
+        assert_eq!(out.at(&["spec", "expirationSeconds"]), &Value::from(3600));
+        let claims = strict.verify(out.str_at(&["status", "token"])).unwrap();
+        assert_eq!((claims.expires - claims.issued, claims.warn_after), (3600, None));
     }
 }
