@@ -60,7 +60,7 @@ impl Authentication {
         outgoing: &Arc<Outgoing>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Others, String> {
-        let own = [tokens.issuer().to_string()];
+        let own = tokens.issuers().to_vec();
         let file = self.file.as_ref().map(|file| Configuration::of(&file.tree, &own)).transpose()?;
         let file = file.unwrap_or_default();
         let anonymous = match (self.anonymous, file.anonymous.clone()) {

@@ -42,7 +42,7 @@ mod watch;
 pub use access::{Access, AccessFiles, Authentication, ConfigFile};
 pub use admission::Choice as AdmissionChoice;
 pub use audit::AuditConfig;
-pub use keys::Keys;
+pub use keys::{Keys, TokenKeys};
 pub use request_info::RequestInfo;
 pub use seal::Settings as EncryptionSettings;
 pub use server::{Config, Server};

@@ -67,6 +67,8 @@ pub enum StartError {
     Pki(pki::Error),
     /// The encryption configuration cannot be used.
     Encryption(seal::Error),
+    /// Keys or issuers of ServiceAccount tokens cannot be used.
+    Tokens(String),
     /// The audit log's file cannot be opened.
     Audit(PathBuf, std::io::Error),
     /// The configuration of authentication or authorization is wrong.
@@ -81,6 +83,7 @@ impl fmt::Display for StartError {
             StartError::Engine(e) => e.fmt(f),
             StartError::Pki(e) => e.fmt(f),
             StartError::Encryption(e) => e.fmt(f),
+            StartError::Tokens(why) => f.write_str(why),
             StartError::Audit(path, e) => write!(f, "audit log {}: {e}", path.display()),
             StartError::Access(why) => f.write_str(why),
             StartError::Bootstrap(e) => write!(f, "bootstrap objects: {e}"),
@@ -94,7 +97,7 @@ impl std::error::Error for StartError {
             StartError::Pki(e) => Some(e),
             StartError::Encryption(e) => Some(e),
             StartError::Audit(_, e) => Some(e),
-            StartError::Access(_) => None,
+            StartError::Access(_) | StartError::Tokens(_) => None,
             StartError::Bootstrap(e) => Some(e),
         }
     }
@@ -199,7 +202,8 @@ impl Server {
         let flow = Arc::new(FlowControl::new(&registry));
         flow.follow(&engine, config.clock.clone());
         let issuer = format!("https://kubernetes.default.svc.{}", config.cluster.domain);
-        let tokens = Arc::new(Tokens::new(config.pki.service_accounts.clone(), issuer, config.clock.clone()));
+        let issuer = config.keys.tokens.issuer(&config.pki.service_accounts, issuer).map_err(StartError::Tokens)?;
+        let tokens = Arc::new(Tokens::of(issuer, config.clock.clone()));
         let own = config.pki.ca.client("kube-apiserver-kubelet-client", None).map_err(StartError::Pki)?;
         let kubelets = net::tls::client(config.pki.ca.roots(), Some(&own), true).map_err(StartError::Pki)?;
         let pods = net::tls::anyone().map_err(StartError::Pki)?;

@@ -81,11 +81,12 @@ pub async fn token(x: &Exchange<'_>, call: &Call, body: RequestBody) -> Result<R
     let accepted = plain(x)?;
     // A dry run issues a token as well, as upstream's does: nothing is stored either way.
     let options = params::write(&x.query, &x.parts.headers, "CreateOptions")?;
-    let (request, warnings) = token_request(x, body, options.field_validation).await?;
+    let (request, mut warnings) = token_request(x, body, options.field_validation).await?;
     let (namespace, name) = (call.namespace.as_str(), call.name.as_str());
     let view = x.server.engine.view();
     admission::node_restriction::check_token(&x.user, namespace, name, &request, view, &x.server.authorizer)?;
-    let issued = auth::token_request::issue(&x.server.tokens, view, namespace, name, &request)?;
+    let (issued, told) = auth::token_request::issue(&x.server.tokens, view, namespace, name, &request)?;
+    warnings.extend(told);
     x.objects.response(&x.audit, || Some(issued.clone()));
     let mut response = respond::made(201, &accepted, &issued);
     respond::warn(&mut response, &warnings);

@@ -41,8 +41,8 @@ pub fn issue(
     }
     let bound = bound(view, namespace, name, out.at(&["spec", "boundObjectRef"]))?;
     let now = tokens.now();
-    let extends = extend
-        && bound.pod.is_some() && asked == PROJECTED && audiences.iter().all(|a| tokens.audiences().contains(a));
+    let extends =
+        extend && bound.pod.is_some() && asked == PROJECTED && audiences.iter().all(|a| tokens.audiences().contains(a));
     let (life, warn_after) = if extends { (EXTENDED, Some(now.as_second() + asked)) } else { (asked, None) };
     let claims = Claims {
         id: base::ids::uid(),

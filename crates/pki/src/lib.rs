@@ -8,6 +8,7 @@
 
 pub mod authority;
 pub mod cluster;
+mod der;
 pub mod error;
 pub mod file;
 pub mod identity;
@@ -21,4 +22,4 @@ pub use error::{Error, Result};
 pub use identity::Identity;
 pub use leaf::Leaf;
 pub use request::{CertificateRequest, Request};
-pub use signing::SigningKey;
+pub use signing::{Algorithm, PublicKey, SigningKey};
