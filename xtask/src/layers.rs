@@ -15,7 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("node", &["cri", "images", "sandbox", "cni", "runtime", "volumes", "kubelet", "proxy", "dns", "toolbox"]),
     ("fleet", &["cloud-local"]),
     ("shell", &["ferry"]),
-    ("tools", &["testkit", "bench", "xtask"]),
+    ("tools", &["testkit", "fuzz", "bench", "xtask"]),
 ];
 
 /// Edges that never exist, with what they would break.

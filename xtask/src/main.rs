@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything a developer repeats. Each task is a file; this one only names them.
 
 mod clients;
+mod fuzz;
 mod layers;
 mod run;
 mod test;
@@ -10,10 +11,13 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask <task>
 
-  test [--kubectl] [NAME]   every test: unit, integration, end to end with real containers (root);
+  test [--kubectl|--etcd] [NAME]
+                            every test: unit, integration, end to end with real containers (root);
                             --kubectl: the scenarios driven by the real kubectl, red where it is missing
+                            --etcd: the store on a real etcd, and two servers on one; red where it is missing
   clients [NAME]            programs written with the Python and the JavaScript client, which are fetched (pip, npm; root);
                             --kubeconfig FILE first: against that cluster
+  fuzz [--seconds N] [NAME…]  the targets of crates/fuzz under libFuzzer, N seconds each (60); needs a C++ compiler
   lint                      rustfmt, clippy with warnings denied, the crate graph
   layers [--update]         the crate graph against xtask/layers.txt
   bench [--update] ARGS…    start ferry and measure it; --update writes PROMISES.md
@@ -28,6 +32,7 @@ fn main() -> ExitCode {
     let outcome = match task {
         "test" => test::test(rest),
         "clients" => clients::clients(rest),
+        "fuzz" => fuzz::fuzz(rest),
         "lint" => test::lint(),
         "layers" => layers::check(rest.iter().any(|a| a == "--update")),
         "bench" => test::bench(rest),

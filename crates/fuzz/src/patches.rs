@@ -1,0 +1,96 @@
+//! Patches and configurations, on objects that are as much from outside.
+
+use crate::{parts, tree};
+use merge::managed::{self, FieldSet, Managers, Reach, Versions, Write};
+use schema::Schema;
+use std::sync::LazyLock;
+use value::Value;
+
+/// A patch, then an object.
+pub fn json(data: &[u8]) {
+    patched("application/json-patch+json", None, data);
+}
+
+/// Applied twice it is the same as once (RFC 7386).
+pub fn merge(data: &[u8]) {
+    if let Some((patch, once)) = patched("application/merge-patch+json", None, data) {
+        assert_eq!(merge::apply(&patch, None, &once).ok(), Some(once));
+    }
+}
+
+/// On a Pod.
+pub fn strategic(data: &[u8]) {
+    patched("application/strategic-merge-patch+json", Some(&PODS.0), data);
+}
+
+fn patched(content_type: &str, schema: Option<&Schema>, data: &[u8]) -> Option<(merge::Patch, Value)> {
+    let [patch, object] = parts(data)[..] else { return None };
+    let object = tree(object)?;
+    let patch = merge::parse(content_type, patch).ok()?;
+    let done = merge::apply(&patch, schema, &object).ok()?;
+    Some((patch, done))
+}
+
+/// A configuration of a Pod, the live object (or nothing), and its managed fields.
+pub fn apply(data: &[u8]) {
+    let parts = parts(data);
+    let Some(config) = parts.first().and_then(|part| tree(part)) else { return };
+    let live = parts.get(1).and_then(|part| tree(part)).filter(|live| live.as_object().is_some());
+    let list = parts.get(2).and_then(|part| tree(part)).unwrap_or_default();
+    let reach = Reach::default();
+    let write =
+        Write { manager: "fuzz", api_version: "v1", subresource: "", time: "2026-01-02T03:04:05Z", reach: &reach };
+    let _ = Managers::check(&list);
+    for force in [false, true] {
+        let live = live.as_ref().map(|live| (live, &list));
+        let Ok(applied) = managed::apply(&*PODS, live, &config, &write, force) else { continue };
+        Managers::check(&applied.managed).unwrap_or_else(|why| panic!("{why}: {}", applied.managed));
+        let Some(object) = applied.object.as_ref().or(live.map(|(live, _)| live)) else { continue };
+        // The same once more changes nothing and is in conflict with nobody.
+        let again = managed::apply(&*PODS, Some((object, &applied.managed)), &config, &write, false);
+        match again {
+            Ok(again) => assert_eq!(again.object, None, "after {object}"),
+            Err(_) => panic!("refused the second time: {config} on {object}"),
+        }
+    }
+}
+
+/// A set of fields, and another.
+pub fn fields(data: &[u8]) {
+    let sets: Vec<FieldSet> = parts(data).iter().filter_map(|part| FieldSet::read(&tree(part)?).ok()).collect();
+    for set in &sets {
+        let text = set.to_json();
+        let read = value::parse_lenient(text.as_bytes()).expect("JSON");
+        assert_eq!(FieldSet::read(&read).expect("a set").to_json(), text);
+        let _ = set.leaves();
+    }
+    if let [a, b, ..] = &sets[..] {
+        let mut union = a.clone();
+        union.unite(b);
+        let mut rest = union.clone();
+        rest.subtract(b);
+        let both = a.intersection(b);
+        let mut whole = rest;
+        whole.unite(b);
+        assert_eq!(whole.to_json(), union.to_json());
+        let mut same = a.clone();
+        same.unite(&both);
+        assert_eq!(same.to_json(), a.to_json());
+    }
+}
+
+struct Pods(Schema);
+
+static PODS: LazyLock<Pods> = LazyLock::new(|| Pods(schema::builtin::of("", "v1", "Pod").expect("built in")));
+
+impl Versions for Pods {
+    fn schema(&self, api_version: &str) -> Option<&Schema> {
+        (api_version == "v1").then_some(&self.0)
+    }
+    fn convert(&self, object: &Value, api_version: &str) -> base::Result<Option<Value>> {
+        Ok((api_version == "v1").then(|| object.clone()))
+    }
+    fn custom(&self) -> bool {
+        false
+    }
+}
