@@ -136,6 +136,36 @@ fn check(kind: &One, steps: &[Do], want: Expect) {
     want.assert_eq(&shown);
 }
 
+/// What is known of one object is not taken for another whose items have other keys.
+#[test]
+fn objects_with_other_keys_share_no_set() {
+    let (pod, known) = (builtin("v1", "Pod"), managed::Known::default());
+    let reach = Reach { only: None, never: vec![] };
+    let write = Write { manager: "m", api_version: "v1", subresource: "", time: "2026-01-02T03:04:05Z", reach: &reach };
+    let mut lists = Vec::new();
+    for ports in [
+        r#"{"containerPort":80}"#,
+        r#"{"containerPort":80,"protocol":"TCP"}"#,
+        r#"{"containerPort":80,"protocol":"UDP"}"#,
+        r#"{"containerPort":81}"#,
+        r#"{"containerPort":"80"}"#,
+        r#"{"containerPort":80.5}"#,
+        r#"{"containerPort":"80.5,\"protocol\":\"TCP\""}"#,
+        r#"{"containerPort":80},{"containerPort":81}"#,
+        r#"{"name":"p"}"#,
+        r#"{"name":"p","protocol":"TCP"}"#,
+    ] {
+        let text = format!(r#"{{"kind":"Pod","spec":{{"containers":[{{"name":"c","ports":[{ports}]}}]}}}}"#);
+        let body = parse_lenient(text.as_bytes()).unwrap();
+        let create = |known| managed::track_create(&pod, &body, &Value::Null, &write, known).unwrap();
+        (0..3).for_each(|_| assert_eq!(create(Some(&known)), create(None), "{ports}"));
+        lists.push(create(None).to_string());
+    }
+    lists.sort();
+    lists.dedup();
+    assert_eq!(lists.len(), 10, "{lists:#?}");
+}
+
 const LISTS: &str = r#"{"type": "object", "properties": {
     "n": {"type": "integer"}, "text": {"type": "string"},
     "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},

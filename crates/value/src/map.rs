@@ -21,43 +21,80 @@ pub fn order(a: &str, b: &str) -> Ordering {
 /// String keys to values, sorted by key, each key once.
 ///
 /// A copy shares its entries with the original until either changes: a write holds the old, the new and the published
-/// state of an object at once, which differ in a few places. Lists are copied, but their objects are shared in turn. The
-/// price is a second allocation per map (none for an empty one); a thin one would need `unsafe`.
+/// state of an object at once, which differ in a few places. Lists are copied, but their objects are shared in turn.
+///
+/// What is read is one block of memory in its size, because most of a document is never changed; a map that grows or
+/// shrinks becomes a vector, which is a second one.
 #[derive(Debug, Clone, Default)]
-pub struct Map(Option<Arc<Entries>>);
+pub struct Map(Entries);
 
-type Entries = Vec<(Str, Value)>;
+type Entry = (Str, Value);
+
+#[derive(Debug, Clone, Default)]
+enum Entries {
+    #[default]
+    None,
+    Fixed(Arc<[Entry]>),
+    Growing(Arc<Vec<Entry>>),
+}
 
 impl Map {
     /// An empty map.
     pub const fn new() -> Self {
-        Map(None)
+        Map(Entries::None)
     }
     /// Sorts `entries`; of equal keys the last one wins. Returns the keys that stood more than once.
-    pub fn from_entries(mut entries: Vec<(Str, Value)>) -> (Self, Vec<Str>) {
-        let mut repeated = Vec::new();
-        if entries.is_empty() {
-            return (Map::new(), repeated);
+    pub fn from_entries(mut entries: Vec<Entry>) -> (Self, Vec<Str>) {
+        let repeated = sort(&mut entries, 0);
+        let map = if entries.is_empty() { Map::new() } else { Map(Entries::Growing(Arc::new(entries))) };
+        (map, repeated)
+    }
+    /// The same of the entries from `start` on, which it takes out.
+    pub(crate) fn from_tail(entries: &mut Vec<Entry>, start: usize) -> (Self, Vec<Str>) {
+        let repeated = sort(entries, start);
+        let map =
+            if entries.len() == start { Map::new() } else { Map(Entries::Fixed(entries.drain(start..).collect())) };
+        (map, repeated)
+    }
+    fn entries(&self) -> &[Entry] {
+        match &self.0 {
+            Entries::None => &[],
+            Entries::Fixed(entries) => entries,
+            Entries::Growing(entries) => entries,
         }
-        if !entries.is_sorted_by(|a, b| order(&a.0, &b.0).is_lt()) {
-            entries.sort_by(|a, b| order(&a.0, &b.0)); // stable: of equal keys the later one stays later
-            entries.dedup_by(|later, kept| {
-                let same = later.0 == kept.0;
-                if same {
-                    std::mem::swap(later, kept);
-                    repeated.push(kept.0.clone());
+    }
+    /// The entries for a change of their values; nobody else sees it.
+    fn own(&mut self) -> &mut [Entry] {
+        match &mut self.0 {
+            Entries::None => &mut [],
+            Entries::Fixed(entries) => Arc::make_mut(entries),
+            Entries::Growing(entries) => Arc::make_mut(entries).as_mut_slice(),
+        }
+    }
+    /// The entries for any change.
+    fn grow(&mut self) -> &mut Vec<Entry> {
+        if !matches!(self.0, Entries::Growing(_)) {
+            self.0 = Entries::Growing(Arc::new(std::mem::take(self).into_entries(1)));
+        }
+        match &mut self.0 {
+            Entries::Growing(entries) => Arc::make_mut(entries),
+            _ => unreachable!("made so above"),
+        }
+    }
+    /// Moved out where nobody shares them, with room for `more`.
+    fn into_entries(self, more: usize) -> Vec<Entry> {
+        match self.0 {
+            Entries::None => Vec::with_capacity(more),
+            Entries::Fixed(mut entries) => {
+                let mut out = Vec::with_capacity(entries.len() + more);
+                match Arc::get_mut(&mut entries) {
+                    Some(own) => out.extend(own.iter_mut().map(std::mem::take)),
+                    None => out.extend_from_slice(&entries),
                 }
-                same
-            });
+                out
+            }
+            Entries::Growing(entries) => Arc::unwrap_or_clone(entries),
         }
-        (Map(Some(Arc::new(entries))), repeated)
-    }
-    fn entries(&self) -> &[(Str, Value)] {
-        self.0.as_deref().map_or(&[], Vec::as_slice)
-    }
-    /// The entries for a change; nobody else sees it.
-    fn own(&mut self) -> &mut Entries {
-        Arc::make_mut(self.0.get_or_insert_default())
     }
     fn find(&self, key: &str) -> Result<usize, usize> {
         self.entries().binary_search_by(|(k, _)| order(k, key))
@@ -65,8 +102,9 @@ impl Map {
     /// True for two that share their entries, which is quickly known; others may be equal all the same.
     pub fn is_shared_with(&self, other: &Map) -> bool {
         match (&self.0, &other.0) {
-            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-            (None, None) => true,
+            (Entries::Fixed(a), Entries::Fixed(b)) => Arc::ptr_eq(a, b),
+            (Entries::Growing(a), Entries::Growing(b)) => Arc::ptr_eq(a, b),
+            (Entries::None, Entries::None) => true,
             _ => false,
         }
     }
@@ -85,30 +123,35 @@ impl Map {
         match self.find(&key) {
             Ok(i) => Some(std::mem::replace(&mut self.own()[i].1, value)),
             Err(i) => {
-                self.own().insert(i, (key, value));
+                self.grow().insert(i, (key, value));
                 None
             }
         }
     }
     /// The value at `key`, made by `default` where there is none.
     pub fn entry(&mut self, key: &str, default: impl FnOnce() -> Value) -> &mut Value {
-        let found = self.find(key);
-        let entries = self.own();
-        let i = match found {
-            Ok(i) => i,
+        match self.find(key) {
+            Ok(i) => &mut self.own()[i].1,
             Err(i) => {
+                let entries = self.grow();
                 entries.insert(i, (key.into(), default()));
-                i
+                &mut entries[i].1
             }
-        };
-        &mut entries[i].1
+        }
     }
     pub fn remove(&mut self, key: &str) -> Option<Value> {
-        self.find(key).ok().map(|i| self.own().remove(i).1)
+        self.find(key).ok().map(|i| self.grow().remove(i).1)
     }
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &mut Value) -> bool) {
-        if !self.is_empty() {
-            self.own().retain_mut(|(k, v)| keep(k, v));
+        let mut gone = Vec::new();
+        for (i, (k, v)) in self.own().iter_mut().enumerate() {
+            if !keep(k, v) {
+                gone.push(i);
+            }
+        }
+        if !gone.is_empty() {
+            let (mut gone, mut i) = (gone.into_iter().peekable(), 0..);
+            self.grow().retain(|_| gone.next_if_eq(&i.next().unwrap_or_default()).is_none());
         }
     }
     pub fn len(&self) -> usize {
@@ -122,8 +165,7 @@ impl Map {
     }
     /// For a change of any value: what was shared is shared no more. [`Map::get_mut`] changes one.
     pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (&str, &mut Value)> {
-        let entries = if self.is_empty() { &mut [] } else { self.own().as_mut_slice() };
-        entries.iter_mut().map(|(k, v)| (k.as_str(), v))
+        self.own().iter_mut().map(|(k, v)| (k.as_str(), v))
     }
     pub fn keys(&self) -> impl ExactSizeIterator<Item = &str> {
         self.entries().iter().map(|(k, _)| k.as_str())
@@ -133,6 +175,29 @@ impl Map {
     }
 }
 
+/// Sorts what stands from `start` on; of equal keys the last one wins. The keys that stood more than once.
+fn sort(entries: &mut Vec<Entry>, start: usize) -> Vec<Str> {
+    let mut repeated = Vec::new();
+    let ordered = |entries: &[Entry]| entries.is_sorted_by(|a, b| order(&a.0, &b.0).is_lt());
+    if ordered(&entries[start..]) {
+        return repeated;
+    }
+    entries[start..].sort_by(|a, b| order(&a.0, &b.0)); // stable: of equal keys the later one stays later
+    if !ordered(&entries[start..]) {
+        let mut tail = entries.split_off(start);
+        tail.dedup_by(|later, kept| {
+            let same = later.0 == kept.0;
+            if same {
+                std::mem::swap(later, kept);
+                repeated.push(kept.0.clone());
+            }
+            same
+        });
+        entries.append(&mut tail);
+    }
+    repeated
+}
+
 impl PartialEq for Map {
     fn eq(&self, other: &Map) -> bool {
         self.is_shared_with(other) || self.entries() == other.entries()
@@ -140,10 +205,10 @@ impl PartialEq for Map {
 }
 
 impl IntoIterator for Map {
-    type Item = (Str, Value);
-    type IntoIter = std::vec::IntoIter<(Str, Value)>;
+    type Item = Entry;
+    type IntoIter = std::vec::IntoIter<Entry>;
     fn into_iter(self) -> Self::IntoIter {
-        self.0.map(Arc::unwrap_or_clone).unwrap_or_default().into_iter()
+        self.into_entries(0).into_iter()
     }
 }
 
@@ -163,6 +228,57 @@ mod tests {
         let (map, repeated) = Map::from_entries(entries);
         assert_eq!(map.iter().collect::<Vec<_>>(), [("a", &2.into()), ("b", &3.into())]);
         assert_eq!(repeated, ["b"]);
+    }
+
+    #[test]
+    fn the_end_of_a_stack_becomes_a_map() {
+        let entry = |k: &str, v: i64| (Str::from(k), Value::from(v));
+        let mut stack = vec![entry("z", 0), entry("b", 1), entry("a", 2), entry("b", 3)];
+        let (map, repeated) = Map::from_tail(&mut stack, 1);
+        assert_eq!((stack.len(), repeated), (1, vec!["b".into()]));
+        assert_eq!(map.iter().collect::<Vec<_>>(), [("a", &2.into()), ("b", &3.into())]);
+        assert_eq!(Map::from_tail(&mut stack, 1), (Map::new(), vec![]));
+    }
+
+    #[test]
+    fn a_copy_does_not_see_changes() {
+        type Change = fn(&mut Map);
+        let changes: [(Change, &str); 7] = [
+            (|m| drop(m.insert("b", 7)), r#"{"a":1,"b":7}"#),
+            (|m| drop(m.insert("0", 7)), r#"{"0":7,"a":1,"b":2}"#),
+            (|m| *m.entry("a", || Value::Null) = 7.into(), r#"{"a":7,"b":2}"#),
+            (|m| *m.entry("c", || Value::Null) = 7.into(), r#"{"a":1,"b":2,"c":7}"#),
+            (|m| drop(m.remove("a")), r#"{"b":2}"#),
+            (
+                |m| {
+                    m.retain(|k, v| {
+                        *v = 7.into();
+                        k == "b"
+                    })
+                },
+                r#"{"b":7}"#,
+            ),
+            (|m| m.iter_mut().for_each(|(_, v)| *v = 7.into()), r#"{"a":7,"b":7}"#),
+        ];
+        let read = || match crate::parse_lenient(br#"{"a":1,"b":2}"#) {
+            Ok(Value::Object(map)) => map,
+            other => panic!("{other:?}"),
+        };
+        for (change, expected) in changes {
+            let built: Map = [("a", 1), ("b", 2)].into_iter().collect();
+            for mut map in [read(), built] {
+                let copy = map.clone();
+                assert!(copy.is_shared_with(&map));
+                change(&mut map);
+                assert_eq!(Value::Object(map.clone()).to_string(), expected);
+                assert_eq!(copy, read());
+                // Where nobody shares it, too.
+                let mut own = read();
+                change(&mut own);
+                assert_eq!(own, map);
+                assert_eq!(map.into_iter().count(), own.len());
+            }
+        }
     }
 
     #[test]

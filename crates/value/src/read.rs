@@ -118,7 +118,7 @@ impl Reader<'_> {
             }
         }
         self.at += 1;
-        let (map, repeated) = Map::from_entries(self.entries.split_off(start));
+        let (map, repeated) = Map::from_tail(&mut self.entries, start);
         *out = Value::Object(map);
         repeated.is_empty().then_some(())
     }

@@ -97,8 +97,11 @@ fn trace_at(shape: Shape, before: Before, value: &Value, out: &mut Vec<u8>) {
         (Value::Array(list), Some(Form::Items)) if !list.is_empty() => {
             out.push(b'[');
             for item in list {
-                let Ok(step) = shape.step(item) else { continue };
-                word(&step, out);
+                if !shape.trace_step(item, out) {
+                    let Ok(step) = shape.step(item) else { continue };
+                    out.push(b'=');
+                    word(&step, out);
+                }
                 trace_at(shape.items(), Before::Nothing, item, out);
             }
             out.push(b']');

@@ -119,6 +119,38 @@ impl<'a> Shape<'a> {
             (_, item) => Ok(element::item(item)),
         }
     }
+    /// What the step to an item depends on, in few bytes: its keys as they stand there, since their defaults are the
+    /// schema's. False, with nothing written, where only the step itself says it.
+    pub fn trace_step(self, item: &Value, out: &mut Vec<u8>) -> bool {
+        let (Some(node), Some(item)) = (self.inner().filter(|n| n.list_type == ListType::Map), item.as_object()) else {
+            return false;
+        };
+        let (start, mut present) = (out.len(), false);
+        for name in &node.list_keys {
+            match item.get(name) {
+                None => out.push(b'-'),
+                Some(Value::String(text)) => {
+                    out.push(b'"');
+                    out.extend_from_slice(&text.len().to_le_bytes());
+                    out.extend_from_slice(text.as_bytes());
+                    present = true;
+                }
+                Some(Value::Int(number)) => {
+                    out.push(b'#');
+                    out.extend_from_slice(&number.to_le_bytes());
+                    present = true;
+                }
+                Some(_) => {
+                    present = false;
+                    break;
+                }
+            }
+        }
+        if !present {
+            out.truncate(start);
+        }
+        present
+    }
     fn keys(self, node: &'a Node, item: &Map) -> Result<Str, String> {
         let fields = self.items().inner();
         let value = |name: &str| {
