@@ -6,7 +6,7 @@ use crate::{
 };
 use std::process::Command;
 
-/// `test [--kubectl] [NAME]`
+/// `test [--kubectl|--etcd] [NAME]`
 pub fn test(args: &[String]) -> Result<(), String> {
     let filter = args.iter().filter(|a| !a.starts_with("--"));
     if args.iter().any(|a| a == "--kubectl") {
@@ -21,6 +21,19 @@ pub fn test(args: &[String]) -> Result<(), String> {
         let mut command = cargo();
         command.args(["test", "--package", "ferry", "--features", "kubectl", "--test", "e2e", "--"]).args(names);
         return run(&mut command);
+    }
+    if args.iter().any(|a| a == "--etcd") {
+        let program = std::env::var_os("FERRY_ETCD").unwrap_or_else(|| "etcd".into());
+        if !Command::new(&program).arg("--version").output().is_ok_and(|out| out.status.success()) {
+            let program = program.display();
+            return Err(format!(
+                "{program} is not installed, or does not run; Debian has it in etcd-server, FERRY_ETCD names another"
+            ));
+        }
+        let mut command = cargo();
+        command.args(["test", "--package", "store-etcd", "--package", "testkit", "--no-fail-fast"]);
+        command.args(["--features", "store-etcd/etcd,testkit/etcd"]);
+        return run(command.args(["--test", "contract", "--test", "members", "--test", "etcd"]).args(filter));
     }
     run(cargo().args(["test", "--workspace", "--no-fail-fast"]).args(filter))
 }

@@ -3,6 +3,10 @@
 //! A crate of its own because more than one program runs a control plane: the binary, the clusters of tests, the managed
 //! service. It sees clients only, so the controllers may as well run far from the API server.
 
+mod elected;
+
+pub use elected::start_elected;
+
 use base::{User, clock::Clock};
 use client::Client;
 use cluster::node_cidr::PodNetwork;

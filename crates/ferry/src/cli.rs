@@ -1,6 +1,7 @@
 //! The command line.
 
-use apiserver::{AccessFiles, AdmissionChoice, EncryptionSettings, Keys};
+use crate::{fronts::Fronts, store::Choice};
+use apiserver::{AccessFiles, AdmissionChoice, EncryptionSettings, Keys, TokenKeys};
 use clap::{Args, Parser, Subcommand};
 use schema::Features;
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -87,6 +88,21 @@ pub struct Access {
     /// How long an audit event waits for others, such as 30s
     #[arg(long, value_name = "TIME", hide = true, value_parser = time)]
     pub audit_webhook_batch_max_wait: Option<Duration>,
+    /// Issuers of JSON Web Tokens, and how their claims become users
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub authentication_config: Option<PathBuf>,
+    /// Whether requests without a credential are let in as system:anonymous
+    #[arg(long, value_name = "BOOL", hide = true)]
+    pub anonymous_auth: Option<bool>,
+    /// A kubeconfig file of the server that reviews bearer tokens
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub authentication_token_webhook_config_file: Option<PathBuf>,
+    /// The version of its reviews
+    #[arg(long, value_name = "VERSION", hide = true)]
+    pub authentication_token_webhook_version: Option<String>,
+    /// How long an answer of it counts, such as 2m
+    #[arg(long, value_name = "TIME", hide = true, value_parser = time)]
+    pub authentication_token_webhook_cache_ttl: Option<Duration>,
 }
 
 impl Access {
@@ -101,6 +117,11 @@ impl Access {
             audit_webhook: own.audit_webhook_config_file,
             audit_batch_size: own.audit_webhook_batch_max_size,
             audit_batch_wait: own.audit_webhook_batch_max_wait,
+            authentication: own.authentication_config,
+            anonymous: own.anonymous_auth,
+            token_webhook: own.authentication_token_webhook_config_file,
+            token_webhook_version: own.authentication_token_webhook_version,
+            token_webhook_ttl: own.authentication_token_webhook_cache_ttl,
         }
     }
 }
@@ -116,6 +137,27 @@ pub struct KeyFiles {
     #[arg(action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(default_value_t = false)]
     pub encryption_provider_config_automatic_reload: bool,
+    /// Keys that verify ServiceAccount tokens; may be given several times
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub service_account_key_file: Vec<PathBuf>,
+    /// The key that signs ServiceAccount tokens
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub service_account_signing_key_file: Option<PathBuf>,
+    /// Who issues ServiceAccount tokens; of several the first, the others' are taken
+    #[arg(long, value_name = "URL", hide = true)]
+    pub service_account_issuer: Vec<String>,
+    /// Whom tokens must be meant for
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', hide = true)]
+    pub api_audiences: Vec<String>,
+    /// Where the keys are published
+    #[arg(long, value_name = "URL", hide = true)]
+    pub service_account_jwks_uri: Option<String>,
+    /// How long a ServiceAccount token may live at most, such as 24h
+    #[arg(long, value_name = "TIME", hide = true, value_parser = time)]
+    pub service_account_max_token_expiration: Option<Duration>,
+    /// Whether tokens of pods live a year, for clients that do not read them again
+    #[arg(long, value_name = "BOOL", hide = true)]
+    pub service_account_extend_token_expiration: Option<bool>,
 }
 
 impl KeyFiles {
@@ -124,7 +166,16 @@ impl KeyFiles {
             file: self.encryption_provider_config,
             reload: self.encryption_provider_config_automatic_reload,
         };
-        Keys { encryption }
+        let tokens = TokenKeys {
+            signing_key: self.service_account_signing_key_file,
+            keys: self.service_account_key_file,
+            issuers: self.service_account_issuer,
+            audiences: self.api_audiences,
+            jwks_uri: self.service_account_jwks_uri,
+            max_expiration: self.service_account_max_token_expiration,
+            extend: self.service_account_extend_token_expiration,
+        };
+        Keys { encryption, tokens }
     }
 }
 
@@ -140,6 +191,26 @@ impl Gates {
     pub fn features(self) -> Features {
         self.feature_gates.unwrap_or_default()
     }
+}
+
+/// Where objects are kept; docs/etcd.md tells of it.
+#[derive(Debug, Clone, Args)]
+pub struct StoreOptions {
+    /// Where objects are kept: disk (the data directory), or etcd=URL,URL…
+    #[arg(long, value_name = "STORE", default_value = "disk")]
+    pub store: Choice,
+    /// Authorities of the etcd's certificates, in PEM
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub etcd_cafile: Option<PathBuf>,
+    /// The certificate that is shown to the etcd, in PEM
+    #[arg(long, value_name = "FILE", hide = true, requires = "etcd_keyfile")]
+    pub etcd_certfile: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", hide = true, requires = "etcd_certfile")]
+    pub etcd_keyfile: Option<PathBuf>,
+    /// The cluster's keys, where they are not in the data directory: all servers of one etcd need the same
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub pki_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -165,7 +236,11 @@ pub struct Up {
     #[command(flatten)]
     pub access: Access,
     #[command(flatten)]
+    pub fronts: Fronts,
+    #[command(flatten)]
     pub keys: KeyFiles,
+    #[command(flatten)]
+    pub store: StoreOptions,
 }
 
 #[derive(Debug, Args)]
@@ -188,7 +263,11 @@ pub struct Server {
     #[command(flatten)]
     pub access: Access,
     #[command(flatten)]
+    pub fronts: Fronts,
+    #[command(flatten)]
     pub keys: KeyFiles,
+    #[command(flatten)]
+    pub store: StoreOptions,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! The control plane of one cluster in this process: store, API server, controllers, scheduler.
 
-use crate::layout::Layout;
+use crate::{cli::StoreOptions, fronts::Fronts, layout::Layout, store};
 use apiserver::{AccessFiles, AdmissionChoice, Config, Keys, Server};
 use base::{User, clock::System};
 use client::{Client, Credentials, Remote};
@@ -77,7 +77,9 @@ pub struct Settings {
     pub admission: AdmissionChoice,
     pub features: Features,
     pub access: AccessFiles,
+    pub fronts: Fronts,
     pub keys: Keys,
+    pub store: StoreOptions,
 }
 
 /// A running control plane.
@@ -88,7 +90,10 @@ pub struct ControlPlane {
     controllers: JoinSet<()>,
     listeners: JoinSet<()>,
     stop: watch::Sender<bool>,
-    _disk: Disk,
+    stop_controllers: watch::Sender<bool>,
+    /// With other servers on the same store.
+    shared: bool,
+    _disk: Option<Disk>,
     _pid: File,
 }
 
@@ -97,24 +102,19 @@ impl ControlPlane {
     pub async fn start(layout: &Layout, settings: Settings) -> Result<Self, String> {
         let Claim { pid, sockets } = settings.claim;
         let local = sockets[0].0;
-        // A store is opened with the keys that it was written with, or not at all.
-        let pki = match layout.store().exists() {
-            true => ClusterPki::load(&layout.pki(), &layout.store()),
-            false => ClusterPki::load_or_create(&layout.pki()),
-        };
-        let pki = pki.map_err(|e| e.to_string())?;
-        let disk = Disk::open(layout.store(), store_disk::Options::default()).map_err(|e| e.to_string())?;
+        let store::Opened { store, pki, disk } = store::open(layout, &settings.store).await?;
+        let shared = store.is_shared();
         let config = Config {
             cluster: ClusterConfig { features: settings.features, ..ClusterConfig::default() },
             pki: pki.clone(),
             advertise: settings.advertise,
-            request_headers: None,
+            request_headers: Some(settings.fronts.headers(&pki)?),
             names: sockets.iter().map(|(a, _)| a.ip().to_string()).collect(),
             access: settings.access.load(layout.audit_log())?,
             clock: Arc::new(System),
             keys: settings.keys,
         };
-        let server = Server::open_with(disk.keyspace("cluster"), kinds::builtin(), config, settings.admission).await;
+        let server = Server::open_with(store, kinds::builtin(), config, settings.admission).await;
         let server = server.map_err(|e| e.to_string())?;
         let (stop, stopping) = watch::channel(false);
         let mut listeners = JoinSet::new();
@@ -135,8 +135,16 @@ impl ControlPlane {
             pod_network: parts(settings.pods)?,
             service_network: ClusterConfig::default().service_cidr,
         };
-        let controllers = controllers::start(&|user| server.client(user), &surroundings);
-        Ok(ControlPlane { server, pki, local, controllers, listeners, stop, _disk: disk, _pid: pid })
+        let (stop_controllers, told) = watch::channel(false);
+        let controllers = match shared {
+            true => {
+                let (server, identity) = (server.clone(), format!("{}_{}", settings.advertise, base::ids::suffix(8)));
+                controllers::start_elected(move |user| server.client(user), surroundings, identity, told)
+            }
+            false => controllers::start(&|user| server.client(user), &surroundings),
+        };
+        let (_disk, _pid) = (disk, pid);
+        Ok(ControlPlane { server, pki, local, controllers, stop_controllers, listeners, stop, shared, _disk, _pid })
     }
 
     /// A client in this process that may do everything.
@@ -161,6 +169,12 @@ impl ControlPlane {
 
     /// Ends controllers first, then the listeners.
     pub async fn stop(mut self) {
+        self.stop_controllers.send_replace(true);
+        if self.shared {
+            // One who leads says that it does no more: the next need not wait for the lease to run out.
+            let all = async { while self.controllers.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(GRACE, all).await;
+        }
         self.controllers.shutdown().await;
         self.stop.send_replace(true);
         let all = async { while self.listeners.join_next().await.is_some() {} };

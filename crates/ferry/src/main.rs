@@ -10,9 +10,11 @@ mod agent;
 mod cli;
 mod commands;
 mod control_plane;
+mod fronts;
 mod join;
 mod layout;
 mod steps;
+mod store;
 
 use clap::Parser;
 use cli::{Cli, Command};

@@ -172,7 +172,11 @@ async fn what_was_compacted_during_an_absence_is_read_anew() {
     let second = put("/registry/new").await;
     door.send_replace(true);
     store.commit(Txn::default()).await.expect("a barrier");
-    assert_eq!((mirror.0.lock().1.len(), mirror.0.lock().2), (0, second));
+    let (resets, seen) = {
+        let state = mirror.0.lock();
+        (state.1.len(), state.2)
+    };
+    assert_eq!((resets, seen), (0, second));
     // One after which it is not.
     door.send_replace(false);
     direct.commit(Txn::delete("/registry/gone", first)).await.expect("there");

@@ -45,6 +45,8 @@ pub struct Setup {
     pub access: Access,
     /// Keys of an operator.
     pub keys: Keys,
+    /// A store that others may use as well, with the cluster's keys; the directory's or memory without one.
+    pub store: Option<(Arc<dyn Store>, ClusterPki)>,
 }
 
 impl Default for Setup {
@@ -55,6 +57,7 @@ impl Default for Setup {
             features: Features::default(),
             access: Access::default(),
             keys: Keys::default(),
+            store: None,
         }
     }
 }
@@ -84,16 +87,20 @@ impl Cluster {
     /// As described.
     pub async fn open(setup: Setup) -> Self {
         let scratch = Scratch::new();
-        let pki = match &setup.dir {
-            Some(dir) => ClusterPki::load_or_create(&dir.join("pki")),
-            None => ClusterPki::ephemeral(),
+        let pki = match (&setup.store, &setup.dir) {
+            (Some((_, pki)), _) => Ok(pki.clone()),
+            (None, Some(dir)) => ClusterPki::load_or_create(&dir.join("pki")),
+            (None, None) => ClusterPki::ephemeral(),
         };
         let pki = pki.expect("keys");
         let disk = setup
             .dir
             .as_ref()
             .map(|dir| Disk::open(dir.join("store"), store_disk::Options::default()).unwrap_or_else(|e| panic!("{e}")));
-        let store: Arc<dyn Store> = disk.as_ref().map_or_else(Memory::new, |disk| disk.keyspace("cluster"));
+        let store: Arc<dyn Store> = match &setup.store {
+            Some((store, _)) => store.clone(),
+            None => disk.as_ref().map_or_else(Memory::new, |disk| disk.keyspace("cluster")),
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let mut access = setup.access.clone();
@@ -129,7 +136,13 @@ impl Cluster {
         self.server.check_policy_types();
         let server = self.server.clone();
         let client = move |user: User| Client::in_process(server.service(), user);
-        self.controllers = controllers::start(&client, &surroundings);
+        self.controllers = match &self.setup.store {
+            Some((store, _)) if store.is_shared() => {
+                let identity = format!("{}_{}", self.address, base::ids::suffix(8));
+                controllers::start_elected(client, surroundings, identity, self.stop.subscribe())
+            }
+            _ => controllers::start(&client, &surroundings),
+        };
         self
     }
     /// Ends it and opens it again: on the same directory, with the same keys, on another port.

@@ -31,7 +31,9 @@ pub async fn run(options: Server) -> Outcome {
         admission,
         features: options.gates.features(),
         access,
+        fronts: options.fronts,
         keys,
+        store: options.store,
     };
     let plane = ControlPlane::start(&layout, settings).await?;
     steps.done(format!("API server at https://{advertise}"));

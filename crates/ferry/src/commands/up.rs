@@ -30,8 +30,17 @@ pub async fn run(options: Up) -> Outcome {
 
     let advertise = SocketAddr::new(IpAddr::V4(gateway), options.api_port);
     claim.listen(advertise)?;
-    let settings =
-        Settings { claim, advertise, pods: nodes.pods(), admission, features: options.gates.features(), access, keys };
+    let settings = Settings {
+        claim,
+        advertise,
+        pods: nodes.pods(),
+        admission,
+        features: options.gates.features(),
+        access,
+        fronts: options.fronts,
+        keys,
+        store: options.store,
+    };
     let plane = ControlPlane::start(&layout, settings).await?;
     steps.done(format!("API server at https://{local}"));
     let kubeconfig = super::write_kubeconfig(&layout, options.kubeconfig, &plane.kubeconfig()?)?;

@@ -1,0 +1,186 @@
+//! Two API servers on one etcd: each shows what the other has written, and one goes on when the other is gone.
+//!
+//! Each server has a runtime of its own, so that it can be ended like a process that is killed: nothing in it runs again.
+
+use pki::ClusterPki;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use store_etcd::{Etcd, Options, lab::Lab};
+use testkit::{Caller, Cluster, Setup, Value, Watch, json};
+use tokio::runtime::{Builder, Runtime};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const SERVICES: &str = "/api/v1/namespaces/default/services";
+
+/// A server and the runtime that it lives in.
+struct Server {
+    runtime: Runtime,
+    cluster: Cluster,
+    admin: Caller,
+}
+
+impl Server {
+    fn start(lab: &Lab, pki: &ClusterPki, controllers: bool) -> Server {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
+        let (cluster, admin) = runtime.block_on(async {
+            let store = Etcd::open(Options::new(lab.endpoints())).await.expect("the etcd answers");
+            let setup = Setup { store: Some((store as Arc<_>, pki.clone())), ..Setup::default() };
+            let cluster = Cluster::open(setup).await;
+            let cluster = if controllers { cluster.with_controllers() } else { cluster };
+            let admin = cluster.admin();
+            (cluster, admin)
+        });
+        Server { runtime, cluster, admin }
+    }
+    fn get(&self, path: &str) -> Value {
+        self.runtime.block_on(self.admin.get(path)).expect(200)
+    }
+    fn create(&self, path: &str, object: &Value) -> Value {
+        self.runtime.block_on(self.admin.create(path, object))
+    }
+    fn watch(&self, path: &str) -> Watch {
+        self.runtime.block_on(self.admin.watch(path))
+    }
+    fn lines(&self, watch: &mut Watch, count: usize) -> Vec<String> {
+        self.runtime.block_on(watch.lines(count))
+    }
+    /// Gets `path` until it is as wanted.
+    fn wait(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let answer = self.runtime.block_on(self.admin.get(path));
+            if answer.code == 200 && wanted(&answer.json()) {
+                return answer.json();
+            }
+            assert!(Instant::now() < deadline, "{path}: {}", answer.text());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    /// Ends it in the middle of whatever it does.
+    fn kill(self) {
+        let Server { runtime, cluster, admin } = self;
+        runtime.shutdown_background();
+        // Nothing is told to anybody by what is dropped: there is nothing left that could run.
+        std::mem::forget((cluster, admin));
+    }
+}
+
+fn map(name: &str, value: &str) -> Value {
+    json!({"metadata": {"name": name}, "data": {"key": value}})
+}
+
+fn revision(object: &Value) -> u64 {
+    object["metadata"]["resourceVersion"].as_str().and_then(|r| r.parse().ok()).expect("a revision")
+}
+
+#[test]
+fn two_servers_show_the_same() {
+    let lab = Lab::one("servers");
+    let pki = ClusterPki::ephemeral().expect("keys");
+    let (a, b) = (Server::start(&lab, &pki, false), Server::start(&lab, &pki, false));
+    // What one has answered, the other shows at once, to each kind of read.
+    let start = a.get(MAPS)["metadata"]["resourceVersion"].as_str().expect("a revision").to_string();
+    let mut watch = b.watch(&format!("{MAPS}?watch=1&resourceVersion={start}"));
+    for round in 0..20 {
+        let name = format!("m{round}");
+        let made = a.create(MAPS, &map(&name, "a"));
+        assert_eq!(b.get(&format!("{MAPS}/{name}")), made);
+        let list = b.get(MAPS);
+        assert!(revision(&list) >= revision(&made));
+        assert!(list["items"].as_array().is_some_and(|items| items.contains(&made) || items.len() > round));
+        let mut changed = made.clone();
+        changed["data"]["key"] = "b".into();
+        let changed = b.runtime.block_on(b.admin.put(&format!("{MAPS}/{name}"), &changed)).expect(200);
+        // The old revision is stale at both.
+        a.runtime.block_on(a.admin.put(&format!("{MAPS}/{name}"), &made)).refused(409, "Conflict");
+        assert_eq!(a.get(&format!("{MAPS}/{name}")), changed);
+        a.runtime.block_on(a.admin.delete(&format!("{MAPS}/{name}"), &Value::Null)).expect(200);
+        let events = b.lines(&mut watch, 3);
+        assert_eq!(events, [format!("ADDED {name}"), format!("MODIFIED {name}"), format!("DELETED {name}")]);
+        b.runtime.block_on(b.admin.get(&format!("{MAPS}/{name}"))).refused(404, "NotFound");
+    }
+}
+
+#[test]
+fn what_one_server_gives_away_the_other_does_not() {
+    let lab = Lab::one("claims");
+    let pki = ClusterPki::ephemeral().expect("keys");
+    let (a, b) = (Server::start(&lab, &pki, false), Server::start(&lab, &pki, false));
+    let service =
+        |name: &str| json!({"metadata": {"name": name}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}});
+    let (to_a, to_b) = (a.admin.clone(), b.admin.clone());
+    // Both at once: addresses and ports that both hold for free are given away once.
+    let many = |admin: Caller, prefix: &'static str| async move {
+        for i in 0..15 {
+            admin.create(SERVICES, &service(&format!("{prefix}{i}"))).await;
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| a.runtime.block_on(many(to_a, "a")));
+        scope.spawn(|| b.runtime.block_on(many(to_b, "b")));
+    });
+    let all = a.get(SERVICES);
+    let items = all["items"].as_array().expect("a list");
+    let mut addresses: Vec<&str> = items.iter().filter_map(|s| s["spec"]["clusterIP"].as_str()).collect();
+    let mut ports: Vec<i64> = items.iter().filter_map(|s| s["spec"]["ports"][0]["nodePort"].as_i64()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    ports.sort_unstable();
+    ports.dedup();
+    assert_eq!((addresses.len(), ports.len()), (items.len(), 30), "kubernetes has no port of nodes");
+    let mut taken = service("taken");
+    taken["spec"]["clusterIP"] = addresses[3].into();
+    let refused = b.runtime.block_on(b.admin.post(SERVICES, &taken));
+    assert!(refused.refused(422, "Invalid").contains("already allocated"), "{}", refused.text());
+    // A kind that one has learnt is served by both, and its objects are.
+    let group = "example.com";
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("boats.{group}")},
+        "spec": {"group": group, "scope": "Namespaced",
+                 "names": {"plural": "boats", "singular": "boat", "kind": "Boat", "listKind": "BoatList"},
+                 "versions": [{"name": "v1", "served": true, "storage": true,
+                               "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]},
+    });
+    a.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition);
+    let boats = format!("/apis/{group}/v1/namespaces/default/boats");
+    b.wait(&boats, |list| list["kind"] == "BoatList");
+    a.wait(&boats, |list| list["kind"] == "BoatList");
+    let boat = json!({"apiVersion": format!("{group}/v1"), "kind": "Boat", "metadata": {"name": "ferry"}});
+    let made = b.create(&boats, &boat);
+    assert_eq!(a.get(&format!("{boats}/ferry")), made);
+}
+
+#[test]
+fn controllers_run_in_one_server_and_then_in_the_other() {
+    let lab = Lab::one("controllers");
+    let pki = ClusterPki::ephemeral().expect("keys");
+    let a = Server::start(&lab, &pki, true);
+    let lease = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/ferry-controllers";
+    let holder = |lease: &Value| lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_string();
+    let first = holder(&a.wait(lease, |lease| !holder(lease).is_empty()));
+    let b = Server::start(&lab, &pki, true);
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let sets = "/apis/apps/v1/namespaces/default/replicasets";
+    let deployment = |name: &str| {
+        json!({"metadata": {"name": name}, "spec": {"replicas": 2, "selector": {"matchLabels": {"app": name}},
+               "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}})
+    };
+    let pods = |name: &str| format!("/api/v1/namespaces/default/pods?labelSelector=app={name}");
+    let count = |list: &Value| list["items"].as_array().map_or(0, Vec::len);
+    b.create(deployments, &deployment("one"));
+    b.wait(&pods("one"), |list| count(list) == 2);
+    let mut watch = b.watch(&format!("{MAPS}?watch=1&fieldSelector=metadata.name=late"));
+    assert_eq!((count(&b.get(sets)), holder(&b.get(lease))), (1, first.clone()));
+    a.kill();
+    // The one that is left serves on, with its watches, and takes over.
+    b.create(MAPS, &map("late", "1"));
+    assert_eq!(b.lines(&mut watch, 1), ["ADDED late"]);
+    b.create(deployments, &deployment("two"));
+    b.wait(&pods("two"), |list| count(list) == 2);
+    assert_ne!(holder(&b.get(lease)), first);
+    assert_eq!(count(&b.get(sets)), 2, "one ReplicaSet for each");
+    b.runtime.block_on(b.cluster.stop());
+}
