@@ -277,14 +277,19 @@ def check_every_list_method(_):
     """Each generated `list_*` of all namespaces decodes what a cluster has of its own."""
     called = 0
     for name in sorted(dir(client)):
-        if not name.endswith("Api") or "V1" not in name and "V2" not in name or "alpha" in name or "beta" in name:
+        # The type of events.k8s.io refuses what the legacy recorder wrote: it demands an eventTime.
+        # And alpha and beta are off.
+        served = name.endswith(("V1Api", "V2Api")) and name != "EventsV1Api"
+        if not served:
             continue
         api = getattr(client, name)()
         for method in dir(api):
             takes_all = method.endswith("_for_all_namespaces") or not method.startswith("list_namespaced")
             if method.startswith("list_") and takes_all and not method.endswith("_with_http_info") and "custom_object" not in method and "cluster_custom" not in method:
                 answer = getattr(api, method)()
-                assert answer.items is not None and answer.metadata.resource_version, (name, method)
+                # Component statuses are computed, and have no revision.
+                stored = method != "list_component_status"
+                assert answer.items is not None and (answer.metadata.resource_version or not stored), (name, method)
                 called += 1
     assert called > 45, called
 
