@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use value::{Value, value};
 use wire::{Accepted, Offers, Shape};
 
-/// The documents of one generation of the catalog, each made when it is first asked for.
+/// The documents of one generation of the catalog and of what other servers say, each made when it is first asked for.
 #[derive(Default)]
 pub struct Documents {
     made: Mutex<Made>,
@@ -24,7 +24,7 @@ pub struct Documents {
 
 #[derive(Default)]
 struct Made {
-    generation: u64,
+    generation: (u64, u64),
     /// By name; a name holds path and shape.
     documents: HashMap<String, Document>,
 }
@@ -52,7 +52,7 @@ fn found(x: &Exchange<'_>, path: &str) -> Result<Response<Body>> {
     }
     let accept = respond::accept(&x.parts.headers);
     if parts == ["openapi", "v2"] && accept.is_some_and(wire::swagger::accepted) {
-        let swagger = |catalog: &Catalog| Some(wire::swagger::message(&openapi::v2(catalog)));
+        let swagger = |catalog: &Catalog| Some(wire::swagger::message(&swagger(x, catalog)));
         let document = x.server.documents.get(x.server, "/openapi/v2 protobuf", swagger)?;
         return Ok(answered(x, document, wire::swagger::MEDIA_TYPES[1], |bytes| bytes));
     }
@@ -78,12 +78,17 @@ fn found(x: &Exchange<'_>, path: &str) -> Result<Response<Body>> {
         ["apis", group, version] => {
             kept(x, &accepted, path, |catalog| discovery::resource_list(catalog, group, version))
         }
-        ["openapi", "v2"] => kept(x, &accepted, path, |catalog| Some(openapi::v2(catalog))),
+        ["openapi", "v2"] => kept(x, &accepted, path, |catalog| Some(swagger(x, catalog))),
         ["openapi", "v3"] => kept(x, &accepted, path, |catalog| Some(openapi::index(catalog))),
         ["openapi", "v3", "api", version] => described(x, &accepted, path, "", version),
         ["openapi", "v3", "apis", group, version] => described(x, &accepted, path, group, version),
         _ => Err(Status::no_such_path()),
     }
+}
+
+/// Everything that this server and others serve.
+fn swagger(x: &Exchange<'_>, catalog: &Catalog) -> Value {
+    x.server.aggregation.specs.with_others(openapi::v2(catalog))
 }
 
 /// The form of a discovery document; of `/api` and `/apis` the aggregated one wherever the client names it.
@@ -205,7 +210,7 @@ impl Documents {
 
     fn get(&self, server: &Inner, name: &str, make: impl FnOnce(&Catalog) -> Option<Bytes>) -> Result<Document> {
         // Read before the catalog: a document may be newer than its number, never older.
-        let generation = server.engine.catalog_generation();
+        let generation = (server.engine.catalog_generation(), server.aggregation.specs.generation());
         let mut made = self.made.lock();
         if made.generation != generation {
             *made = Made { generation, documents: HashMap::new() };
@@ -237,10 +242,13 @@ pub fn cached(mut response: Response<Body>) -> Response<Body> {
 
 /// `/.well-known/openid-configuration` (OpenID Connect Discovery 1.0), for those who verify our tokens.
 pub fn open_id(server: &Inner) -> Response<Body> {
-    let jwks = format!("https://{}/openid/v1/jwks", server.config.advertise);
+    let jwks = match server.tokens.jwks_uri() {
+        Some(uri) => uri.to_string(),
+        None => format!("https://{}/openid/v1/jwks", server.config.advertise),
+    };
     let document = value!({
         "issuer": server.tokens.issuer(), "jwks_uri": jwks, "response_types_supported": ["id_token"],
-        "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"],
+        "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": server.tokens.algorithms(),
     });
     respond::bytes(200, "application/json", document.to_json())
 }

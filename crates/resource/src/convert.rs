@@ -16,11 +16,15 @@ use schema::{ConversionWebhook, Kind, Schema};
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 use value::{Object, ObjectKey, Value};
 
 /// How many objects are asked for at once.
 const CHUNK: usize = 500;
+
+/// How long is waited for who asks already: as long as one call of a webhook may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How much is kept of the answers for one kind, in bytes of JSON; above it all is forgotten.
 const KEPT: usize = 64 << 20;
@@ -93,7 +97,12 @@ impl Conversions {
             return Ok(());
         }
         // Many watchers are told of one change at once: one of them asks.
-        let _turn = answered.turn.lock().await;
+        let turn = tokio::time::timeout(PATIENCE, answered.turn.lock()).await;
+        let _turn = turn.map_err(|_| {
+            let (group, name) = kind.group_version(version);
+            let of = format!("{group}/{name}, Kind={}", kind.kind);
+            Status::plain(format!("conversion webhook for {of} failed: context deadline exceeded"))
+        })?;
         for chunk in answered.fill(kind, version, objects).chunks(CHUNK) {
             for at in chunk {
                 version_of(kind, &objects[*at])?;

@@ -49,6 +49,12 @@ impl net::Handler for Extension {
                 let response = Response::builder().status(302).header(header::LOCATION, "https://example.com/");
                 response.body(Body::Empty).expect("a response")
             }
+            "/openapi/v2" => {
+                let known = all("if-none-match") == ["\"one\""];
+                let mut response = answer(if known { 304 } else { 200 }, if known { Value::Null } else { described() });
+                response.headers_mut().insert(header::ETAG, "\"one\"".parse().expect("a header"));
+                response
+            }
             _ => answer(
                 200,
                 json!({
@@ -59,6 +65,21 @@ impl net::Handler for Extension {
             ),
         }
     }
+}
+
+/// What the server says of itself: more than is passed on to it, and a name that means something else here.
+fn described() -> Value {
+    let own = json!({"get": {"responses": {"200": {"description": "OK", "schema": {"$ref": "#/definitions/wardle.Flunder"}}}}});
+    let taken = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+    json!({
+        "swagger": "2.0", "info": {"title": "Wardle", "version": "v0"},
+        "paths": {FLUNDERS: own, "/apis/wardle.example.com/v1beta1/more": own, "/healthz": own},
+        "definitions": {
+            "wardle.Flunder": {"type": "object", "properties": {
+                "metadata": {"$ref": format!("#/definitions/{taken}")}}},
+            taken: {"type": "object", "description": "not the usual one"},
+        },
+    })
 }
 
 struct Running {
@@ -135,6 +156,7 @@ fn another_server_has_its_group() {
         assert_eq!(admin.get(&format!("{FLUNDERS}/elsewhere")).await.code, 502);
 
         told_by_discovery(&admin).await;
+        told_by_openapi(&admin).await;
 
         // A server that goes is said to be gone.
         running.stop.send_replace(true);
@@ -152,6 +174,7 @@ fn another_server_has_its_group() {
         assert!(list["groups"].as_array().expect("groups").iter().all(|g| g["name"] != "wardle.example.com"));
         admin.delete(&name, &Value::Null).await.expect(200);
         admin.until(API_SERVICES, "v1alpha1.wardle.example.com", |object| object.is_none()).await;
+        swagger(&admin, |document| document["paths"].get(FLUNDERS).is_none()).await;
         cluster.stop().await;
     });
 }
@@ -173,6 +196,37 @@ async fn told_by_discovery(admin: &Caller) {
     assert_eq!(version["resources"][0]["responseKind"]["kind"], "Flunder");
     let index = admin.get("/openapi/v3").await.expect(200);
     assert!(index["paths"]["apis/wardle.example.com/v1alpha1"].is_object(), "{index}");
+}
+
+/// The document of version 2, once it is as expected.
+async fn swagger(admin: &Caller, holds: impl Fn(&Value) -> bool) -> (Value, String) {
+    let found = async {
+        loop {
+            let answer = admin.get("/openapi/v2").await;
+            let document = answer.expect(200);
+            if holds(&document) {
+                let etag = answer.headers[header::ETAG].to_str().expect("text").to_string();
+                return (document, etag);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), found).await.expect("a document as expected")
+}
+
+async fn told_by_openapi(admin: &Caller) {
+    let (document, etag) = swagger(admin, |document| document["paths"].get(FLUNDERS).is_some()).await;
+    assert_eq!(document["info"]["title"], "Kubernetes");
+    assert!(document["paths"].get("/apis/wardle.example.com/v1beta1/more").is_none());
+    assert!(document["paths"].get("/api/v1/pods").is_some() && document["paths"].get("/healthz").is_none());
+    let metadata = &document["definitions"]["wardle.Flunder"]["properties"]["metadata"]["$ref"];
+    let renamed = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta_v2";
+    assert_eq!(metadata, &json!(format!("#/definitions/{renamed}")));
+    assert_eq!(document["definitions"][renamed]["description"], "not the usual one");
+    assert_eq!(admin.with("If-None-Match", &etag).get("/openapi/v2").await.code, 304);
+    let protobuf = admin.with("Accept", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf");
+    let text = protobuf.get("/openapi/v2").await;
+    assert!(text.code == 200 && text.body.windows(14).any(|w| w == b"wardle.Flunder"));
 }
 
 #[tokio::test]

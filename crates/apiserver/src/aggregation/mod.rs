@@ -13,6 +13,8 @@ mod discover;
 mod merge;
 mod pass;
 mod register;
+mod specs;
+mod swagger;
 
 use crate::{
     request_info::RequestInfo,
@@ -110,6 +112,8 @@ pub struct Aggregation {
     remotes: RwLock<Arc<Remotes>>,
     /// What servers say they serve, by the name of the APIService.
     resources: Mutex<HashMap<String, Value>>,
+    /// OpenAPI of version 2.
+    pub specs: specs::Specs,
     changed: Notify,
     started: AtomicBool,
     /// `front-proxy-client`
@@ -128,6 +132,7 @@ impl Aggregation {
             any: AtomicBool::new(false),
             remotes: RwLock::default(),
             resources: Mutex::default(),
+            specs: specs::Specs::default(),
             changed: Notify::new(),
             started: AtomicBool::new(false),
             leaf: Arc::new(leaf),
@@ -182,7 +187,9 @@ impl Aggregation {
             .filter_map(|object| Remote::of(&object.value()))
             .map(|remote| ((remote.group.clone(), remote.version.clone()), Arc::new(remote)))
             .collect();
-        self.resources.lock().retain(|name, _| remotes.values().any(|r| r.object() == *name));
+        let there = |name: &str| remotes.values().any(|r| r.object() == name);
+        self.resources.lock().retain(|name, _| there(name));
+        self.specs.retain(there);
         self.any.store(!remotes.is_empty(), Ordering::Relaxed);
         *self.remotes.write() = Arc::new(remotes);
     }
@@ -269,7 +276,11 @@ async fn keep_checked(server: Weak<Inner>) {
         let Some(server) = server.upgrade() else { return };
         let remotes = server.aggregation.all();
         let checks = remotes.values().map(|remote| available::check(&server, remote));
-        let all = futures::future::join_all(checks).await.into_iter().all(|available| available);
+        let found = futures::future::join_all(checks).await;
+        for (remote, _) in remotes.values().zip(&found).filter(|(_, available)| **available) {
+            specs::renew(&server, remote);
+        }
+        let all = found.into_iter().all(|available| available);
         pause = if all { EVERY } else { AGAIN };
     }
 }
