@@ -113,6 +113,25 @@ impl Caller {
         self.kube.send(request).await.map_err(|e| e.to_string())
     }
 
+    /// The content type of a stream, and what `parse` makes of its first bytes, once they are enough.
+    pub async fn first_frame<T>(&self, path: &str, parse: impl Fn(&[u8]) -> Option<T>) -> (String, T) {
+        let reading = async {
+            let response = self.open("GET", path, "", Bytes::new()).await.unwrap_or_else(|e| panic!("{path}: {e}"));
+            let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+            let content_type = content_type.to_string();
+            let (mut body, mut bytes) = (response.into_body(), Vec::new());
+            loop {
+                if let Some(parsed) = parse(&bytes) {
+                    return (content_type, parsed);
+                }
+                let frame = body.frame().await.and_then(Result::ok).and_then(|frame| frame.into_data().ok());
+                let frame = frame.unwrap_or_else(|| panic!("{path}: ended at {}", String::from_utf8_lossy(&bytes)));
+                bytes.extend_from_slice(&frame);
+            }
+        };
+        tokio::time::timeout(PATIENCE, reading).await.unwrap_or_else(|_| panic!("{path}: no frame in time"))
+    }
+
     pub async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, "", Bytes::new()).await
     }

@@ -4,7 +4,7 @@ use crate::samples::{self, Sample};
 use futures::FutureExt;
 use schema::{Kind, Verb};
 use std::{cell::RefCell, fmt::Debug, panic::AssertUnwindSafe, sync::Arc};
-use testkit::{Answer, Caller, Cluster, Value, json};
+use testkit::{Answer, Caller, Cluster, Setup, Value, json};
 
 /// One served version of one kind.
 pub struct Subject {
@@ -18,9 +18,15 @@ pub struct Subject {
 
 /// Runs a test on every served version of every kind that stores objects.
 pub async fn each(test: impl AsyncFn(&Subject)) {
-    let cluster = Cluster::start().await;
+    each_in(Setup::default(), async |_: &Cluster| {}, test).await;
+}
+
+/// The same on a cluster that is set up and prepared for it.
+pub async fn each_in(setup: Setup, prepare: impl AsyncFnOnce(&Cluster), test: impl AsyncFn(&Subject)) {
+    let cluster = Cluster::open(setup).await;
     let admin = cluster.admin();
     admin.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &samples::widgets()).await;
+    prepare(&cluster).await;
     let catalog = cluster.server.engine().catalog();
     let mut failures = Vec::new();
     let mut count = 0;

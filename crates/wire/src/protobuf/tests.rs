@@ -99,7 +99,8 @@ fn the_older_list_of_metadata_has_its_fields_the_other_way_round() {
 
 #[test]
 fn metadata_and_field_numbers_of_every_list_are_1_and_2() {
-    for name in schema::builtin::names().iter().filter(|n| n.ends_with("List")) {
+    let older = |name: &str| name.contains(".meta.v1beta1.");
+    for name in schema::builtin::names().iter().filter(|n| n.ends_with("List") && !older(n)) {
         let schema = schema::builtin::schema(name).unwrap();
         if let (Some(metadata), Some(items)) = (schema.node().field("metadata"), schema.node().field("items")) {
             assert_eq!((metadata.number, items.number), (1, 2), "{name}");
