@@ -1,24 +1,30 @@
-//! The real kubectl against `ferry up --nodes 2`: what people type, and what they are used to see.
+//! The real kubectl against `ferry up --nodes 2`: what people type, and what they are used to see. What needs no node is in
+//! [`machinery`], against a server alone.
 //!
 //! Outputs are snapshots with everything that differs between two runs (ages, hashes, addresses) replaced by a word.
+
+mod machinery;
 
 use crate::common::{Cluster, eventually};
 use expect_test::{Expect, expect};
 use std::{
     io::{BufRead, BufReader, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
 struct Kubectl {
-    cluster: Cluster,
+    kubeconfig: PathBuf,
+    /// kubectl caches discovery below HOME; a test has its own.
+    home: PathBuf,
+    data: PathBuf,
+    port: u16,
 }
 
 impl Kubectl {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("kubectl");
-        // kubectl caches discovery below HOME; a test has its own.
-        command.arg("--kubeconfig").arg(self.cluster.kubeconfig()).args(args).env("HOME", &self.cluster.dir);
+        command.arg("--kubeconfig").arg(&self.kubeconfig).args(args).env("HOME", &self.home);
         command.env_remove("KUBECONFIG").current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
         command
     }
@@ -40,9 +46,14 @@ impl Kubectl {
         assert!(!out.status.success(), "kubectl {} must fail:\n{}", args.join(" "), text(&out));
         text(&out)
     }
-    /// Runs it with something on its standard input.
+    /// Runs it with something on its standard input; it must succeed.
     #[track_caller]
     fn feed(&self, args: &[&str], input: &str) -> String {
+        let out = self.fed(args, input);
+        assert!(out.status.success(), "kubectl {}: {}", args.join(" "), text(&out));
+        text(&out)
+    }
+    fn fed(&self, args: &[&str], input: &str) -> Output {
         let mut child = self
             .command(args)
             .stdin(Stdio::piped())
@@ -51,9 +62,7 @@ impl Kubectl {
             .spawn()
             .expect("kubectl runs");
         child.stdin.take().expect("stdin").write_all(input.as_bytes()).expect("written");
-        let out = child.wait_with_output().expect("kubectl ends");
-        assert!(out.status.success(), "kubectl {}: {}", args.join(" "), text(&out));
-        text(&out)
+        child.wait_with_output().expect("kubectl ends")
     }
     #[track_caller]
     fn check(&self, args: &[&str], want: Expect) {
@@ -107,7 +116,9 @@ fn hashes(word: &str) -> String {
 /// Every scenario on one cluster, in the order in which a person would come to them.
 #[test]
 fn what_people_type() {
-    let k = Kubectl { cluster: Cluster::up(&["--nodes", "2"]) };
+    let cluster = Cluster::up(&["--nodes", "2"]);
+    let (kubeconfig, home) = (cluster.kubeconfig(), cluster.dir.clone());
+    let k = Kubectl { kubeconfig, home, data: cluster.data(), port: cluster.port };
     nodes_and_resources(&k);
     apply_and_look(&k);
     logs_and_exec(&k);
@@ -369,16 +380,12 @@ fn logs_and_exec(k: &Kubectl) {
     assert_eq!(failed.status.code(), Some(7));
     assert!(text(&failed).contains("command terminated with exit code 7"), "{}", text(&failed));
     // A terminal, as `exec -it` gives one: kubectl wants one itself, which `script` provides.
-    let kubeconfig = k.cluster.kubeconfig();
     let typed = format!(
         "kubectl --kubeconfig {} exec -it deploy/web -- sh -c 'test -t 0 && echo a terminal'",
-        kubeconfig.display()
+        k.kubeconfig.display()
     );
-    let out = Command::new("script")
-        .args(["-qec", &typed, "/dev/null"])
-        .env("HOME", &k.cluster.dir)
-        .output()
-        .expect("script runs");
+    let out =
+        Command::new("script").args(["-qec", &typed, "/dev/null"]).env("HOME", &k.home).output().expect("script runs");
     assert!(text(&out).contains("a terminal"), "{}", text(&out));
 }
 
@@ -597,12 +604,8 @@ fn a_kind_of_ones_own(k: &Kubectl) {
 
     "#]],
     );
-    let wrong =
-        k.command(&["apply", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut wrong = wrong.expect("kubectl runs");
     let boat = "apiVersion: harbour.example.com/v1\nkind: Boat\nmetadata: {name: wreck}\nspec: {route: nowhere, seats: 0, colour: green}\n";
-    wrong.stdin.take().expect("stdin").write_all(boat.as_bytes()).expect("written");
-    let out = wrong.wait_with_output().expect("kubectl ends");
+    let out = k.fed(&["apply", "-f", "-"], boat);
     assert!(!out.status.success());
     expect![[r#"
         The Boat "wreck" is invalid: 
@@ -662,16 +665,16 @@ fn who_may(k: &Kubectl) {
     "#]].assert_eq(&k.fail(&["get", "secrets", reader, "-n", "readers"]));
     let token = k.run(&["create", "token", "reader", "-n", "readers"]);
     assert_eq!(token.trim().split('.').count(), 3, "a JWT");
-    let config = k.cluster.dir.join("token-config");
+    let config = k.home.join("token-config");
     std::fs::write(&config, "").expect("an empty kubeconfig");
     let with_token = |args: &[&str]| {
         let mut all = vec!["--token", token.trim()];
         all.extend(args);
         // The admin's certificate must not speak for the token.
-        let server = format!("https://127.0.0.1:{}", k.cluster.port);
-        let ca = k.cluster.data().join("pki/ca.crt");
+        let server = format!("https://127.0.0.1:{}", k.port);
+        let ca = k.data.join("pki/ca.crt");
         let mut command = Command::new("kubectl");
-        command.env("HOME", &k.cluster.dir).env("KUBECONFIG", &config).args(["--server", &server]);
+        command.env("HOME", &k.home).env("KUBECONFIG", &config).args(["--server", &server]);
         command.arg("--certificate-authority").arg(ca).args(all).output().expect("kubectl runs")
     };
     assert!(with_token(&["get", "pods", "-n", "readers"]).status.success());
