@@ -8,6 +8,7 @@ use crate::{
 };
 use auth::{
     Others, Tokens,
+    modes::{self, ModeConfig},
     oidc::{Anonymous, Configuration, Oidc},
     token_webhook::{TokenWebhook, TokenWebhookConfig},
 };
@@ -25,6 +26,24 @@ use value::Value;
 pub struct Access {
     pub audit: AuditConfig,
     pub authentication: Authentication,
+    pub authorization: Authorization,
+}
+
+/// Who is asked whether a request may be made.
+#[derive(Debug, Clone, Default)]
+pub struct Authorization {
+    /// An `AuthorizationConfiguration`; Node and RBAC without one.
+    pub file: Option<ConfigFile>,
+}
+
+impl Authorization {
+    /// Everybody in turn. The error says what is wrong with the configuration.
+    pub fn modes(&self) -> Result<Vec<ModeConfig>, String> {
+        match &self.file {
+            None => Ok(modes::default()),
+            Some(file) => modes::of(&file.tree, &|path| kubeconfig::load(Path::new(path))),
+        }
+    }
 }
 
 /// A file of configuration: what it says, and where it may be read again.
@@ -73,46 +92,63 @@ impl Authentication {
         };
         Ok(Others { oidc: Some(Oidc::new(&file, outgoing.clone(), clock.clone())), webhook, anonymous })
     }
+}
 
-    /// Reads the file once more; `None` where it says what it said.
-    fn read_again(&self) -> Option<Result<Authentication, String>> {
-        let file = self.file.as_ref()?;
-        match yaml(file.path.as_ref()?) {
-            Ok(tree) if tree == file.tree => None,
-            Ok(tree) => {
-                let file = Some(ConfigFile { tree, path: file.path.clone() });
-                Some(Ok(Authentication { file, ..self.clone() }))
-            }
+impl ConfigFile {
+    /// Reads it once more; `None` where it says what it said.
+    fn read_again(&self) -> Option<Result<ConfigFile, String>> {
+        let path = self.path.as_ref()?;
+        match yaml(path) {
+            Ok(tree) if tree == self.tree => None,
+            Ok(tree) => Some(Ok(ConfigFile { tree, path: self.path.clone() })),
             Err(why) => Some(Err(why)),
         }
     }
 }
 
-/// Takes over what the file of authentication has become, until the server is gone. A file that is wrong changes nothing.
+/// Takes over what the files of authentication and authorization have become, until the server is gone. A file that is
+/// wrong changes nothing.
 pub(crate) async fn follow(server: Weak<Inner>) {
-    let Some(mut known) = server.upgrade().map(|server| server.config.access.authentication.clone()) else { return };
+    let Some(mut known) = server.upgrade().map(|server| server.config.access.clone()) else { return };
+    let watched = [&known.authentication.file, &known.authorization.file];
+    if watched.into_iter().flatten().all(|file| file.path.is_none()) {
+        return;
+    }
     let mut said = String::new();
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(server) = server.upgrade() else { return };
-        let Some(read) = known.read_again() else { continue };
-        let webhook = server.authenticator.webhook();
-        let opened = read.and_then(|new| {
-            let others = new.renewed(webhook, &server.tokens, &server.outgoing, &server.config.clock)?;
-            Ok((new, others))
-        });
-        match opened {
-            Ok((new, others)) => {
-                tracing::info!("the authentication configuration has changed");
-                server.authenticator.configure(others);
-                known = new;
+        for look in [known.look_at_authentication(&server), known.look_at_authorization(&server)] {
+            match look {
+                Ok(()) => {}
+                Err(why) if why == said => {}
+                Err(why) => {
+                    tracing::error!("a configuration is not taken over: {why}");
+                    said = why;
+                }
             }
-            Err(why) if why != said => {
-                tracing::error!("the authentication configuration is not taken over: {why}");
-                said = why;
-            }
-            Err(_) => {}
         }
+    }
+}
+
+impl Access {
+    fn look_at_authentication(&mut self, server: &Inner) -> Result<(), String> {
+        let Some(read) = self.authentication.file.as_ref().and_then(ConfigFile::read_again) else { return Ok(()) };
+        let new = Authentication { file: Some(read?), ..self.authentication.clone() };
+        let webhook = server.authenticator.webhook();
+        let others = new.renewed(webhook, &server.tokens, &server.outgoing, &server.config.clock)?;
+        server.authenticator.configure(others);
+        self.authentication = new;
+        tracing::info!("the authentication configuration has changed");
+        Ok(())
+    }
+    fn look_at_authorization(&mut self, server: &Inner) -> Result<(), String> {
+        let Some(read) = self.authorization.file.as_ref().and_then(ConfigFile::read_again) else { return Ok(()) };
+        let new = Authorization { file: Some(read?) };
+        server.authorizer.configure(new.modes()?, &server.outgoing, &server.config.clock);
+        self.authorization = new;
+        tracing::info!("the authorization configuration has changed");
+        Ok(())
     }
 }
 
@@ -140,12 +176,25 @@ pub struct AccessFiles {
     pub token_webhook: Option<PathBuf>,
     pub token_webhook_version: Option<String>,
     pub token_webhook_ttl: Option<Duration>,
+    /// An `AuthorizationConfiguration`.
+    pub authorization: Option<PathBuf>,
 }
 
 impl AccessFiles {
     /// Reads everything; the log goes to `log` where no file is named. The error names the file.
     pub fn load(self, log: PathBuf) -> Result<Access, String> {
-        Ok(Access { audit: self.audit(log)?, authentication: self.authentication()? })
+        Ok(Access {
+            audit: self.audit(log)?,
+            authentication: self.authentication()?,
+            authorization: self.authorization()?,
+        })
+    }
+
+    fn authorization(&self) -> Result<Authorization, String> {
+        let Some(path) = &self.authorization else { return Ok(Authorization::default()) };
+        let read = Authorization { file: Some(ConfigFile { tree: yaml(path)?, path: Some(path.clone()) }) };
+        read.modes().map_err(|why| format!("{}: {why}", path.display()))?;
+        Ok(read)
     }
 
     fn authentication(&self) -> Result<Authentication, String> {

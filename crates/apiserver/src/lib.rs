@@ -39,7 +39,7 @@ mod version;
 mod virtual_kinds;
 mod watch;
 
-pub use access::{Access, AccessFiles, Authentication, ConfigFile};
+pub use access::{Access, AccessFiles, Authentication, Authorization, ConfigFile};
 pub use admission::Choice as AdmissionChoice;
 pub use audit::AuditConfig;
 pub use keys::{Keys, TokenKeys};

@@ -14,7 +14,7 @@ use crate::{
     query, respond, socket,
     stack::Exchange,
 };
-use auth::{Attributes, Decision, forbidden};
+use auth::{Attributes, forbidden};
 use base::{Reason, Result, Status};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use net::{Body, dial::authority};
@@ -52,7 +52,7 @@ pub async fn stream(x: &mut Exchange<'_>, call: &Call) -> Result<Response<Body>>
     if !matches!(x.info.verb, "get" | "create") {
         return Err(Status::method_not_allowed());
     }
-    may_create(x)?;
+    may_create(x).await?;
     connect::admit(x, call).await?;
     let pod = pod(x, call).await?;
     let what = x.info.subresource;
@@ -86,18 +86,15 @@ pub async fn stream(x: &mut Exchange<'_>, call: &Call) -> Result<Response<Body>>
 
 /// A WebSocket begins with GET, and who may read must not run commands: the stream needs `create` as the POST of SPDY
 /// does. Source: upstream's AuthorizePodWebsocketUpgradeCreatePermission.
-fn may_create(x: &mut Exchange<'_>) -> Result<()> {
+async fn may_create(x: &mut Exchange<'_>) -> Result<()> {
     if x.info.verb == "create" {
         return Ok(());
     }
     let attributes = Attributes { verb: "create", ..x.attributes() };
-    let decision = x.server.authorizer.authorize(&attributes);
-    let refused = match &decision {
-        Decision::Allow(_) => Ok(()),
-        Decision::NoOpinion(why) => Err(forbidden(&attributes, why)),
-    };
+    let decision = x.server.authorizer.ask(&attributes).await;
+    let refused = decision.refusal().map(|why| forbidden(&attributes, why));
     x.decision = Some(decision);
-    refused
+    refused.map_or(Ok(()), Err)
 }
 
 async fn pod(x: &Exchange<'_>, call: &Call) -> Result<Value> {

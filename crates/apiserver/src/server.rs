@@ -112,6 +112,8 @@ pub(crate) struct Inner {
     pub config: Config,
     pub authorizer: Authorizer,
     pub authenticator: Authenticator,
+    /// How callers have impersonated others.
+    pub ways: auth::impersonate::Ways,
     pub tokens: Arc<Tokens>,
     pub flow: Arc<FlowControl>,
     pub ids: stack::RequestIds,
@@ -197,6 +199,8 @@ impl Server {
         let path = audit.log.as_ref().map(|log| log.path.clone()).unwrap_or_default();
         let audit = Audit::open(audit, &outgoing, &registry).map_err(|e| StartError::Audit(path, e))?.map(Arc::new);
         let authorizer = Authorizer::new(engine.shared_view());
+        let modes = config.access.authorization.modes().map_err(StartError::Access)?;
+        authorizer.configure(modes, &outgoing, &config.clock);
         authorizer.follow(&engine);
         chain.set_authorizer(authorizer.clone());
         let flow = Arc::new(FlowControl::new(&registry));
@@ -213,6 +217,7 @@ impl Server {
         authenticator.configure(others.map_err(StartError::Access)?);
         let inner = Arc::new(Inner {
             authenticator,
+            ways: auth::impersonate::Ways::default(),
             authorizer,
             tokens,
             flow,

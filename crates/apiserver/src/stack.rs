@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Response, header, request::Parts};
 use hyper::upgrade::OnUpgrade;
 use net::Body;
 use resource::Notes;
-use select::FieldSelector;
+use select::{FieldSelector, LabelSelector};
 use std::{
     panic::AssertUnwindSafe,
     pin::{Pin, pin},
@@ -40,8 +40,9 @@ pub(crate) struct Exchange<'a> {
     pub info: RequestInfo<'a>,
     pub query: Query<'a>,
     pub user: Arc<User>,
-    /// Who impersonates `user`.
+    /// Who impersonates `user`, and the verb that lets a constrained impersonation pass.
     pub impersonator: Option<Arc<User>>,
+    pub constraint: &'static str,
     /// The caller takes shared objects instead of bytes.
     pub shared: bool,
     /// What authorization said; `None` before it.
@@ -78,6 +79,7 @@ impl Exchange<'_> {
             namespace: info.namespace,
             name: &info.name,
             fields: None,
+            labels: None,
         }
     }
     /// The caller itself, also where it impersonates another.
@@ -98,6 +100,7 @@ pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body:
         query,
         user: server.authenticator.anonymous(),
         impersonator: None,
+        constraint: "",
         shared: caller.shared,
         decision: None,
         flow: None,
@@ -116,8 +119,8 @@ pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body:
         let authenticated = authenticate(x, caller).await;
         audit::stages::begins(x, authenticated.is_ok());
         authenticated?;
-        impersonate(x)?;
-        authorize(x)?;
+        impersonate(x).await?;
+        authorize(x).await?;
         let deadline = (!x.info.is_long_running()).then_some(DEADLINE);
         within(deadline, pin!(seated(x, body))).await
     })
@@ -126,7 +129,7 @@ pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body:
     let failure = answered.as_ref().err().cloned();
     let mut response = answered.unwrap_or_else(|failure| {
         let mut response = respond::failure(&failure.status, &parts, server.config.cluster.features.cbor);
-        if matches!(exchange.decision, Some(Decision::NoOpinion(_))) {
+        if exchange.decision.as_ref().is_some_and(|decision| !decision.allowed()) {
             respond::nosniff(&mut response);
         }
         response
@@ -180,10 +183,13 @@ async fn authenticate(x: &mut Exchange<'_>, caller: &Caller) -> Result<()> {
     Ok(())
 }
 
-fn impersonate(x: &mut Exchange<'_>) -> Result<()> {
+async fn impersonate(x: &mut Exchange<'_>) -> Result<()> {
     if impersonate::requested(&x.parts.headers) {
-        let wanted = impersonate::impersonate(&x.parts.headers, &x.user, &x.server.authorizer)?;
-        x.impersonator = Some(std::mem::replace(&mut x.user, Arc::new(wanted)));
+        let server = x.server;
+        let asked = x.attributes();
+        let found = impersonate::impersonate(&x.parts.headers, &asked, &server.authorizer, &server.ways).await?;
+        x.impersonator = Some(std::mem::replace(&mut x.user, Arc::new(found.user)));
+        x.constraint = found.constraint;
     }
     Ok(())
 }
@@ -253,18 +259,16 @@ async fn within<T>(deadline: Option<Duration>, answer: Pin<&mut impl Future<Outp
     tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| Err(Status::new(Reason::Timeout, late)))
 }
 
-fn authorize(x: &mut Exchange<'_>) -> Result<()> {
-    // Only the Node authorizer looks at selectors.
-    let fields = match x.query.get("fieldSelector") {
-        Some(text) if x.user.in_group("system:nodes") => FieldSelector::parse(text).ok(),
-        _ => None,
-    };
-    let attributes = Attributes { fields: fields.as_ref(), ..x.attributes() };
-    let decision = x.server.authorizer.authorize(&attributes);
-    let refused = match &decision {
-        Decision::Allow(_) => None,
-        Decision::NoOpinion(why) => Some(forbidden(&attributes, why)),
-    };
+async fn authorize(x: &mut Exchange<'_>) -> Result<()> {
+    // Few look at selectors: they are read for those who do.
+    let selects = matches!(x.info.verb, "list" | "watch" | "deletecollection");
+    let read = selects && x.server.authorizer.reads_selectors(&x.user);
+    let given = |key| x.query.get(key).filter(|_| read);
+    let fields = given("fieldSelector").and_then(|text| FieldSelector::parse(text).ok());
+    let labels = given("labelSelector").and_then(|text| LabelSelector::parse(text).ok());
+    let attributes = Attributes { fields: fields.as_ref(), labels: labels.as_ref(), ..x.attributes() };
+    let decision = x.server.authorizer.ask(&attributes).await;
+    let refused = decision.refusal().map(|why| forbidden(&attributes, why));
     x.decision = Some(decision);
     refused.map_or(Ok(()), Err)
 }

@@ -1,7 +1,7 @@
 //! The verbs: options and body in, the engine's answer out. The same few lines for every kind.
 
 use crate::{body::RequestBody, gzip, params, respond, stack::Exchange};
-use auth::{Attributes, Decision, forbidden};
+use auth::{Attributes, forbidden};
 use base::{Reason, Result, Status};
 use bytes::Bytes;
 use http::{Response, header};
@@ -102,10 +102,8 @@ fn patch_form<'a>(x: &Exchange<'a>, call: &Call) -> Result<Form<'a>> {
 /// Whether the caller may create what a write does not find.
 fn may_create(x: &Exchange<'_>) -> Result<()> {
     let attributes = Attributes { verb: "create", ..x.attributes() };
-    match x.server.authorizer.authorize(&attributes) {
-        Decision::Allow(_) => Ok(()),
-        Decision::NoOpinion(why) => Err(forbidden(&attributes, &why)),
-    }
+    let decision = x.server.authorizer.authorize(&attributes);
+    decision.refusal().map_or(Ok(()), |why| Err(forbidden(&attributes, why)))
 }
 
 /// What is applied: YAML, or JSON, which is YAML too and read faster.

@@ -1,7 +1,7 @@
 //! What is asked of an authorizer, what it answers, and the words of a refusal.
 
 use base::{Reason, Status, User};
-use select::FieldSelector;
+use select::{FieldSelector, LabelSelector};
 use std::sync::Arc;
 
 /// One request, as authorizers see it. Borrowed from the request: nothing is allocated to ask.
@@ -20,6 +20,8 @@ pub struct Attributes<'a> {
     pub name: &'a str,
     /// The field selector of a list, watch or deletecollection (KEP-4601).
     pub fields: Option<&'a FieldSelector>,
+    /// The label selector of the same.
+    pub labels: Option<&'a LabelSelector>,
 }
 
 impl<'a> Attributes<'a> {
@@ -36,6 +38,7 @@ impl<'a> Attributes<'a> {
             namespace: "",
             name: "",
             fields: None,
+            labels: None,
         }
     }
     /// A request for a path.
@@ -56,11 +59,13 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// An authorizer's answer. There is no "deny": what nobody allows is forbidden.
+/// An authorizer's answer. What nobody allows is forbidden.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// With the reason that audit and access reviews show.
     Allow(Arc<str>),
+    /// Nobody else is asked. Only a webhook says so.
+    Deny(String),
     /// With the reason why not, where there is more to say than "nobody allows it".
     NoOpinion(String),
 }
@@ -68,6 +73,13 @@ pub enum Decision {
 impl Decision {
     pub fn allowed(&self) -> bool {
         matches!(self, Decision::Allow(_))
+    }
+    /// Why it is not allowed.
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            Decision::Allow(_) => None,
+            Decision::Deny(why) | Decision::NoOpinion(why) => Some(why),
+        }
     }
 }
 

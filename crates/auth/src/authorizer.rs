@@ -1,12 +1,16 @@
-//! The union of authorizers: `system:masters`, Node, RBAC; and the task that keeps the RBAC index in step.
+//! The union of authorizers: `system:masters`, then those that are configured, by default Node and RBAC; and the task that
+//! keeps the RBAC index in step.
 
 use crate::{
     Attributes, Decision, Rule,
+    access_webhook::AccessWebhook,
     index::{Index, RbacKind},
+    modes::ModeConfig,
     node::NodeAuthorizer,
     policy,
 };
-use base::{Revision, User};
+use base::{Revision, User, clock::Clock};
+use net::Outgoing;
 use parking_lot::RwLock;
 use resource::{Body, Call, Delivery, Engine, EventKind, ListQuery, VersionMatch, WriteOptions};
 use schema::View;
@@ -20,6 +24,14 @@ use value::{ObjectKey, Str, Value};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
+/// Who is asked, in turn.
+enum Mode {
+    Node,
+    Rbac,
+    AlwaysDeny,
+    Webhook(Arc<AccessWebhook>),
+}
+
 /// Decides. Cheap to clone.
 #[derive(Clone)]
 pub struct Authorizer(Arc<Inner>);
@@ -28,6 +40,7 @@ struct Inner {
     view: Arc<dyn View>,
     node: NodeAuthorizer,
     index: RwLock<Index>,
+    modes: RwLock<Arc<[Mode]>>,
     master: Arc<str>,
     /// The newest revision of each kind that the index has seen.
     seen: watch::Sender<[Revision; 4]>,
@@ -48,6 +61,7 @@ impl Authorizer {
             view,
             node: NodeAuthorizer::default(),
             index: RwLock::new(index),
+            modes: RwLock::new([Mode::Node, Mode::Rbac].into()),
             master: "".into(),
             seen: watch::Sender::new(seen),
         }))
@@ -61,18 +75,82 @@ impl Authorizer {
         tokio::spawn(aggregate(Arc::downgrade(&self.0), Arc::downgrade(engine)));
     }
 
-    /// May the user do that?
-    pub fn authorize(&self, a: &Attributes<'_>) -> Decision {
-        if a.user.in_group("system:masters") {
-            return Decision::Allow(self.0.master.clone());
-        }
-        let why_not = match self.0.node.decide(a, &*self.0.view) {
-            Decision::Allow(reason) => return Decision::Allow(reason),
-            Decision::NoOpinion(why) => why,
+    /// Takes over who is asked, for questions from now on.
+    pub fn configure(&self, modes: Vec<ModeConfig>, outgoing: &Arc<Outgoing>, clock: &Arc<dyn Clock>) {
+        let mode = |config| match config {
+            ModeConfig::Node => Mode::Node,
+            ModeConfig::Rbac => Mode::Rbac,
+            ModeConfig::AlwaysDeny => Mode::AlwaysDeny,
+            ModeConfig::Webhook(config) => {
+                Mode::Webhook(Arc::new(AccessWebhook::new(config, outgoing.clone(), clock.clone())))
+            }
         };
-        match self.0.index.read().allows(a) {
-            Some(reason) => Decision::Allow(reason),
-            None => Decision::NoOpinion(why_not),
+        *self.0.modes.write() = modes.into_iter().map(mode).collect();
+    }
+    fn webhooks(&self) -> bool {
+        self.0.modes.read().iter().any(|mode| matches!(mode, Mode::Webhook(_)))
+    }
+    /// Whether somebody looks at the selectors of a user's requests.
+    pub fn reads_selectors(&self, user: &User) -> bool {
+        user.in_group("system:nodes") || self.webhooks()
+    }
+
+    /// May the user do that? Waits where a webhook has to be asked.
+    pub async fn ask(&self, a: &Attributes<'_>) -> Decision {
+        if !self.webhooks() {
+            return self.authorize(a);
+        }
+        if let Some(decision) = self.master(a) {
+            return decision;
+        }
+        let modes = self.0.modes.read().clone();
+        let mut why = String::new();
+        for mode in modes.iter() {
+            let decision = match mode {
+                Mode::Webhook(webhook) => webhook.decide(a).await,
+                other => self.decide(other, a),
+            };
+            match decision {
+                Decision::NoOpinion(more) => join(&mut why, &more),
+                decided => return decided,
+            }
+        }
+        Decision::NoOpinion(why)
+    }
+
+    /// The same for those who cannot wait: expressions, and plugins of admission. A webhook that has not said it before is
+    /// asked all the same where the runtime has threads enough; where it has one, it has no opinion.
+    pub fn authorize(&self, a: &Attributes<'_>) -> Decision {
+        if let Some(decision) = self.master(a) {
+            return decision;
+        }
+        let modes = self.0.modes.read().clone();
+        let mut why = String::new();
+        for mode in modes.iter() {
+            match self.decide(mode, a) {
+                Decision::NoOpinion(more) => join(&mut why, &more),
+                decided => return decided,
+            }
+        }
+        Decision::NoOpinion(why)
+    }
+
+    fn master(&self, a: &Attributes<'_>) -> Option<Decision> {
+        a.user.in_group("system:masters").then(|| Decision::Allow(self.0.master.clone()))
+    }
+
+    fn decide(&self, mode: &Mode, a: &Attributes<'_>) -> Decision {
+        match mode {
+            Mode::Node => self.0.node.decide(a, &*self.0.view),
+            Mode::Rbac => match self.0.index.read().allows(a) {
+                Some(reason) => Decision::Allow(reason),
+                None => Decision::NoOpinion(String::new()),
+            },
+            Mode::AlwaysDeny => Decision::Deny("Everything is forbidden.".into()),
+            Mode::Webhook(webhook) => match webhook.known(a) {
+                Ok(decision) => decision,
+                Err(_) => waited(webhook.decide(a)),
+            },
         }
     }
 
@@ -84,6 +162,25 @@ impl Authorizer {
             rules.push(Rule::of(&value::value!({"verbs": ["*"], "nonResourceURLs": ["*"]})));
         }
         rules
+    }
+
+    /// What [`Authorizer::rules_for`] does not know; `None` where it is everything.
+    pub fn incomplete(&self, user: &User) -> Option<String> {
+        let mut why = Vec::new();
+        for mode in self.0.modes.read().iter() {
+            match mode {
+                Mode::Node if user.node_name().is_some() => {
+                    why.push("node authorizer does not support user rule resolution");
+                }
+                Mode::Webhook(_) => why.push("webhook authorizer does not support user rule resolution"),
+                _ => {}
+            }
+        }
+        match why.as_slice() {
+            [] => None,
+            [one] => Some((*one).into()),
+            all => Some(format!("[{}]", all.join(", "))),
+        }
     }
 
     /// The rules of a role; cluster roles have an empty namespace.
@@ -101,6 +198,24 @@ impl Authorizer {
         let mut seen = self.0.seen.subscribe();
         let reached = seen.wait_for(|seen| seen[i] >= revision);
         let _ = tokio::time::timeout(Duration::from_millis(500), reached).await;
+    }
+}
+
+fn join(why: &mut String, more: &str) {
+    if !why.is_empty() && !more.is_empty() {
+        why.push('\n');
+    }
+    why.push_str(more);
+}
+
+/// Waits on a thread that may be spared.
+fn waited(answer: impl Future<Output = Decision>) -> Decision {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current() {
+        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => {
+            tokio::task::block_in_place(|| handle.block_on(answer))
+        }
+        _ => Decision::NoOpinion("the authorization webhook cannot be asked here".into()),
     }
 }
 

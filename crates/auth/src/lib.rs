@@ -7,6 +7,7 @@
 //! Invariants: nobody is anonymous by accident (a wrong credential is refused, only a missing one is anonymous); nothing
 //! here allows by default; a user cannot grant what the user does not hold.
 
+pub mod access_webhook;
 pub mod attributes;
 pub mod authenticate;
 pub mod authorizer;
@@ -15,6 +16,7 @@ pub mod bootstrap_token;
 pub mod escalation;
 pub mod impersonate;
 pub mod index;
+pub mod modes;
 pub mod node;
 pub mod oidc;
 pub mod policy;

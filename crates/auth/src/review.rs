@@ -2,6 +2,7 @@
 
 use crate::{Attributes, Authenticator, Authorizer, Decision};
 use base::{FieldErrors, Result, Status, User};
+use select::{FieldSelector, LabelSelector};
 use value::{Map, Value, value};
 
 const AUTHORIZATION: &str = "authorization.k8s.io";
@@ -16,9 +17,9 @@ pub async fn evaluate(
     authenticator: &Authenticator,
 ) -> Option<Result<Value>> {
     let answer = match resource {
-        "selfsubjectaccessreviews" => access(body, "SelfSubjectAccessReview", Some(user), "", authorizer),
-        "subjectaccessreviews" => access(body, "SubjectAccessReview", None, "", authorizer),
-        "localsubjectaccessreviews" => access(body, "LocalSubjectAccessReview", None, namespace, authorizer),
+        "selfsubjectaccessreviews" => access(body, "SelfSubjectAccessReview", Some(user), "", authorizer).await,
+        "subjectaccessreviews" => access(body, "SubjectAccessReview", None, "", authorizer).await,
+        "localsubjectaccessreviews" => access(body, "LocalSubjectAccessReview", None, namespace, authorizer).await,
         "selfsubjectrulesreviews" => rules(body, user, authorizer),
         "selfsubjectreviews" => {
             let mut answer = with_status(body, value!({"userInfo": user_info(user)}));
@@ -31,7 +32,13 @@ pub async fn evaluate(
     Some(answer)
 }
 
-fn access(body: &Value, kind: &str, own: Option<&User>, namespace: &str, authorizer: &Authorizer) -> Result<Value> {
+async fn access(
+    body: &Value,
+    kind: &str,
+    own: Option<&User>,
+    namespace: &str,
+    authorizer: &Authorizer,
+) -> Result<Value> {
     let spec = body.at(&["spec"]);
     let (resource, path) = (spec.at(&["resourceAttributes"]), spec.at(&["nonResourceAttributes"]));
     let mut errors = FieldErrors::default();
@@ -65,15 +72,18 @@ fn access(body: &Value, kind: &str, own: Option<&User>, namespace: &str, authori
             "must match metadata.namespace",
         );
     }
+    check_selector(resource, "fieldSelector", &mut errors);
+    check_selector(resource, "labelSelector", &mut errors);
     if !errors.is_empty() {
         return Err(Status::invalid(AUTHORIZATION, kind, "", &errors));
     }
-    let fields = selector_of(resource);
+    let (fields, labels) = (fields_of(resource), labels_of(resource));
     let attributes = match resource.is_null() {
         true => Attributes::path(&asked, path.str_at(&["verb"]), path.str_at(&["path"])),
         false => Attributes {
             version: resource.str_at(&["version"]),
             fields: fields.as_ref(),
+            labels: labels.as_ref(),
             ..Attributes::resource(
                 &asked,
                 resource.str_at(&["verb"]),
@@ -85,28 +95,89 @@ fn access(body: &Value, kind: &str, own: Option<&User>, namespace: &str, authori
             .named(resource.str_at(&["name"]))
         },
     };
-    let status = match authorizer.authorize(&attributes) {
-        Decision::Allow(reason) if reason.is_empty() => value!({"allowed": true}),
-        Decision::Allow(reason) => value!({"allowed": true, "reason": &*reason}),
-        Decision::NoOpinion(why) if why.is_empty() => value!({"allowed": false}),
-        Decision::NoOpinion(why) => value!({"allowed": false, "reason": why}),
+    let decision = authorizer.ask(&attributes).await;
+    let mut status = value!({"allowed": (decision.allowed())});
+    if matches!(decision, Decision::Deny(_)) {
+        status.set(&["denied"], true);
+    }
+    let reason = match &decision {
+        Decision::Allow(reason) => &**reason,
+        Decision::Deny(why) | Decision::NoOpinion(why) => why,
     };
+    if !reason.is_empty() {
+        status.set(&["reason"], reason);
+    }
     Ok(with_status(body, status))
 }
 
-/// `resourceAttributes.fieldSelector.requirements`: only equality narrows a request.
-fn selector_of(resource: &Value) -> Option<select::FieldSelector> {
-    let requirements = resource.items_at(&["fieldSelector", "requirements"]);
+/// `fieldSelector` and `labelSelector` of what is asked: either as text or as requirements.
+fn check_selector(resource: &Value, field: &str, errors: &mut FieldErrors) {
+    let (of, at) = (resource.at(&[field]), format!("spec.resourceAttributes.{field}"));
+    if of.is_null() {
+        return;
+    }
+    let (raw, requirements) = (of.str_at(&["rawSelector"]), of.items_at(&["requirements"]));
+    match (raw.is_empty(), requirements.is_empty()) {
+        (false, false) => {
+            errors.invalid(format!("{at}.rawSelector"), raw, "may not specified at the same time as requirements");
+        }
+        (true, true) => {
+            let why = format!("when {at} is specified, requirements or rawSelector is required");
+            errors.required(format!("{at}.requirements"), why);
+        }
+        _ => {}
+    }
+    for (i, requirement) in requirements.iter().enumerate() {
+        let at = format!("{at}.requirements[{i}]");
+        let (operator, values) = (requirement.str_at(&["operator"]), requirement.items_at(&["values"]));
+        if requirement.str_at(&["key"]).is_empty() && field == "fieldSelector" {
+            errors.required(format!("{at}.key"), "must be specified");
+        }
+        match operator {
+            "In" | "NotIn" if values.is_empty() => {
+                errors.required(format!("{at}.values"), "must be specified when `operator` is 'In' or 'NotIn'");
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                errors.forbidden(format!("{at}.values"), why);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What of it can be understood: every requirement only narrows what is asked.
+fn fields_of(resource: &Value) -> Option<FieldSelector> {
     let raw = resource.str_at(&["fieldSelector", "rawSelector"]);
     if !raw.is_empty() {
-        return select::FieldSelector::parse(raw).ok();
+        return FieldSelector::parse(raw).ok();
     }
-    let terms: Vec<String> = requirements
-        .iter()
-        .filter(|r| r.str_at(&["operator"]) == "In" && r.items_at(&["values"]).len() == 1)
-        .map(|r| format!("{}={}", r.str_at(&["key"]), r.items_at(&["values"])[0].as_str().unwrap_or_default()))
-        .collect();
-    (!terms.is_empty()).then(|| select::FieldSelector::parse(&terms.join(",")).ok()).flatten()
+    let escape = |text: &str| text.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=");
+    let term = |r: &Value| {
+        let [value] = r.items_at(&["values"]) else { return None };
+        let operator = match r.str_at(&["operator"]) {
+            "In" => "=",
+            "NotIn" => "!=",
+            _ => return None,
+        };
+        Some(format!("{}{operator}{}", r.str_at(&["key"]), escape(value.as_str()?)))
+    };
+    let requirements = resource.items_at(&["fieldSelector", "requirements"]);
+    let terms: Vec<String> = requirements.iter().filter_map(term).collect();
+    (!terms.is_empty()).then(|| FieldSelector::parse(&terms.join(",")).ok()).flatten()
+}
+
+fn labels_of(resource: &Value) -> Option<LabelSelector> {
+    let raw = resource.str_at(&["labelSelector", "rawSelector"]);
+    if !raw.is_empty() {
+        return LabelSelector::parse(raw).ok();
+    }
+    let known = |r: &&Value| matches!(r.str_at(&["operator"]), "In" | "NotIn" | "Exists" | "DoesNotExist");
+    let requirements = resource.items_at(&["labelSelector", "requirements"]);
+    let requirements: Vec<Value> = requirements.iter().filter(known).cloned().collect();
+    (!requirements.is_empty())
+        .then(|| LabelSelector::from_object(&value!({"matchExpressions": (Value::Array(requirements))})).ok())
+        .flatten()
 }
 
 fn rules(body: &Value, user: &User, authorizer: &Authorizer) -> Result<Value> {
@@ -120,9 +191,9 @@ fn rules(body: &Value, user: &User, authorizer: &Authorizer) -> Result<Value> {
     let mut status = value!({"incomplete": false});
     status.set(&["resourceRules"], list(resources));
     status.set(&["nonResourceRules"], list(urls));
-    if user.node_name().is_some() {
+    if let Some(why) = authorizer.incomplete(user) {
         status.set(&["incomplete"], true);
-        status.set(&["evaluationError"], "node authorizer does not support user rule resolution");
+        status.set(&["evaluationError"], why);
     }
     Ok(with_status(body, status))
 }

@@ -103,6 +103,9 @@ pub struct Access {
     /// How long an answer of it counts, such as 2m
     #[arg(long, value_name = "TIME", hide = true, value_parser = time)]
     pub authentication_token_webhook_cache_ttl: Option<Duration>,
+    /// Who is asked whether a request may be made, in which order
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub authorization_config: Option<PathBuf>,
 }
 
 impl Access {
@@ -122,6 +125,7 @@ impl Access {
             token_webhook: own.authentication_token_webhook_config_file,
             token_webhook_version: own.authentication_token_webhook_version,
             token_webhook_ttl: own.authentication_token_webhook_cache_ttl,
+            authorization: own.authorization_config,
         }
     }
 }

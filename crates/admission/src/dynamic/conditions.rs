@@ -4,6 +4,7 @@ use super::matching::Facts;
 use auth::{Attributes, Authorizer};
 use base::User;
 use k8s_cel::{Activation, Budget, EvalError, Opaque, Program, Subject, Val, Verdict, budget, ready};
+use select::{FieldSelector, LabelSelector};
 use std::sync::Arc;
 use value::Value;
 
@@ -118,13 +119,21 @@ impl k8s_cel::Authorizer for Asks {
         let decision = match (a.path, a.resource) {
             (Some(path), _) => authorizer.authorize(&Attributes::path(user, a.verb, path)),
             (None, Some(r)) => {
-                let asked = Attributes::resource(user, a.verb, &r.group, &r.resource);
+                let fields = FieldSelector::parse(&r.field_selector).ok().filter(|s| !s.is_everything());
+                let labels = LabelSelector::parse(&r.label_selector).ok().filter(|s| !s.is_everything());
+                let asked = Attributes {
+                    fields: fields.as_ref(),
+                    labels: labels.as_ref(),
+                    version: "*",
+                    ..Attributes::resource(user, a.verb, &r.group, &r.resource)
+                };
                 authorizer.authorize(&asked.subresource(&r.subresource).in_namespace(&r.namespace).named(&r.name))
             }
             (None, None) => return k8s_cel::Decision::default(),
         };
         let (verdict, reason) = match decision {
             auth::Decision::Allow(why) => (Verdict::Allow, why.to_string()),
+            auth::Decision::Deny(why) => (Verdict::Deny, why),
             auth::Decision::NoOpinion(why) => (Verdict::NoOpinion, why),
         };
         k8s_cel::Decision { verdict, reason, error: None }

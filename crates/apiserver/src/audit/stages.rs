@@ -96,7 +96,7 @@ fn with_entry<T>(
             annotate("decision", "allow");
             annotate("reason", reason);
         }
-        Some(Decision::NoOpinion(why)) => {
+        Some(Decision::Deny(why) | Decision::NoOpinion(why)) => {
             annotate("decision", "forbid");
             annotate("reason", why);
         }
@@ -110,7 +110,7 @@ fn with_entry<T>(
         uri: x.parts.uri.path_and_query().map_or("", |p| p.as_str()),
         user: x.caller(),
         impersonated: x.impersonator.is_some().then_some(&*x.user),
-        constraint: "",
+        constraint: x.constraint,
         origin: x.origin,
         agent: x.parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or(""),
         object: &object,
