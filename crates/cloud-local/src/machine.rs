@@ -11,7 +11,9 @@ use std::thread;
 
 use netlink::error::allow_missing;
 use netlink::{Cidr, LinkChange, Namespace, RouteEntry, Veth, netns, sysctl};
+use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_bind_recursive, mount_change};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, io_at, kernel};
@@ -164,7 +166,15 @@ pub(crate) fn create(machines: &Machines, name: &str, spec: &Spec) -> Result<Mac
     if !machine.is_up() {
         // A crash half way leaves some of the namespaces; nothing can run in those.
         down::unpin(&machine.directory)?;
-        if let Err(error) = pin_namespaces(&machine, spec, &machines.config.dir) {
+        let mut pinned = pin_namespaces(&machine, spec, &machines.config.dir, None);
+        for processor in processors().map_err(io_at(&machine.directory))? {
+            if !pinned.as_ref().is_err_and(seems_older) {
+                break;
+            }
+            down::unpin(&machine.directory)?;
+            pinned = pin_namespaces(&machine, spec, &machines.config.dir, Some(processor));
+        }
+        if let Err(error) = pinned {
             down::unpin(&machine.directory)?;
             return Err(error);
         }
@@ -203,9 +213,28 @@ pub(crate) fn port_name(tag: &str, machine: &Machine) -> String {
     format!("{}-{n}", bridge_name(tag))
 }
 
-/// Makes the namespaces on a thread of their own, sets them up there, and pins them from here, because a mount made on that thread
-/// would not be seen outside.
-fn pin_namespaces(machine: &Machine, spec: &Spec, dir: &Path) -> Result<()> {
+/// True where the kernel takes a new mount namespace for an older one than that of this process, and lets nobody pin it
+/// here. It compares identifiers, of which every processor has a range of its own (`mnt_ns_loop` in Linux 6.18), so that
+/// it happens where this process has a namespace of its own, depending on where either was made.
+fn seems_older(error: &Error) -> bool {
+    let Error::Io { path, source } = error else { return false };
+    path.ends_with("ns/mnt") && source.raw_os_error() == Some(Errno::INVAL.raw_os_error())
+}
+
+/// The processors that this process may run on.
+fn processors() -> rustix::io::Result<Vec<CpuSet>> {
+    let allowed = sched_getaffinity(None)?;
+    let one = |processor| {
+        let mut set = CpuSet::new();
+        set.set(processor);
+        set
+    };
+    Ok((0..CpuSet::MAX_CPU).filter(|processor| allowed.is_set(*processor)).map(one).collect())
+}
+
+/// Makes the namespaces on a thread of their own (on those processors), sets them up there, and pins them from here, because a
+/// mount made on that thread would not be seen outside.
+fn pin_namespaces(machine: &Machine, spec: &Spec, dir: &Path, processors: Option<CpuSet>) -> Result<()> {
     let pins = machine.directory.join("ns");
     fs::create_dir_all(&pins).map_err(io_at(&pins))?;
     // A mount namespace can only be pinned on a private mount: it must not spread into itself.
@@ -215,7 +244,9 @@ fn pin_namespaces(machine: &Machine, spec: &Spec, dir: &Path) -> Result<()> {
         let (made, ready) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
         let worker = thread::Builder::new().name("machine".into()).spawn_scoped(scope, move || {
-            let result = set_up(machine, spec, dir).map(|()| rustix::thread::gettid());
+            let moved =
+                processors.map_or(Ok(()), |set| sched_setaffinity(None, &set)).map_err(io_at(&machine.directory));
+            let result = moved.and_then(|()| set_up(machine, spec, dir)).map(|()| rustix::thread::gettid());
             // Nobody listens only if the other side has failed, which it reports itself.
             let _ = made.send(result);
             let _ = released.recv();

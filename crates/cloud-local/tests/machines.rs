@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use cloud_local::{Bind, Config, Machine, Machines, NodeRoute, Spec, down, enter};
 use netlink::nft::Family;
-use netlink::{Cidr, Namespace, Route, Veth, sysctl};
+use netlink::{Cidr, Namespace, Route, Veth, netns, sysctl};
+use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// A host with a directory for a cluster; taken down whatever happens.
 struct Host {
@@ -423,5 +425,32 @@ fn clusters_that_start_at_the_same_moment_share_no_range() {
     assert_eq!(error, format!("{}: the cluster in {} has taken it; stop that one first", chosen[0].0, by.display()));
     for config in configs.iter().chain([&late, &greedy]) {
         host.down(config, true);
+    }
+}
+
+/// In a mount namespace of its own, as under `unshare -m` or in a container: on whatever processors the namespaces are
+/// made, the kernel lets a new one be pinned.
+#[test]
+fn the_host_may_have_a_mount_namespace_of_its_own() {
+    let everywhere = sched_getaffinity(None).expect("affinity");
+    for processor in (0..CpuSet::MAX_CPU).filter(|processor| everywhere.is_set(*processor)) {
+        let host = Host::new(&format!("mounts-{processor}"));
+        let mut here = CpuSet::new();
+        here.set(processor);
+        let made = std::thread::scope(|scope| {
+            let on_its_own = scope.spawn(|| {
+                sched_setaffinity(None, &here).expect("affinity");
+                netns::isolate().expect("namespaces");
+                sched_setaffinity(None, &everywhere).expect("affinity");
+                mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).expect("private");
+                let machines = host.open();
+                let up = ["a", "b", "c"].map(|name| machines.create(name, &Spec::default()).map(|m| m.is_up()));
+                let up = up.map(|up| up.map_err(|e| e.to_string()));
+                host.down(&host.config, true);
+                up
+            });
+            on_its_own.join().expect("thread")
+        });
+        assert_eq!(made, [Ok(true), Ok(true), Ok(true)], "processor {processor}");
     }
 }
