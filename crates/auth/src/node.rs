@@ -1,9 +1,10 @@
 //! The Node authorizer: a node sees what its own pods need.
 //!
-//! Upstream keeps a graph of pods, secrets, volumes and nodes. Here the pods of the namespace are asked when a node asks:
-//! the cache knows each pod's node without parsing it, and what a pod refers to is read from its bytes once for each of
-//! its revisions (an ephemeral container may refer to more than the pod did). So there is no graph to keep in step, and no moment when a pod is bound but its secrets are
-//! not yet granted. Source of the rules: `plugin/pkg/auth/authorizer/node`.
+//! Upstream keeps a graph of pods, secrets, volumes and nodes. Here the node's pods are asked when a node asks: the engine's
+//! cache has them by node, changed in the same moment as the pods themselves, and what a pod refers to is read from its
+//! bytes once for each of its revisions (an ephemeral container may refer to more than the pod did). So there is no graph
+//! to keep in step, and no moment when a pod is bound but its secrets are not yet granted. Source of the rules:
+//! `plugin/pkg/auth/authorizer/node`.
 
 use crate::{Attributes, Decision, Rule, policy, references::References};
 use base::Revision;
@@ -110,8 +111,10 @@ impl NodeAuthorizer {
     }
 
     fn any_pod(&self, node: &str, namespace: &str, view: &dyn View, test: &dyn Fn(&References) -> bool) -> bool {
-        view.list("", "pods", Some(namespace)).iter().any(|pod| {
-            // The node's name is among the selectable fields of a pod: most pods are passed over without a look inside.
+        let pods = view.indexed("", "pods", Some(namespace), "spec.nodeName", node);
+        pods.unwrap_or_else(|| view.list("", "pods", Some(namespace))).iter().any(|pod| {
+            // The node's name is among the selectable fields of a pod: without an index, most pods are passed over
+            // without a look inside.
             if !pod.meta.fields.is_empty() && !pod.meta.fields.iter().any(|f| f == node) {
                 return false;
             }

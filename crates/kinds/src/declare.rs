@@ -156,7 +156,12 @@ impl Declaration {
     /// A field that selectors may name, at another path or with a value for its absence.
     pub fn selectable_at(mut self, name: &str, path: &str, absent: &str) -> Self {
         let path = path.split('.').map(Str::from).collect();
-        self.0.selectable.push(SelectableField { name: name.into(), path, or: None, absent: absent.into() });
+        self.0.selectable.push(SelectableField { name: name.into(), path, or: None, absent: absent.into(), indexed: false });
+        self
+    }
+    /// Objects are found by this field's value; it is selectable already.
+    pub fn indexed(mut self, name: &str) -> Self {
+        self.0.selectable.iter_mut().filter(|field| field.name == name).for_each(|field| field.indexed = true);
         self
     }
     /// A field that selectors may name, at the second path where the first has nothing.

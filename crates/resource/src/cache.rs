@@ -6,6 +6,7 @@
 
 use crate::{
     budget::Budget,
+    by_field::ByField,
     event::{Event, EventKind},
     snap_map::SnapMap,
     topics::{Bucket, Found, Topic, Topics},
@@ -38,6 +39,7 @@ pub struct KindCache {
 
 struct State {
     objects: SnapMap,
+    by_field: ByField,
     /// The revision of the newest event, or of the base.
     last: Revision,
     ring: VecDeque<Arc<Event>>,
@@ -57,9 +59,11 @@ struct State {
 pub struct TooOld(pub Revision);
 
 impl KindCache {
-    pub fn new(budget: Arc<Budget>) -> Self {
+    /// `indexed` is the place of a field among the kind's selectable ones.
+    pub fn new(budget: Arc<Budget>, indexed: Option<usize>) -> Self {
         let state = State {
             objects: SnapMap::default(),
+            by_field: ByField::new(indexed),
             last: Revision::ZERO,
             ring: VecDeque::new(),
             topics: Topics::default(),
@@ -74,6 +78,11 @@ impl KindCache {
 
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<Object>> {
         self.state.read().objects.get(key).cloned()
+    }
+
+    /// The objects with a value in the indexed field, of one namespace where given; `None` where there is no index.
+    pub fn find(&self, value: &str, namespace: Option<&str>) -> Option<Vec<Arc<Object>>> {
+        self.state.read().by_field.find(value, namespace)
     }
 
     pub fn len(&self) -> usize {
@@ -138,7 +147,7 @@ impl KindCache {
     pub fn load(&self, revision: Revision, objects: impl IntoIterator<Item = Arc<Object>>) {
         let mut state = self.state.write();
         for object in objects {
-            state.objects.insert(object);
+            state.put(object);
         }
         state.last = state.last.max(revision);
         state.floor = state.last;
@@ -150,12 +159,12 @@ impl KindCache {
         let mut state = self.state.write();
         let event = match object {
             Some(object) => {
-                let previous = state.objects.insert(object.clone());
+                let previous = state.put(object.clone());
                 let kind = if previous.is_some() { EventKind::Modified } else { EventKind::Added };
                 Event::new(kind, revision, object, previous)
             }
             None => {
-                let previous = state.objects.remove(&key)?;
+                let previous = state.take(&key)?;
                 let json = crate::encode::replace_revision(previous.json(), revision);
                 let object = Object::new(key, revision, previous.meta.clone(), json);
                 Event::new(EventKind::Deleted, revision, object, Some(previous))
@@ -240,7 +249,7 @@ impl KindCache {
             let mut state = self.state.write();
             for object in objects {
                 state.last = state.last.max(object.revision);
-                state.objects.insert(object);
+                state.put(object);
             }
             self.empty(&mut state);
             state.floor = state.last;
@@ -253,8 +262,9 @@ impl KindCache {
         {
             let mut state = self.state.write();
             state.objects = SnapMap::default();
+            state.by_field.clear();
             for object in objects {
-                state.objects.insert(object);
+                state.put(object);
             }
             self.empty(&mut state);
             (state.last, state.floor) = (revision, revision);
@@ -267,6 +277,7 @@ impl KindCache {
         {
             let mut state = self.state.write();
             state.objects = SnapMap::default();
+            state.by_field.clear();
             self.empty(&mut state);
             state.floor = state.last.next();
         }
@@ -289,6 +300,17 @@ impl Drop for KindCache {
 }
 
 impl State {
+    /// Every change of the objects is one of these two, or forgets all of them.
+    fn put(&mut self, object: Arc<Object>) -> Option<Arc<Object>> {
+        let previous = self.objects.insert(object.clone());
+        self.by_field.put(previous.as_deref(), &object);
+        previous
+    }
+    fn take(&mut self, key: &ObjectKey) -> Option<Arc<Object>> {
+        let previous = self.objects.remove(key)?;
+        self.by_field.take(&previous);
+        Some(previous)
+    }
     /// The position behind the newest event.
     fn end(&self) -> u64 {
         self.first + self.ring.len() as u64
@@ -389,7 +411,7 @@ mod tests {
 
     #[test]
     fn any_revision_in_the_ring_can_be_listed() {
-        let cache = KindCache::new(budget());
+        let cache = KindCache::new(budget(), None);
         cache.load(Revision(3), []);
         put(&cache, "a", 4);
         put(&cache, "b", 6);
@@ -406,7 +428,7 @@ mod tests {
 
     #[test]
     fn a_deletion_carries_the_last_state_with_its_own_revision() {
-        let cache = KindCache::new(budget());
+        let cache = KindCache::new(budget(), None);
         put(&cache, "a", 4);
         let event = cache.apply(ObjectKey::cluster("a"), Revision(9), None).unwrap();
         assert_eq!(event.kind, EventKind::Deleted);
@@ -434,7 +456,7 @@ mod tests {
 
     #[test]
     fn a_topic_has_its_events_and_no_others() {
-        let cache = Arc::new(KindCache::new(budget()));
+        let cache = Arc::new(KindCache::new(budget(), None));
         for revision in 1..=10 {
             pod(&cache, &format!("p{revision}"), if revision % 2 == 0 { "a" } else { "b" }, revision);
         }
@@ -466,7 +488,7 @@ mod tests {
 
     #[test]
     fn a_follower_falls_off_the_ring_only_with_what_it_had_to_read() {
-        let cache = Arc::new(KindCache::new(budget()));
+        let cache = Arc::new(KindCache::new(budget(), None));
         let (a, b) = (cache.follow(Some(Topic::Field(0, "a".into()))), cache.follow(Some(Topic::Field(0, "b".into()))));
         pod(&cache, "b", "b", 1);
         for revision in 2..=100 {
@@ -495,7 +517,7 @@ mod tests {
     #[test]
     fn rings_give_back_what_they_took() {
         let budget = budget();
-        let cache = Arc::new(KindCache::new(budget.clone()));
+        let cache = Arc::new(KindCache::new(budget.clone(), None));
         (1..=50).for_each(|revision| put(&cache, "a", revision));
         assert_eq!(budget.used(), cache.weight());
         let before = budget.used();
@@ -509,7 +531,7 @@ mod tests {
 
     #[test]
     fn only_news_shares_trees() {
-        let cache = Arc::new(KindCache::new(budget()));
+        let cache = Arc::new(KindCache::new(budget(), None));
         let shares = |name: &str| {
             let object = cache.get(&ObjectKey::cluster(name)).unwrap();
             Arc::ptr_eq(&object.tree(), &object.tree())

@@ -426,4 +426,16 @@ impl View for Reader {
         let Some(cache) = self.published.cache(&kind) else { return Vec::new() };
         cache.snapshot().0.namespace(namespace.unwrap_or(""))
     }
+    fn indexed(
+        &self,
+        group: &str,
+        plural: &str,
+        namespace: Option<&str>,
+        field: &str,
+        value: &str,
+    ) -> Option<Vec<Arc<Object>>> {
+        let kind = self.published.catalog.read().get(group, plural)?.clone();
+        kind.selectable.iter().find(|known| known.indexed && known.name == field)?;
+        self.published.cache(&kind)?.find(value, namespace)
+    }
 }

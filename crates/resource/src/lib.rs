@@ -8,6 +8,7 @@
 mod admission;
 mod apply;
 mod budget;
+mod by_field;
 mod cache;
 mod call;
 mod claims;

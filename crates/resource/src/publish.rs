@@ -68,7 +68,7 @@ struct Entry {
 impl Published {
     pub fn new(catalog: Catalog, sealer: Arc<dyn Sealer>) -> Self {
         let budget = Arc::new(Budget::new(budget::RINGS));
-        let entry = |kind: &Arc<Kind>| Entry { kind: kind.clone(), cache: Arc::new(KindCache::new(budget.clone())) };
+        let entry = |kind: &Arc<Kind>| Entry { kind: kind.clone(), cache: Arc::new(cache_of(kind, &budget)) };
         let caches = catalog.iter().map(|kind| (kind.prefix(), entry(kind))).collect();
         Published {
             catalog: RwLock::new(Arc::new(catalog)),
@@ -221,7 +221,7 @@ impl Published {
                 reread(cache, old, &kind);
             }
             let cache = known.unwrap_or_else(|| {
-                let cache = Arc::new(KindCache::new(self.budget.clone()));
+                let cache = Arc::new(cache_of(&kind, &self.budget));
                 cache.load(revision, []);
                 cache
             });
@@ -284,6 +284,10 @@ impl Published {
             }
         }
     }
+}
+
+fn cache_of(kind: &Kind, budget: &Arc<Budget>) -> KindCache {
+    KindCache::new(budget.clone(), kind.selectable.iter().position(|field| field.indexed))
 }
 
 /// Why stored bytes are no object.

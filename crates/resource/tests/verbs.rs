@@ -67,6 +67,7 @@ fn kind(group: &str, name: &str, plural: &str, schema: Schema, hooks: Arc<dyn Ho
             path: vec!["spec".into(), "replicas".into()],
             or: None,
             absent: "0".into(),
+            indexed: false,
         }],
         policy,
         hooks,

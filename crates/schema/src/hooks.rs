@@ -57,6 +57,18 @@ pub trait View: Send + Sync {
     fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Object>>;
     /// All objects of a kind, of one namespace where given.
     fn list(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Arc<Object>>;
+    /// Those with a value in an indexed field ([`crate::SelectableField`]); `None` where no index has it, and a walk
+    /// through a list is left.
+    fn indexed(
+        &self,
+        _group: &str,
+        _plural: &str,
+        _namespace: Option<&str>,
+        _field: &str,
+        _value: &str,
+    ) -> Option<Vec<Arc<Object>>> {
+        None
+    }
 }
 
 /// Something an object holds alone: an address, a port. Claims are committed in the same transaction as the object, so

@@ -65,6 +65,8 @@ pub struct SelectableField {
     pub or: Option<Vec<Str>>,
     /// What an absent field counts as (`"false"` for `spec.unschedulable`, `""` for most).
     pub absent: Str,
+    /// Objects are found by its value without a walk; one field of a kind at most.
+    pub indexed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -285,7 +285,7 @@ fn selectable(version: &Value, path: &Path, errors: &mut FieldErrors) -> Vec<Sel
             }
             Ok(Type::String | Type::Boolean | Type::Integer) => {
                 let path = name.split('.').map(Str::from).collect();
-                out.push(SelectableField { name, path, or: None, absent: "".into() });
+                out.push(SelectableField { name, path, or: None, absent: "".into(), indexed: false });
             }
             Ok(_) => {
                 let detail = "must point to a field of type string, boolean or integer. Enum string fields and strings \

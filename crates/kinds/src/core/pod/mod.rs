@@ -38,6 +38,7 @@ pub fn kind() -> Kind {
         .server("portforward", stream("PodPortForwardOptions"), [Create, Get])
         .server("proxy", stream("PodProxyOptions"), [Create, Delete, Get, Patch, Update])
         .selectable(["spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName"])
+        .indexed("spec.nodeName")
         .selectable_at("spec.hostNetwork", "spec.hostNetwork", "false")
         .selectable(["status.phase", "status.podIP", "status.nominatedNodeName"])
         .hooks(Pod)
