@@ -1,6 +1,6 @@
 //! One connection, HTTP/2 or HTTP/1.1, with as little between the caller and hyper as there can be.
 
-use crate::target::Target;
+use crate::target::{Acting, Target};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -18,6 +18,7 @@ pub struct Connection {
     sender: Sender,
     authority: String,
     authorization: Option<HeaderValue>,
+    acting: Option<Acting>,
 }
 
 enum Sender {
@@ -68,14 +69,15 @@ impl Connection {
             tokio::spawn(connection);
             Sender::One(sender)
         };
-        Ok(Connection { sender, authority, authorization: target.authorization.clone() })
+        Ok(Connection { sender, authority, authorization: target.authorization.clone(), acting: target.acting })
     }
 
     /// Another handle on the same connection; `None` where requests of HTTP/1.1 would have to queue.
     pub fn share(&self) -> Option<Self> {
         let Sender::Two(sender) = &self.sender else { return None };
         let sender = Sender::Two(sender.clone());
-        Some(Connection { sender, authority: self.authority.clone(), authorization: self.authorization.clone() })
+        let (authority, authorization) = (self.authority.clone(), self.authorization.clone());
+        Some(Connection { sender, authority, authorization, acting: self.acting })
     }
 
     /// Sends a request; the response's body is still to come.
@@ -88,6 +90,12 @@ impl Connection {
         };
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
+        }
+        if let Some(acting) = self.acting {
+            request = request.header("impersonate-user", acting.user);
+            for group in acting.groups {
+                request = request.header("impersonate-group", *group);
+            }
         }
         request = request.header(header::ACCEPT, HeaderValue::from_static("application/json"));
         request = request.header(header::USER_AGENT, HeaderValue::from_static("ferry-bench"));

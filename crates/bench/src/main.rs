@@ -11,12 +11,14 @@ mod ceiling;
 mod connection;
 mod ferry;
 mod figures;
+mod flood;
 mod load;
 mod objects;
 mod options;
 mod phases;
 mod process;
 mod promises;
+mod scale;
 mod start;
 mod target;
 mod watchers;
@@ -62,6 +64,12 @@ async fn run(options: Options) -> Result<(), String> {
             server.ready().await?;
             phases::measure(&options, &server.target()?, Some(server.pid()), &mut figures).await?;
             server.stop()?;
+        }
+        if options.wants(Phase::Scale) {
+            scale::measure(&options, &program, &mut figures).await?;
+        }
+        if options.wants(Phase::Flood) {
+            flood::measure(&options, &program, &mut figures).await?;
         }
         if options.wants(Phase::Pod) {
             start::first_pod(&options, &program, &mut figures).await?;

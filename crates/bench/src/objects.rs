@@ -87,6 +87,41 @@ pub fn named(kind: &str, name: &str) -> Vec<u8> {
     json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}}).to_string().into_bytes()
 }
 
+/// A node as a kubelet registers it.
+pub fn node(name: &str) -> Vec<u8> {
+    let resources = json!({"cpu": "8", "memory": "32Gi", "pods": "110", "ephemeral-storage": "100Gi"});
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": name, "labels": {
+            "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",
+            "topology.kubernetes.io/zone": "zone-1", "node.kubernetes.io/instance-type": "bench",
+        }},
+        "spec": {"unschedulable": true},
+        "status": {
+            "capacity": resources, "allocatable": resources,
+            "addresses": [{"type": "InternalIP", "address": "192.0.2.10"}, {"type": "Hostname", "address": name}],
+            "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "bench"}],
+            "nodeInfo": {
+                "architecture": "amd64", "bootID": "b", "containerRuntimeVersion": "ferry://0.1.0",
+                "kernelVersion": "6.18.0", "kubeProxyVersion": "", "kubeletVersion": "v1.36.2", "machineID": "m",
+                "operatingSystem": "linux", "osImage": "Debian GNU/Linux 12", "systemUUID": "s",
+            },
+        },
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// A lease that somebody holds.
+pub fn lease(namespace: &str, name: &str) -> Vec<u8> {
+    json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"namespace": namespace, "name": name},
+        "spec": {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": "2026-01-02T03:04:05.000000Z"},
+    })
+    .to_string()
+    .into_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -69,6 +69,12 @@ pub struct Options {
     /// ConfigMaps written under the watchers
     #[arg(long, default_value_t = 600)]
     pub events: u64,
+    /// Pods of the large cluster
+    #[arg(long, default_value_t = 150_000)]
+    pub scale_pods: u64,
+    /// Connections of the flood
+    #[arg(long, default_value_t = 10_000)]
+    pub flood: usize,
     /// How long a control plane and a node stand idle before their memory is read
     #[arg(long, value_name = "SECONDS", default_value_t = 15.0)]
     pub idle: f64,
@@ -99,6 +105,10 @@ pub enum Phase {
     Get,
     List,
     Watch,
+    /// 5,000 nodes and 150,000 pods: memory
+    Scale,
+    /// 10,000 connections and lists without pause: how late leases are renewed
+    Flood,
     /// `ferry up`: time to the first running pod, memory of the node (root)
     Pod,
 }

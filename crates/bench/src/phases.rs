@@ -231,7 +231,7 @@ impl Run<'_> {
 }
 
 /// The n-th pod of a namespace.
-fn creates(namespace: &str, size: usize) -> impl Fn(usize, u64) -> Call + Send + Sync + 'static {
+pub fn creates(namespace: &str, size: usize) -> impl Fn(usize, u64) -> Call + Send + Sync + 'static {
     let path = format!("/api/v1/namespaces/{namespace}/pods");
     // Names are of one length, so the body is a template with the name put in.
     const NAME: &str = "pod-0000000";

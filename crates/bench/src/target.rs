@@ -16,6 +16,15 @@ pub struct Target {
     pub tls: Arc<ClientConfig>,
     /// `Bearer …`
     pub authorization: Option<HeaderValue>,
+    /// On whose behalf.
+    pub acting: Option<Acting>,
+}
+
+/// Somebody else than the one who asks (impersonation).
+#[derive(Clone, Copy)]
+pub struct Acting {
+    pub user: &'static str,
+    pub groups: &'static [&'static str],
 }
 
 impl Target {
@@ -29,7 +38,12 @@ impl Target {
             port,
             tls: tls(None, None, http1).expect("ring has the default versions"),
             authorization: None,
+            acting: None,
         }
+    }
+    /// The same, on behalf of somebody.
+    pub fn acting(&self, acting: Acting) -> Self {
+        Target { acting: Some(acting), ..self.clone() }
     }
     /// What a kubeconfig names.
     pub fn of_kubeconfig(path: &Path, http1: bool) -> Result<Self, String> {
@@ -90,6 +104,7 @@ fn of_remote(remote: &Remote, insecure: bool, http1: bool) -> Result<Target, Str
         port: uri.port_u16().unwrap_or(443),
         tls: tls(roots, leaf.as_ref(), http1)?,
         authorization: authorization.map_err(|e| format!("token: {e}"))?,
+        acting: None,
     })
 }
 
