@@ -23,7 +23,10 @@ pub fn begins(x: &mut Exchange<'_>, authenticated: bool) {
     if x.audit.level == Level::None {
         return;
     }
-    x.notes = Notes::kept(x.audit.level >= Level::Request);
+    // Of the many reads that nobody writes down nothing is kept.
+    if log.has_policy() || x.info.is_mutating() || !x.info.subresource.is_empty() {
+        x.notes = Notes::kept(x.audit.level >= Level::Request);
+    }
     if authenticated {
         record(x, log, Stage::RequestReceived, None, None, &Objects::default());
     }
