@@ -4,8 +4,10 @@
 //! service. It sees clients only, so the controllers may as well run far from the API server.
 
 mod elected;
+mod presence;
 
 pub use elected::start_elected;
+pub use presence::announce;
 
 use base::{User, clock::Clock};
 use client::Client;

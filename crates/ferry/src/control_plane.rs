@@ -139,7 +139,12 @@ impl ControlPlane {
         let controllers = match shared {
             true => {
                 let (server, identity) = (server.clone(), format!("{}_{}", settings.advertise, base::ids::suffix(8)));
-                controllers::start_elected(move |user| server.client(user), surroundings, identity, told)
+                let (admin, clock) = (server.client(User::master("system:apiserver")), surroundings.clock.clone());
+                let announcing = controllers::announce(admin, clock, settings.advertise, told.clone());
+                let mut tasks =
+                    controllers::start_elected(move |user| server.client(user), surroundings, identity, told);
+                tasks.spawn(announcing);
+                tasks
             }
             false => controllers::start(&|user| server.client(user), &surroundings),
         };

@@ -10,49 +10,57 @@ use std::{
 pub const POD_CGROUP: &str = "/pods";
 
 #[derive(Debug, Clone)]
-pub struct Layout(PathBuf);
+pub struct Layout {
+    root: PathBuf,
+    /// Keys that are kept elsewhere.
+    pki: Option<PathBuf>,
+}
 
 impl Layout {
     pub fn new(root: &Path) -> Self {
-        Layout(root.to_path_buf())
+        Layout { root: root.to_path_buf(), pki: None }
+    }
+    /// The same with the cluster's keys in a directory of their own.
+    pub fn with_pki(self, pki: Option<PathBuf>) -> Self {
+        Layout { pki, ..self }
     }
     /// Makes the directory, for root's eyes only.
     pub fn create(&self) -> Result<(), String> {
         use std::os::unix::fs::DirBuilderExt;
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
-        made.map_err(|e| format!("{}: {e}", self.0.display()))
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.root);
+        made.map_err(|e| format!("{}: {e}", self.root.display()))
     }
     pub fn root(&self) -> &Path {
-        &self.0
+        &self.root
     }
     pub fn store(&self) -> PathBuf {
-        self.0.join("store")
+        self.root.join("store")
     }
     pub fn pki(&self) -> PathBuf {
-        self.0.join("pki")
+        self.pki.clone().unwrap_or_else(|| self.root.join("pki"))
     }
     pub fn ca(&self) -> PathBuf {
         self.pki().join("ca.crt")
     }
     pub fn audit_log(&self) -> PathBuf {
-        self.0.join("audit.log")
+        self.root.join("audit.log")
     }
     pub fn server_log(&self) -> PathBuf {
-        self.0.join("server.log")
+        self.root.join("server.log")
     }
     pub fn machines(&self) -> PathBuf {
-        self.0.join("cloud")
+        self.root.join("cloud")
     }
     /// The range of all pods, once chosen.
     pub fn pod_network(&self) -> PathBuf {
-        self.0.join("pod-network")
+        self.root.join("pod-network")
     }
     pub fn images(&self) -> PathBuf {
-        self.0.join("images")
+        self.root.join("images")
     }
     /// The process that runs the cluster writes its id here.
     pub fn pid(&self) -> PathBuf {
-        self.0.join("ferry.pid")
+        self.root.join("ferry.pid")
     }
     /// Removes what Ferry keeps here, and the directory if nothing else is in it. Returns false where something is:
     /// `--data-dir` may have named somebody's own directory.
@@ -69,7 +77,7 @@ impl Layout {
             self.pid(),
         ];
         // An agent's, where the directory is one's.
-        let of_node = ["runtime", "network", "pods", "logs", "seccomp"].map(|name| self.0.join(name));
+        let of_node = ["runtime", "network", "pods", "logs", "seccomp"].map(|name| self.root.join(name));
         let own = own.into_iter().chain(of_node);
         for path in own {
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
@@ -78,14 +86,14 @@ impl Layout {
                 _ => {}
             }
         }
-        match fs::remove_dir(&self.0) {
+        match fs::remove_dir(&self.root) {
             Ok(()) => Ok(true),
             Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty => Ok(false),
-            Err(e) => Err(format!("{}: {e}", self.0.display())),
+            Err(e) => Err(format!("{}: {e}", self.root.display())),
         }
     }
     /// Which context of which kubeconfig points here: `down` removes it.
     pub fn context(&self) -> PathBuf {
-        self.0.join("kubeconfig-path")
+        self.root.join("kubeconfig-path")
     }
 }

@@ -37,7 +37,7 @@ pub struct Opened {
 
 /// Opens the store. One that holds anything is opened with the keys that it was written with, or not at all.
 pub async fn open(layout: &Layout, options: &StoreOptions) -> Result<Opened, String> {
-    let dir = options.pki_dir.clone().unwrap_or_else(|| layout.pki());
+    let dir = layout.pki();
     let Choice::Etcd(urls) = &options.store else {
         let used = layout.store().exists();
         let pki = if used { ClusterPki::load(&dir, &layout.store()) } else { ClusterPki::load_or_create(&dir) };

@@ -77,11 +77,16 @@ impl Follower {
         if let Err(e) = self.begin().await {
             return self.refuse(&e);
         }
+        let mut pause = PAUSE;
         loop {
-            match self.watch().await {
+            let before = self.index.seen;
+            let ended = self.watch().await;
+            // The first attempts go round the members; then there is no hurry.
+            pause = if self.index.seen > before { PAUSE } else { (pause * 3 / 2).min(LONG_PAUSE) };
+            match ended {
                 Ended::Broken(e) => {
                     tracing::info!(revision = self.index.seen, "etcd: the watch ended: {}", e.message());
-                    sleep(PAUSE).await;
+                    sleep(pause).await;
                 }
                 Ended::Refused(e) if self.tell.is_some() => return self.refuse(&e),
                 Ended::Refused(e) => {

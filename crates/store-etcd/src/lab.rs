@@ -13,6 +13,7 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
 };
+use tokio::{net, sync::watch};
 
 /// Members of one etcd. Dropping it ends them and removes their data.
 pub struct Lab {
@@ -130,5 +131,41 @@ impl Drop for Lab {
     fn drop(&mut self) {
         (0..self.members.len()).for_each(|i| self.kill(i));
         let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// A port that leads to the first member of an etcd while it is open.
+pub struct Door {
+    pub endpoint: Endpoint,
+    open: watch::Sender<bool>,
+}
+
+impl Door {
+    /// An open one, which serves in this runtime.
+    pub async fn to(lab: &Lab) -> Door {
+        let listener = net::TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|e| panic!("a port: {e}"));
+        let address = listener.local_addr().unwrap_or_else(|e| panic!("{e}"));
+        let to = format!("127.0.0.1:{}", lab.members[0].client);
+        let (sender, open) = watch::channel(true);
+        tokio::spawn(async move {
+            while let Ok((mut from, _)) = listener.accept().await {
+                let (to, mut open) = (to.clone(), open.clone());
+                tokio::spawn(async move {
+                    if !*open.borrow() {
+                        return;
+                    }
+                    let Ok(mut stream) = net::TcpStream::connect(to).await else { return };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut from, &mut stream) => {}
+                        _ = open.wait_for(|open| !open) => {}
+                    }
+                });
+            }
+        });
+        Door { endpoint: Endpoint::Tcp { host: "127.0.0.1".into(), port: address.port() }, open: sender }
+    }
+    /// Lets through, or ends what passes and lets nothing through.
+    pub fn set(&self, open: bool) {
+        self.open.send_replace(open);
     }
 }

@@ -3,13 +3,11 @@
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use store::{Bytes, Change, CommitError, Item, Revision, Sink, Store, Txn, Write, contract::Recorder};
-use store_etcd::{Endpoint, Etcd, Options, TlsFiles, lab::Lab};
-use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    task::JoinSet,
+use store_etcd::{
+    Etcd, Options, TlsFiles,
+    lab::{Door, Lab},
 };
+use tokio::task::JoinSet;
 
 async fn subscribed(store: &Etcd) -> Arc<Recorder> {
     let sink = Recorder::new();
@@ -128,35 +126,12 @@ impl Sink for Mirror {
     }
 }
 
-/// A port that leads to an etcd while it is open.
-async fn doorway(lab: &Lab, open: watch::Receiver<bool>) -> Endpoint {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let to = lab.url(0).trim_start_matches("http://").to_string();
-    tokio::spawn(async move {
-        while let Ok((mut from, _)) = listener.accept().await {
-            let (to, mut open) = (to.clone(), open.clone());
-            tokio::spawn(async move {
-                if !*open.borrow() {
-                    return;
-                }
-                let Ok(mut stream) = TcpStream::connect(to).await else { return };
-                tokio::select! {
-                    _ = copy_bidirectional(&mut from, &mut stream) => {}
-                    _ = open.wait_for(|open| !open) => {}
-                }
-            });
-        }
-    });
-    Endpoint::parse(&url, None).expect("an endpoint")
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_compacted_during_an_absence_is_read_anew() {
     let lab = Lab::one("absence");
     let direct = lab.store("/registry/").await;
-    let (door, open) = watch::channel(true);
-    let options = Options { compact_every: None, ..Options::new(vec![doorway(&lab, open).await]) };
+    let door = Door::to(&lab).await;
+    let options = Options { compact_every: None, ..Options::new(vec![door.endpoint.clone()]) };
     let store = Etcd::open(options).await.expect("reachable");
     let mirror = Arc::new(Mirror::default());
     store.subscribe(mirror.clone()).await.expect("subscribed");
@@ -168,9 +143,9 @@ async fn what_was_compacted_during_an_absence_is_read_anew() {
     put("/registry/kept").await;
     store.commit(Txn::default()).await.expect("a barrier");
     // A break after which all history is still there.
-    door.send_replace(false);
+    door.set(false);
     let second = put("/registry/new").await;
-    door.send_replace(true);
+    door.set(true);
     store.commit(Txn::default()).await.expect("a barrier");
     let (resets, seen) = {
         let state = mirror.0.lock();
@@ -178,11 +153,11 @@ async fn what_was_compacted_during_an_absence_is_read_anew() {
     };
     assert_eq!((resets, seen), (0, second));
     // One after which it is not.
-    door.send_replace(false);
+    door.set(false);
     direct.commit(Txn::delete("/registry/gone", first)).await.expect("there");
     let last = put("/registry/new").await;
     direct.compact(last).await.expect("compacted");
-    door.send_replace(true);
+    door.set(true);
     store.commit(Txn::default()).await.expect("a barrier");
     let state = mirror.0.lock();
     assert_eq!((state.1.as_slice(), state.2), (&[last][..], last));

@@ -27,7 +27,6 @@ use tokio::{
 
 const POD_NETWORK: PodNetwork = PodNetwork { base: Ipv4Addr::new(10, 244, 0, 0), prefix: 16, node_prefix: 24 };
 
-/// Where nodes would reach the server. Not a loopback address, because such a one gets no endpoints.
 const ADVERTISED: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 const CLIENT_LIFE: Duration = Duration::from_secs(3600);
@@ -45,6 +44,8 @@ pub struct Setup {
     pub access: Access,
     /// Keys of an operator.
     pub keys: Keys,
+    /// Where nodes would reach the server. Not a loopback address, because such a one gets no endpoints.
+    pub advertise: SocketAddr,
     /// A store that others may use as well, with the cluster's keys; the directory's or memory without one.
     pub store: Option<(Arc<dyn Store>, ClusterPki)>,
 }
@@ -57,6 +58,7 @@ impl Default for Setup {
             features: Features::default(),
             access: Access::default(),
             keys: Keys::default(),
+            advertise: SocketAddr::new(ADVERTISED.into(), 6443),
             store: None,
         }
     }
@@ -109,7 +111,7 @@ impl Cluster {
         let config = Config {
             cluster: ClusterConfig { features: setup.features, ..ClusterConfig::default() },
             pki: pki.clone(),
-            advertise: SocketAddr::new(ADVERTISED.into(), 6443),
+            advertise: setup.advertise,
             request_headers: None,
             names: Vec::new(),
             access,
@@ -139,7 +141,11 @@ impl Cluster {
         self.controllers = match &self.setup.store {
             Some((store, _)) if store.is_shared() => {
                 let identity = format!("{}_{}", self.address, base::ids::suffix(8));
-                controllers::start_elected(client, surroundings, identity, self.stop.subscribe())
+                let (admin, clock) = (client(User::master("system:apiserver")), surroundings.clock.clone());
+                let announcing = controllers::announce(admin, clock, self.setup.advertise, self.stop.subscribe());
+                let mut tasks = controllers::start_elected(client, surroundings, identity, self.stop.subscribe());
+                tasks.spawn(announcing);
+                tasks
             }
             _ => controllers::start(&client, &surroundings),
         };

@@ -2,12 +2,18 @@
 //!
 //! Each server has a runtime of its own, so that it can be ended like a process that is killed: nothing in it runs again.
 
+use base::Revision;
 use pki::ClusterPki;
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
-use store_etcd::{Etcd, Options, lab::Lab};
+use store::Store;
+use store_etcd::{
+    Endpoint, Etcd, Options,
+    lab::{Door, Lab},
+};
 use testkit::{Caller, Cluster, Setup, Value, Watch, json};
 use tokio::runtime::{Builder, Runtime};
 
@@ -23,10 +29,14 @@ struct Server {
 
 impl Server {
     fn start(lab: &Lab, pki: &ClusterPki, controllers: bool) -> Server {
+        Server::reaching(lab.endpoints(), pki, controllers, 1)
+    }
+    fn reaching(endpoints: Vec<Endpoint>, pki: &ClusterPki, controllers: bool, number: u8) -> Server {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
         let (cluster, admin) = runtime.block_on(async {
-            let store = Etcd::open(Options::new(lab.endpoints())).await.expect("the etcd answers");
-            let setup = Setup { store: Some((store as Arc<_>, pki.clone())), ..Setup::default() };
+            let store = Etcd::open(Options::new(endpoints)).await.expect("the etcd answers");
+            let advertise = SocketAddr::from(([192, 0, 2, number], 6443));
+            let setup = Setup { advertise, store: Some((store as Arc<_>, pki.clone())), ..Setup::default() };
             let cluster = Cluster::open(setup).await;
             let cluster = if controllers { cluster.with_controllers() } else { cluster };
             let admin = cluster.admin();
@@ -161,7 +171,14 @@ fn controllers_run_in_one_server_and_then_in_the_other() {
     let lease = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/ferry-controllers";
     let holder = |lease: &Value| lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_string();
     let first = holder(&a.wait(lease, |lease| !holder(lease).is_empty()));
-    let b = Server::start(&lab, &pki, true);
+    let b = Server::reaching(lab.endpoints(), &pki, true, 2);
+    // Pods find both.
+    let slice = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
+    let addresses = |slice: &Value| -> Vec<String> {
+        let endpoints = slice["endpoints"].as_array().cloned().unwrap_or_default();
+        endpoints.iter().filter_map(|e| e["addresses"][0].as_str().map(String::from)).collect()
+    };
+    b.wait(slice, |slice| addresses(slice) == ["192.0.2.1", "192.0.2.2"]);
     let deployments = "/apis/apps/v1/namespaces/default/deployments";
     let sets = "/apis/apps/v1/namespaces/default/replicasets";
     let deployment = |name: &str| {
@@ -182,5 +199,63 @@ fn controllers_run_in_one_server_and_then_in_the_other() {
     b.wait(&pods("two"), |list| count(list) == 2);
     assert_ne!(holder(&b.get(lease)), first);
     assert_eq!(count(&b.get(sets)), 2, "one ReplicaSet for each");
+    b.wait(slice, |slice| addresses(slice) == ["192.0.2.2"]);
     b.runtime.block_on(b.cluster.stop());
+}
+
+#[test]
+fn a_server_that_missed_history_begins_anew() {
+    let lab = Lab::one("missed");
+    let pki = ClusterPki::ephemeral().expect("keys");
+    let a = Server::start(&lab, &pki, true);
+    let door = a.runtime.block_on(Door::to(&lab));
+    let b = Server::reaching(vec![door.endpoint.clone()], &pki, false, 1);
+    let definition = |plural: &str, kind: &str| {
+        json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("{plural}.example.com")},
+            "spec": {"group": "example.com", "scope": "Namespaced",
+                     "names": {"plural": plural, "singular": kind.to_lowercase(), "kind": kind, "listKind": format!("{kind}List")},
+                     "versions": [{"name": "v1", "served": true, "storage": true,
+                                   "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]},
+        })
+    };
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let (boats, trains) =
+        ("/apis/example.com/v1/namespaces/default/boats", "/apis/example.com/v1/namespaces/default/trains");
+    a.create(definitions, &definition("boats", "Boat"));
+    b.wait(boats, |list| list["kind"] == "BoatList");
+    a.create(MAPS, &map("gone", "1"));
+    a.create(MAPS, &map("kept", "1"));
+    let before = b.get(MAPS)["metadata"]["resourceVersion"].as_str().expect("a revision").to_string();
+    let mut watch = b.watch(&format!("{MAPS}?watch=1&resourceVersion={before}"));
+    // While b reaches nobody, objects and kinds come and go, and etcd forgets how.
+    door.set(false);
+    a.runtime.block_on(a.admin.delete(&format!("{MAPS}/gone"), &Value::Null)).expect(200);
+    a.create(MAPS, &map("new", "1"));
+    a.runtime.block_on(a.admin.delete(&format!("{definitions}/boats.example.com"), &Value::Null)).expect(200);
+    a.wait(definitions, |list| !list.to_string().contains("boats"));
+    a.create(definitions, &definition("trains", "Train"));
+    a.wait(trains, |list| list["kind"] == "TrainList");
+    let last = a.create(trains, &json!({"apiVersion": "example.com/v1", "kind": "Train", "metadata": {"name": "t"}}));
+    a.runtime.block_on(async {
+        let direct = lab.store("/registry/").await;
+        direct.compact(Revision(revision(&last))).await.expect("compacted");
+    });
+    door.set(true);
+    let names = |list: &Value| -> Vec<String> {
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        items.iter().filter_map(|item| item["metadata"]["name"].as_str().map(String::from)).collect()
+    };
+    let list = b.get(MAPS);
+    assert_eq!(names(&list), names(&a.get(MAPS)));
+    assert_eq!(b.get(trains)["items"], json!([last]));
+    assert_eq!(b.runtime.block_on(b.admin.get(boats)).code, 404);
+    // Who watched is told to list anew; who does so misses nothing.
+    let told = b.runtime.block_on(watch.next());
+    assert_eq!((told.0.as_str(), &told.1["code"]), ("ERROR", &410.into()), "{}", told.1);
+    b.runtime.block_on(b.admin.get(&format!("{MAPS}?watch=1&resourceVersion={before}&timeoutSeconds=1"))).expect(410);
+    let mut watch = b.watch(&format!("{MAPS}?watch=1&resourceVersion={}", revision(&list)));
+    a.create(MAPS, &map("next", "1"));
+    assert_eq!(b.lines(&mut watch, 1), ["ADDED next"]);
 }

@@ -16,7 +16,7 @@ pub async fn run(options: Server) -> Outcome {
     let keys = options.keys.keys();
     let mut steps = Steps::begin();
     let mut stop = super::Stop::listen()?;
-    let layout = Layout::new(&options.data.data_dir);
+    let layout = Layout::new(&options.data.data_dir).with_pki(options.store.pki_dir.clone());
     let advertise = SocketAddr::new(options.advertise_address, options.api_port);
     let listen = match options.advertise_address.is_loopback() {
         true => advertise,

@@ -20,7 +20,7 @@ pub async fn run(options: Up) -> Outcome {
     let keys = options.keys.keys();
     let mut steps = Steps::begin();
     let mut stop = super::Stop::listen()?;
-    let layout = Layout::new(&options.data.data_dir);
+    let layout = Layout::new(&options.data.data_dir).with_pki(options.store.pki_dir.clone());
     let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), options.api_port);
     let mut claim = Claim::take(&layout, local)?;
     telemetry::log::to_file(&layout.server_log(), "info")?;
