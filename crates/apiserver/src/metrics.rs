@@ -8,6 +8,7 @@ pub struct Requests {
     total: Arc<Family<Counter>>,
     duration: Arc<Family<Histogram>>,
     pub long_running: Arc<Gauge>,
+    frames: Arc<Family<Counter>>,
 }
 
 impl Requests {
@@ -24,7 +25,16 @@ impl Requests {
                 &["verb", "group", "version", "resource", "subresource"],
             ),
             long_running: registry.single("apiserver_longrunning_requests", "Watches that run."),
+            frames: registry.family(
+                "ferry_watch_frames_encoded_total",
+                "Watch events that were encoded, once for all watchers who take them as they are.",
+                &["encoding"],
+            ),
         }
+    }
+    /// Counts the events that are encoded for watches, by encoding.
+    pub fn frame_encodings(&self, encoding: wire::Encoding) -> Arc<Counter> {
+        self.frames.with(&[if encoding == wire::Encoding::Protobuf { "protobuf" } else { "json" }])
     }
     /// `known` is false for paths that name nothing here: they share one series.
     pub fn record(&self, info: &RequestInfo<'_>, code: u16, took: Duration, known: bool) {

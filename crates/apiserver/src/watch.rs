@@ -19,7 +19,7 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
-use telemetry::Gauge;
+use telemetry::{Counter, Gauge};
 use value::shared::{BoxFuture, EventSource, SharedEvent, SharedEventKind, SharedWatch};
 use wire::{Accepted, Encoding, Include, ListMeta, Shape, TableOptions};
 
@@ -44,7 +44,9 @@ pub async fn watch(x: &Exchange<'_>, call: &Call) -> Result<Response<Body>> {
         })));
         return Ok(response);
     }
-    let shaper = Shaper { call: call.clone(), accepted, include, clock: x.server.config.clock.clone(), first: true };
+    let encoded = x.server.requests.frame_encodings(accepted.encoding);
+    let clock = x.server.config.clock.clone();
+    let shaper = Shaper { call: call.clone(), accepted, include, clock, encoded, first: true };
     let stream = WatchBody {
         state: State::Idle(Some(Box::new((watcher, Vec::new())))),
         shaper,
@@ -161,6 +163,8 @@ struct Shaper {
     accepted: Accepted,
     include: Include,
     clock: Arc<dyn base::clock::Clock>,
+    /// Frames that were made for all watchers of an encoding.
+    encoded: Arc<Counter>,
     first: bool,
 }
 
@@ -173,12 +177,16 @@ impl Shaper {
                 wire::protobuf::event_frame(delivery.kind.word(), &object)
             }
             Shape::Object if self.accepted.encoding == Encoding::Protobuf => delivery.protobuf_frame(|kind, object| {
+                self.encoded.inc();
                 wire::protobuf::event_frame(kind.word(), &respond::enveloped(&self.call, object))
             }),
             Shape::Object if self.accepted.encoding == Encoding::Cbor => {
                 wire::cbor::event_frame(delivery.kind.word(), &wire::cbor::encode(&delivery.object.value()))
             }
-            Shape::Object | Shape::Discovery => delivery.json_frame(),
+            Shape::Object | Shape::Discovery => delivery.json_frame(|kind, object| {
+                self.encoded.inc();
+                resource::json_frame(kind, object.json())
+            }),
             Shape::Metadata(version) | Shape::MetadataList(version) => {
                 let object = wire::partial_metadata(version, &*delivery.object);
                 self.object(delivery.kind.word(), object)

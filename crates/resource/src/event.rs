@@ -44,11 +44,11 @@ impl Event {
     pub fn new(kind: EventKind, revision: Revision, object: Arc<Object>, previous: Option<Arc<Object>>) -> Arc<Self> {
         Arc::new(Event { kind, revision, object, previous, json: OnceLock::new(), protobuf: OnceLock::new() })
     }
-    /// The frame of a JSON watch, encoded once for all watchers; with its newline.
-    pub fn json_frame(&self) -> Bytes {
-        self.json.get_or_init(|| json_frame(self.kind, self.object.json())).clone()
+    /// The frame of a JSON watch ([`json_frame`]); `make` runs at most once for all watchers.
+    pub fn json_frame(&self, make: impl FnOnce(EventKind, &Object) -> Bytes) -> Bytes {
+        self.json.get_or_init(|| make(self.kind, &self.object)).clone()
     }
-    /// The frame of a protobuf watch; `make` runs at most once for all watchers.
+    /// The same of a protobuf watch.
     pub fn protobuf_frame(&self, make: impl FnOnce(EventKind, &Object) -> Bytes) -> Bytes {
         self.protobuf.get_or_init(|| make(self.kind, &self.object)).clone()
     }

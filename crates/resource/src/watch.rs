@@ -9,7 +9,7 @@ use crate::{
     cache::Follower,
     convert::Conversions,
     encode,
-    event::{Event, EventKind, json_frame},
+    event::{Event, EventKind},
     list::{Filter, parse_revision, too_old},
     wheel::Alarm,
 };
@@ -37,14 +37,14 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// The frame of a JSON watch; shared by all watchers that get the event as it is.
-    pub fn json_frame(&self) -> Bytes {
+    /// The frame of a JSON watch, which `make` makes; shared by all watchers that get the event as it is.
+    pub fn json_frame(&self, make: impl FnOnce(EventKind, &Object) -> Bytes) -> Bytes {
         match &self.shared {
-            Some(event) => event.json_frame(),
-            None => json_frame(self.kind, self.object.json()),
+            Some(event) => event.json_frame(make),
+            None => make(self.kind, &self.object),
         }
     }
-    /// The same of a protobuf watch, which `make` makes.
+    /// The same of a protobuf watch.
     pub fn protobuf_frame(&self, make: impl FnOnce(EventKind, &Object) -> Bytes) -> Bytes {
         match &self.shared {
             Some(event) => event.protobuf_frame(make),
