@@ -24,7 +24,9 @@ async fn document(x: &Exchange<'_>) -> Result<Response<Body>> {
     let path = x.info.path.trim_end_matches('/');
     let found = health::answer(&server.health, &server.engine, &server.encryption, path, &x.query).await;
     if let Some(mut response) = found {
-        respond::nosniff(&mut response);
+        if path.matches('/').count() == 1 {
+            respond::nosniff(&mut response);
+        }
         return Ok(response);
     }
     if !matches!(x.parts.method, Method::GET) && routed(path) {
@@ -71,6 +73,10 @@ async fn resource(x: &mut Exchange<'_>, body: RequestBody) -> Result<Response<Bo
     let call = call_of(x, lookup)?;
     if x.info.subresource == "proxy" && call.kind.subresource("proxy").is_some() {
         return proxied(x, &call, body).await;
+    }
+    // Which is a GET to whoever authorizes, and none to the routes.
+    if x.parts.method == Method::HEAD {
+        return Err(Status::method_not_allowed());
     }
     let verb = verb_of(x.info.verb).ok_or_else(Status::method_not_allowed)?;
     let allowed = match &call.subresource {

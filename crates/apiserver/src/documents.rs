@@ -39,8 +39,17 @@ struct Document {
 /// Any path that is no health check. 404 in plain text for what is no document.
 pub fn answer(x: &Exchange<'_>, path: &str) -> Result<Response<Body>> {
     match found(x, path) {
-        Err(status) if status.is(base::Reason::NotFound) => Ok(respond::no_page()),
+        Err(status) if status.is(base::Reason::NotFound) && !known(x, path) => Ok(respond::no_page()),
         answer => answer,
+    }
+}
+
+/// True for paths below those that are served, which an API answers for.
+fn known(x: &Exchange<'_>, path: &str) -> bool {
+    match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
+        ["api", _, ..] => true,
+        ["apis", group, _, ..] => discovery::group(&x.server.engine.catalog(), group).is_some(),
+        _ => false,
     }
 }
 

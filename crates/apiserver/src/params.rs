@@ -157,7 +157,10 @@ pub fn delete(query: &Query<'_>, body: Option<Value>) -> Result<(Option<Value>, 
         Some(body) => {
             let kind = body.str_at(&["kind"]);
             if !kind.is_empty() && kind != "DeleteOptions" {
-                return Err(Status::bad_request("decoded object cannot be converted to DeleteOptions"));
+                let version = body.str_at(&["apiVersion"]);
+                let scheme = "pkg/apis/meta/internalversion/scheme/register.go:27";
+                let text = format!("no kind \"{kind}\" is registered for version \"{version}\" in scheme \"{scheme}\"");
+                return Err(Status::bad_request(text));
             }
             let dry = dry_run(body.items_at(&["dryRun"]).iter().filter_map(Value::as_str), &mut errors);
             (body, dry)

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
 use net::Body;
 use resource::{Answer, Call, ListReply, Reply};
-use schema::{Column, Kind};
+use schema::Column;
 use std::sync::{Arc, LazyLock};
 use value::{
     Object, Value,
@@ -191,11 +191,9 @@ fn counted(value: &Value) -> Value {
 
 /// What upstream calls the type of a call's objects inside: `*core.ConfigMap`.
 fn internal_type(call: &Call, suffix: &str) -> String {
-    let Kind { group, kind, custom, .. } = &*call.kind;
-    match (custom, group.as_str()) {
-        (Some(_), _) => format!("*unstructured.Unstructured{suffix}"),
-        (None, "" | "events.k8s.io") => format!("*core.{kind}{suffix}"),
-        (None, group) => format!("*{}.{kind}{suffix}", group.split('.').next().unwrap_or(group)),
+    match call.kind.custom {
+        Some(_) => format!("*unstructured.Unstructured{suffix}"),
+        None => format!("*{}{suffix}", call.internal_type()),
     }
 }
 

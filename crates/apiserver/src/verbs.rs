@@ -113,15 +113,13 @@ fn configuration(bytes: &[u8]) -> Result<merge::Patch> {
         Ok(parsed) => parsed,
         Err(_) => {
             let text = std::str::from_utf8(bytes).map_err(|e| refused(e.to_string()))?;
-            wire::yaml::parse(text).map_err(refused)?
+            wire::yaml::parse(text).map_err(|why| refused(format!("error converting YAML to JSON: {why}")))?
         }
     };
-    let repeated = match (parsed.duplicates.is_empty(), std::str::from_utf8(bytes)) {
-        (false, Ok(text)) => wire::yaml::repeated_keys(text),
+    let duplicates = match (parsed.duplicates.is_empty(), std::str::from_utf8(bytes)) {
+        (false, Ok(text)) => wire::yaml::repetitions(text),
         _ => Vec::new(),
     };
-    let duplicates =
-        repeated.iter().map(|(line, key)| format!("line {line}: key {key:?} already set in map")).collect();
     Ok(merge::Patch { kind: merge::PatchKind::Apply, body: parsed.value, duplicates })
 }
 

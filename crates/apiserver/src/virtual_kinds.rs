@@ -62,7 +62,7 @@ fn checked(
     let mut value = body.value;
     let unknown = schema::decode(schema, &mut value).map_err(|e| e.status(kind, version))?;
     let mut problems = unknown;
-    problems.extend(body.duplicates.into_iter().map(|f| format!("duplicate field \"{f}\"")));
+    problems.extend(body.duplicates);
     match validation {
         FieldValidation::Strict if !problems.is_empty() => {
             return Err(schema::strict_status(kind, version, &problems));

@@ -361,8 +361,11 @@ impl Status {
     pub fn to_json(&self) -> Value {
         let mut out = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.0.message, "reason": self.0.reason, "code": self.0.code,
+            "message": self.0.message, "code": self.0.code,
         });
+        if !self.0.reason.is_empty() {
+            out["reason"] = self.0.reason.as_str().into();
+        }
         if let Some(token) = &self.0.continue_token {
             out["metadata"]["continue"] = token.as_str().into();
         }

@@ -26,10 +26,14 @@ pub(crate) fn check(operations: &Value) -> Result<()> {
 }
 
 /// Applies all operations in order, or none.
-pub(crate) fn apply(operations: &Value, mut document: Value) -> Result<Value> {
+pub(crate) fn apply(operations: &Value, document: Value) -> Result<Value> {
+    run_all(operations, document).map_err(|_| rejected())
+}
+
+fn run_all(operations: &Value, mut document: Value) -> Result<Value, String> {
     let mut copied = 0;
     for operation in operations.items_at(&[]) {
-        run(operation, &mut document, &mut copied).map_err(rejected)?;
+        run(operation, &mut document, &mut copied)?;
     }
     Ok(document)
 }
@@ -55,14 +59,18 @@ fn run(operation: &Value, document: &mut Value, copied: &mut usize) -> Result<()
         }
         "copy" => {
             let from = pointer("from")?;
+            // Of a member that is not there comes null.
             let missing = || format!("copy operation does not apply: doc is missing from path: {from}: missing value");
-            let value = lookup(document, from).ok_or_else(missing)?;
+            let value = match (lookup(document, from).cloned(), parent(document, from)) {
+                (Some(value), _) => value,
+                (None, Some((Value::Object(_), _))) => Value::Null,
+                (None, _) => return Err(missing()),
+            };
             *copied += value.to_json().len();
             if *copied > MAX_COPIED {
                 let text = "Unable to complete the copy, the accumulated size increase of copy is";
                 return Err(format!("{text} {copied}, exceeding the limit {MAX_COPIED}"));
             }
-            let value = value.clone();
             add(document, pointer("path")?, value, name)
         }
         "test" => {
@@ -196,15 +204,22 @@ mod tests {
     #[track_caller]
     fn check(document: &str, patch: &str, want: Result<&str, &str>) {
         let document = parse_lenient(document.as_bytes()).unwrap();
-        let got = super::apply(&parse_lenient(patch.as_bytes()).unwrap(), document);
+        let got = super::run_all(&parse_lenient(patch.as_bytes()).unwrap(), document);
         match want {
             Ok(want) => assert_eq!(got.unwrap().to_string(), want, "{patch}"),
             Err(want) => {
-                let status = got.unwrap_err();
-                assert_eq!(status.code(), 422);
-                assert!(status.message().ends_with(want), "{patch}: {}", status.message());
+                let why = got.unwrap_err();
+                assert!(why.ends_with(want), "{patch}: {why}");
             }
         }
+    }
+
+    #[test]
+    fn a_refusal_says_upstreams_sentence() {
+        let patch = parse_lenient(br#"[{"op":"remove","path":"/a"}]"#).unwrap();
+        let status = super::apply(&patch, value::Value::object()).unwrap_err();
+        let want = "the server rejected our request due to an error in our request";
+        assert_eq!((status.code(), status.message()), (422, want));
     }
 
     #[test]
@@ -226,6 +241,7 @@ mod tests {
             r#"[{"op":"move","from":"/a/b","path":"/c"},{"op":"copy","from":"/c","path":"/d"}]"#,
             Ok(r#"{"a":{},"c":1,"d":1}"#),
         );
+        check(r#"{"a":{}}"#, r#"[{"op":"copy","from":"/a/x","path":"/b"}]"#, Ok(r#"{"a":{},"b":null}"#));
         check(
             r#"{"a":1}"#,
             r#"[{"op":"test","path":"/a","value":1.0},{"op":"test","path":"/z","value":null}]"#,

@@ -61,6 +61,9 @@ pub fn parse(content_type: &str, body: &[u8]) -> Result<Patch> {
     let kind = PatchKind::of(content_type)?;
     let refused = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
     let parsed = value::parse(body).map_err(|_| refused(value::complaint(body)))?;
+    if kind == PatchKind::Merge && parsed.value.is_null() {
+        return Err(Status::bad_request("Invalid JSON Patch"));
+    }
     let (want, expected) = match (kind, &parsed.value) {
         (PatchKind::Json, Value::Array(_)) => (true, ""),
         (PatchKind::Merge | PatchKind::Strategic | PatchKind::Apply, Value::Object(_)) => (true, ""),
@@ -111,9 +114,9 @@ fn unsupported(accepted: impl Fn(PatchKind) -> bool) -> Status {
     Status::new(Reason::UnsupportedMediaType, format!("{text}: {}", names.join(", ")))
 }
 
-/// 422 for a patch that does not fit the object; upstream's sentence, and then what is wrong.
-fn rejected(why: impl std::fmt::Display) -> Status {
-    Status::new(Reason::Invalid, format!("the server rejected our request due to an error in our request: {why}"))
+/// 422 for a JSON patch that does not fit the object. Upstream does not say why, and so do we: clients match on the sentence.
+fn rejected() -> Status {
+    Status::new(Reason::Invalid, "the server rejected our request due to an error in our request").with_empty_details()
 }
 
 #[cfg(test)]

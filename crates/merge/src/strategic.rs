@@ -4,7 +4,7 @@
 //! Source of the rules: `k8s.io/apimachinery/pkg/util/strategicpatch`, in particular the order of merged lists: the order
 //! in the patch wins, what only the server has keeps its place as well as it can.
 
-use crate::{merge::without_nulls, rejected};
+use crate::{managed::go_text, merge::without_nulls};
 use base::{Result, Status};
 use schema::{Arena, NodeId, Patch, Schema};
 use std::collections::HashMap;
@@ -127,7 +127,7 @@ impl<'a> Merger<'a> {
             return Ok(arrange(merged, &wanted, &server, ""));
         }
         if how.key.is_empty() {
-            return Err(rejected("cannot merge lists without merge key"));
+            return Err(Status::plain("cannot merge lists without merge key"));
         }
         self.keyed_list(original, patch, how)
     }
@@ -142,7 +142,7 @@ impl<'a> Merger<'a> {
                     gone.add(key_of(item, how.key)?, 0);
                 }
                 Some("replace") => replace = true,
-                Some("merge") => return Err(rejected("merging lists cannot yet be specified in the patch")),
+                Some("merge") => return Err(Status::plain("merging lists cannot yet be specified in the patch")),
                 Some(other) => return Err(unknown_directive(other, map)),
             }
         }
@@ -206,10 +206,10 @@ fn check_order(change: &[Value], keys: &[&Value], key: &str) -> Result<()> {
     let mut rest = keys.iter();
     for item in change.iter().filter(|item| item.get(PATCH).is_none()) {
         if !keys.is_empty() && !rest.any(|k| *k == ident(item, key)) {
-            let patch = Value::Array(change.to_vec());
-            let order: Value = keys.iter().map(|k| (*k).clone()).collect();
+            let patch = go_text(&Value::Array(change.to_vec()));
+            let order = go_text(&keys.iter().map(|k| (*k).clone()).collect());
             let text = format!("The order in patch list:\n{patch}\n doesn't match $setElementOrder list:\n{order}\n");
-            return Err(rejected(text));
+            return Err(Status::plain(text));
         }
     }
     Ok(())
@@ -309,16 +309,17 @@ fn strip(value: &mut Value) -> bool {
 }
 
 fn key_of<'v>(item: &'v Value, key: &str) -> Result<&'v Value> {
-    item.get(key).ok_or_else(|| rejected(format!("map: {item} does not contain declared merge key: {key}")))
+    item.get(key)
+        .ok_or_else(|| Status::plain(format!("map: {} does not contain declared merge key: {key}", go_text(item))))
 }
 
 fn unknown_directive(directive: &str, patch: &Map) -> Status {
-    let patch = Value::Object(patch.clone());
-    rejected(format!("unknown patch type: {directive} in map: {patch}"))
+    let patch = go_text(&Value::Object(patch.clone()));
+    Status::plain(format!("unknown patch type: {directive} in map: {patch}"))
 }
 
 fn bad_type(expected: &str, actual: &Value) -> Status {
-    rejected(format!("expected a {expected}, but received a {}", actual.type_name()))
+    Status::plain(format!("expected a {expected}, but received a {}", actual.type_name()))
 }
 
 #[cfg(test)]

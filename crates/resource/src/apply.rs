@@ -123,7 +123,10 @@ fn merged(
         managed::Refused::Conflicts(conflicts) => managed::Refused::conflict_status(&conflicts),
         managed::Refused::Status(status) => status,
         managed::Refused::Misfit(lines) => {
-            Status::plain(format!("failed to create typed patch object ({}): {lines}", described(call)))
+            // The configuration's own namespace, which it need not have.
+            let (namespace, api_version) = (config.str_at(&["metadata", "namespace"]), call.api_version());
+            let named = format!("{namespace}/{}; {}", call.name, type_of(&api_version, &call.kind.kind));
+            Status::plain(format!("failed to create typed patch object ({named}): {lines}"))
         }
     })
 }
@@ -134,6 +137,7 @@ fn decoded(call: &Call, object: Value, warnings: &mut Vec<String>) -> Result<Val
     let options = WriteOptions { field_validation: FieldValidation::Ignore, ..WriteOptions::default() };
     decode::decode_tree(call, object, &Value::Null, Vec::new(), &options, warnings).map_err(|refused| match refused {
         Refused::Status(status) => status,
+        Refused::Foreign { why, .. } => Status::bad_request(why),
         Refused::Mistyped(why) => {
             let (described, version) = (described(call), call.api_version());
             Status::plain(format!("failed to convert new object ({described}) to proper version ({version}): {why}"))

@@ -21,6 +21,14 @@ pub struct Call {
 }
 
 impl Call {
+    /// What upstream calls the type of the objects inside: `core.ConfigMap`.
+    pub fn internal_type(&self) -> String {
+        let kind = &self.kind;
+        match kind.group.as_str() {
+            "" | "events.k8s.io" => format!("core.{}", kind.kind),
+            group => format!("{}.{}", group.split('.').next().unwrap_or(group), kind.kind),
+        }
+    }
     /// The key of the object that the path names.
     pub fn key(&self) -> ObjectKey {
         ObjectKey::new(self.namespace.clone(), self.name.clone())
@@ -56,7 +64,7 @@ impl Call {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Body {
     pub value: Value,
-    /// Paths of fields that stood more than once.
+    /// Fields that stood more than once, as strict validation reports them: `duplicate field "spec.replicas"`.
     pub duplicates: Vec<String>,
 }
 

@@ -11,6 +11,8 @@ pub(crate) enum Refused {
     Status(Status),
     /// In a decoder's words; what is said around them depends on where the tree came from.
     Mistyped(Mistyped),
+    /// The tree says that it is another kind than the call's.
+    Foreign { kind: String, version: String, why: String },
 }
 
 impl From<Status> for Refused {
@@ -22,10 +24,13 @@ impl From<Status> for Refused {
 /// Decodes a body in the version of the call. Types are checked, unknown fields are dropped and reported as
 /// `fieldValidation` says, defaults are set; the result is in the version that is worked on.
 pub(crate) fn decode(call: &Call, body: Body, options: &WriteOptions, warnings: &mut Vec<String>) -> Result<Value> {
-    let duplicates = body.duplicates.into_iter().map(|f| format!("duplicate field \"{f}\"")).collect();
-    decode_tree(call, body.value, &Value::Null, duplicates, options, warnings).map_err(|refused| match refused {
+    decode_tree(call, body.value, &Value::Null, body.duplicates, options, warnings).map_err(|refused| match refused {
         Refused::Status(status) => status,
         Refused::Mistyped(why) => why.status(&call.kind.kind, &call.kind.versions[call.version].name),
+        Refused::Foreign { kind, version, why } => {
+            let wanted = &call.kind.kind;
+            Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {wanted}: {why}"))
+        }
     })
 }
 
@@ -50,9 +55,16 @@ pub(crate) fn decode_tree(
         managed::put(&mut value, Value::Array(vec![Value::object()]));
     }
     if options.field_validation != FieldValidation::Ignore {
+        // Those of YAML name their lines, and are found before the fields are looked at.
+        let lines = duplicates.first().is_some_and(|first| first.starts_with("line "));
+        let found = duplicates.len();
         problems.extend(duplicates);
+        if lines {
+            problems.rotate_right(found);
+        }
         if !problems.is_empty() && options.field_validation == FieldValidation::Strict {
-            return Err(Refused::Mistyped(Mistyped(format!("strict decoding error: {}", problems.join(", ")))));
+            let head = if lines { "yaml: unmarshal errors:\n  " } else { "" };
+            return Err(Refused::Mistyped(Mistyped(format!("strict decoding error: {head}{}", problems.join(", ")))));
         }
         warnings.append(&mut problems);
     }
@@ -79,7 +91,7 @@ fn to_working(call: &Call, mut value: Value, old: &Value) -> Result<Value> {
     Ok(value)
 }
 
-fn check_type_meta(call: &Call, value: &mut Value) -> Result<()> {
+fn check_type_meta(call: &Call, value: &mut Value) -> Result<(), Refused> {
     if value.as_object().is_none() {
         let given = match value.type_name() {
             "integer" => "number",
@@ -87,27 +99,49 @@ fn check_type_meta(call: &Call, value: &mut Value) -> Result<()> {
             name => name,
         };
         let text = format!("json: cannot unmarshal {given} into Go value of type map[string]interface {{}}");
-        return Err(schema::Mistyped(text).status(&call.kind.kind, &call.kind.versions[call.version].name));
+        return Err(Refused::Mistyped(Mistyped(text)));
     }
     let wanted = call.api_version();
+    foreign(call, value, &wanted)?;
     match value.str_at(&["apiVersion"]) {
         "" => value.set(&["apiVersion"], wanted),
         given if given != wanted => {
-            return Err(Status::bad_request(format!(
+            return Err(Refused::Status(Status::bad_request(format!(
                 "the API version in the data ({given}) does not match the expected API version ({wanted})"
-            )));
+            ))));
         }
         _ => {}
     }
     match value.str_at(&["kind"]) {
         "" => value.set(&["kind"], &call.kind.kind),
         given if given != call.kind.kind => {
-            return Err(Status::bad_request(format!(
+            return Err(Refused::Status(Status::bad_request(format!(
                 "the object provided is unrecognized (must be of type {}): the kind in the data is {given}",
                 call.kind.kind
-            )));
+            ))));
         }
         _ => {}
     }
     Ok(())
+}
+
+/// Upstream's decoder knows the built-in kinds: one that it does not know is not registered, and one that is another
+/// cannot be converted. Another version of the same kind is found out later.
+fn foreign(call: &Call, value: &Value, wanted: &str) -> Result<(), Refused> {
+    let or = |given: &str, default: &str| if given.is_empty() { default.to_string() } else { given.to_string() };
+    let api_version = or(value.str_at(&["apiVersion"]), wanted);
+    let kind = or(value.str_at(&["kind"]), &call.kind.kind);
+    if call.kind.custom.is_some() || (api_version == wanted && kind == *call.kind.kind) {
+        return Ok(());
+    }
+    let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
+    let why = if schema::builtin::of(group, version, &kind).is_none() {
+        let scheme = "pkg/api/legacyscheme/scheme.go:30";
+        format!("no kind \"{kind}\" is registered for version \"{api_version}\" in scheme \"{scheme}\"")
+    } else if kind != *call.kind.kind {
+        format!("converting ({version}.{kind}) to ({}): unknown conversion", call.internal_type())
+    } else {
+        return Ok(());
+    };
+    Err(Refused::Foreign { version: version.to_string(), kind, why })
 }

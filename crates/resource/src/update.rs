@@ -162,6 +162,12 @@ impl Engine {
         }
         let uid = new.str_at(&["metadata", "uid"]);
         if !uid.is_empty() && uid != current.meta.uid {
+            if matches!(source, Source::Patch(_)) {
+                let mut errors = FieldErrors::default();
+                errors.invalid("metadata.uid", uid, "field is immutable");
+                errors.invalid("metadata.uid", uid, "field is immutable");
+                return Err(Status::invalid(&kind.group, &kind.kind, &call.name, &errors));
+            }
             let text =
                 format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.meta.uid);
             return Err(call.conflict(&text));
@@ -269,6 +275,9 @@ fn patched(
         Err(Refused::Status(status)) => Err(status),
         // Applied once more for the message, so that a patch that is fine need not be copied.
         Err(Refused::Mistyped(why)) => Err(decode::patch_refused(patch, &merge::apply(patch, schema, &shown)?, why)),
+        Err(Refused::Foreign { why, .. }) => {
+            Err(decode::patch_refused(patch, &merge::apply(patch, schema, &shown)?, schema::Mistyped(why)))
+        }
     }
 }
 

@@ -237,7 +237,7 @@ async fn dry_runs_and_refusals() {
         (
             unknown,
             500,
-            "failed to create typed patch object (ns/a; /v1, Kind=ConfigMap): .spec: field not declared in schema",
+            "failed to create typed patch object (/a; /v1, Kind=ConfigMap): .spec: field not declared in schema",
         ),
         (
             old,

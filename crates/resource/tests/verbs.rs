@@ -214,7 +214,8 @@ async fn field_validation() {
     let door = door().await;
     let call = door.call("configmaps", "");
     let parsed = value::parse(br#"{"metadata":{"name":"a"},"data":{"k":"1","k":"2"},"spek":{}}"#).unwrap();
-    let body = Body { value: parsed.value, duplicates: parsed.duplicates };
+    let duplicates = parsed.duplicates.iter().map(|path| format!("duplicate field \"{path}\"")).collect();
+    let body = Body { value: parsed.value, duplicates };
     let with = |field_validation| WriteOptions { field_validation, dry_run: true, ..WriteOptions::default() };
     let strict = door.0.create(&call, body.clone(), &with(FieldValidation::Strict)).await.unwrap_err();
     assert_eq!(

@@ -8,7 +8,7 @@ use value::Value;
 #[derive(Debug, PartialEq)]
 pub struct Decoded {
     pub value: Value,
-    /// Paths of fields that stood more than once; the last one won.
+    /// Fields that stood more than once, as strict validation reports them; the last one won.
     pub duplicates: Vec<String>,
 }
 
@@ -50,7 +50,11 @@ fn read(content_type: Option<&str>, body: &[u8], intake: Intake, head: &str) -> 
         Some(Encoding::Json) => value::parse(body).map_err(|_| refused("json", value::complaint(body)))?,
         Some(Encoding::Yaml) => {
             let text = std::str::from_utf8(body).map_err(|e| refused("yaml", e.to_string()))?;
-            yaml::parse(text).map_err(|why| refused("yaml", why))?
+            let mut parsed = yaml::parse(text).map_err(unknown)?;
+            if !parsed.duplicates.is_empty() {
+                parsed.duplicates = yaml::repetitions(text);
+            }
+            return object(parsed.value, parsed.duplicates, &refused);
         }
         // A sender of protobuf knows its types: there is no duplicate, and what we do not know is newer than we.
         Some(Encoding::Protobuf) => {
@@ -69,7 +73,34 @@ fn read(content_type: Option<&str>, body: &[u8], intake: Intake, head: &str) -> 
             return Err(Status::new(Reason::UnsupportedMediaType, format!("{text}: {names}")));
         }
     };
-    Ok(Decoded { value: parsed.value, duplicates: parsed.duplicates })
+    let duplicates = parsed.duplicates.iter().map(|path| format!("duplicate field \"{path}\"")).collect();
+    object(parsed.value, duplicates, &refused)
+}
+
+/// What is read must be an object whose kind is a text; nothing is an empty one.
+fn object(value: Value, duplicates: Vec<String>, refused: &impl Fn(&str, String) -> Status) -> Result<Decoded> {
+    let name = |value: &Value| match value.type_name() {
+        "integer" => "number",
+        "boolean" => "bool",
+        other => other,
+    };
+    let value = match value {
+        Value::Null => Value::object(),
+        Value::Object(_) => value,
+        other => {
+            let ty = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+            let why = format!("json: cannot unmarshal {} into Go value of type {ty}", name(&other));
+            return Err(refused("json", why));
+        }
+    };
+    for key in ["apiVersion", "kind"] {
+        let given = value.at(&[key]);
+        if !given.is_null() && given.as_str().is_none() {
+            let why = format!("json: cannot unmarshal {} into Go struct field .{key} of type string", name(given));
+            return Err(refused("json", why));
+        }
+    }
+    Ok(Decoded { value, duplicates })
 }
 
 /// The media type without its parameters; `None` where those are malformed, as RFC 2045 would have them.
@@ -112,7 +143,7 @@ mod tests {
             let read = decode(content_type, body, true).unwrap();
             assert_eq!(read.value.to_string(), r#"{"a":1}"#, "{content_type:?}");
         }
-        assert_eq!(decode(None, br#"{"a":{"b":1,"b":2}}"#, false).unwrap().duplicates, ["a.b"]);
+        assert_eq!(decode(None, br#"{"a":{"b":1,"b":2}}"#, false).unwrap().duplicates, [r#"duplicate field "a.b""#]);
     }
 
     #[test]

@@ -20,8 +20,27 @@ impl<'de> Deserialize<'de> for Document {
 pub fn parse(text: &str) -> Result<Parsed, String> {
     let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
     let Document(parsed) =
-        serde_saphyr::from_str_with_options(first_document(text), options).map_err(|e| e.to_string())?;
+        serde_saphyr::from_str_with_options(first_document(text), options).map_err(|e| complaint(&e.to_string()))?;
     Ok(parsed)
+}
+
+/// Our parser's error in the words of go-yaml, from which it has the sentences, too: the line is named from the second
+/// on, and what the grammar misses is said of the line before.
+fn complaint(error: &str) -> String {
+    let first = error.lines().next().unwrap_or("");
+    let told = first.trim_start_matches("error: ");
+    let place = told.strip_prefix("line ").and_then(|rest| rest.split_once(' '));
+    let line = place.and_then(|(line, _)| line.parse::<usize>().ok());
+    let (Some(line), Some((_, text))) = (line, told.split_once(": ")) else { return format!("yaml: {told}") };
+    let line = if text.starts_with("did not find expected") { line.saturating_sub(1) } else { line };
+    let named = line > 1 || (line == 1 && text.starts_with("did not find expected"));
+    if named { format!("yaml: line {line}: {text}") } else { format!("yaml: {text}") }
+}
+
+/// What a document repeats, as messages have it: `line 5: key "name" already set in map`.
+pub fn repetitions(text: &str) -> Vec<String> {
+    let repeated = repeated_keys(text).into_iter();
+    repeated.map(|(line, key)| format!("line {line}: key {key:?} already set in map")).collect()
 }
 
 /// The keys of the first document that stand more than once in one map: the line of each repetition, 1-based, and the key.
@@ -137,6 +156,20 @@ mod tests {
             assert_eq!(parse(text).unwrap().value.to_string(), want, "{text}");
         }
         assert!(parse("a: [").is_err());
+    }
+
+    #[test]
+    fn complaints_are_those_of_go() {
+        for (text, want) in [
+            ("a: b: c", "yaml: mapping values are not allowed in this context"),
+            ("a: 1\nb: c: d\n", "yaml: line 2: mapping values are not allowed in this context"),
+        ] {
+            assert_eq!(parse(text).unwrap_err(), want, "{text}");
+        }
+        for text in ["a: [1\n", "a: \"x", "{", "- a\nb"] {
+            let said = parse(text).unwrap_err();
+            assert!(said.starts_with("yaml: ") && !said.contains('\n'), "{said}");
+        }
     }
 
     #[test]

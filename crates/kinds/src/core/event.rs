@@ -37,8 +37,7 @@ pub fn kind() -> Kind {
 }
 
 fn columns() -> Vec<Column> {
-    let mut name = Column::object_name().wide();
-    name.format = "".into();
+    let name = Column::object_name().wide();
     vec![
         Column::text("Last Seen", |event, now| last_seen(event, now).into()),
         Column::text("Type", |event, _| event.str_at(&["type"]).into()),

@@ -91,7 +91,7 @@ impl Hooks for Secret {
 
 fn json_object(entry: At, errors: &mut FieldErrors) {
     let parsed = STANDARD.decode(entry.str()).map_err(|e| e.to_string());
-    let parsed = parsed.and_then(|bytes| value::parse_lenient(&bytes).map_err(|e| e.to_string()));
+    let parsed = parsed.and_then(|bytes| value::parse_lenient(&bytes).map_err(|_| value::complaint(&bytes)));
     let fault = match parsed {
         Ok(Value::Object(_) | Value::Null) => return,
         Ok(other) => {

@@ -22,11 +22,7 @@ pub fn kind() -> Kind {
 }
 
 fn columns() -> Vec<Column> {
-    vec![
-        Column::object_name(),
-        Column::text("ParentRef", |obj, _| parent(obj.at(&["spec", "parentRef"])).into()),
-        Column::age(),
-    ]
+    vec![Column::object_name(), Column::text("ParentRef", |obj, _| parent(obj.at(&["spec", "parentRef"])).into())]
 }
 
 /// `services/shop/web`
@@ -118,12 +114,12 @@ mod tests {
         cells(
             &kind(),
             of(value!({"resource": "services", "namespace": "a", "name": "b"})),
-            expect!["10.0.0.1 | services/a/b | 5m"],
+            expect!["10.0.0.1 | services/a/b"],
         );
         cells(
             &kind(),
             of(value!({"group": "X.io", "resource": "nets", "name": "b"})),
-            expect!["10.0.0.1 | nets.x.io/b | 5m"],
+            expect!["10.0.0.1 | nets.x.io/b"],
         );
     }
 }

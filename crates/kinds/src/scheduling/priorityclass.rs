@@ -33,7 +33,7 @@ fn columns() -> Vec<Column> {
             ..Column::text("Global-Default", |class, _| class.at(&["globalDefault"]).as_bool().unwrap_or(false).into())
         },
         Column::age(),
-        Column::path("PreemptionPolicy", ColumnType::String, "preemptionPolicy").wide(),
+        Column::path("PreemptionPolicy", ColumnType::String, "preemptionPolicy"),
     ]
 }
 
@@ -119,6 +119,6 @@ mod tests {
 
     #[test]
     fn columns() {
-        cells(&kind(), value!({"value": 7}), expect!["obj | 7 | false | 5m || null"]);
+        cells(&kind(), value!({"value": 7}), expect!["obj | 7 | false | 5m | null"]);
     }
 }

@@ -15,11 +15,7 @@ pub fn kind() -> Kind {
 }
 
 fn columns() -> Vec<Column> {
-    vec![
-        Column::object_name(),
-        Column::text("StorageClassName", |obj, _| obj.str_at(&["storageClassName"]).into()),
-        Column::text("Capacity", |obj, _| cells::or(obj.at(&["capacity"]), "<unset>")),
-    ]
+    vec![Column::object_name(), cells::created_at()]
 }
 
 #[derive(Debug)]
@@ -53,7 +49,7 @@ impl Hooks for CsiStorageCapacity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{self, cells, create, update};
+    use crate::testing::{self, create, update};
     use expect_test::expect;
     use value::value;
 
@@ -87,7 +83,5 @@ mod tests {
                 r#"nodeTopology.matchLabels.beta.kubernetes.io/os: deprecated since v1.14; use "kubernetes.io/os" instead"#
             ]],
         );
-        cells(&kind(), good, expect!["obj | fast | 1Gi"]);
-        cells(&kind(), value!({}), expect!["obj |  | <unset>"]);
     }
 }

@@ -1,6 +1,6 @@
 //! From bytes to a tree: everything well-formed that JSON could say as well.
 
-use super::{DEEPEST, Malformed};
+use super::{DEEPEST, Malformed, SELF_DESCRIBED};
 use base::ids::hex;
 use base::time::{self, Timestamp};
 use base64::{
@@ -26,7 +26,8 @@ pub fn decode_first(bytes: &[u8]) -> Result<(Value, &[u8])> {
     if bytes.is_empty() {
         return Err(Malformed("EOF".into()));
     }
-    let mut reader = Reader(bytes);
+    // The mark is no level: what was written at the limit can be read.
+    let mut reader = Reader(bytes.strip_prefix(&SELF_DESCRIBED).unwrap_or(bytes));
     let value = reader.item(0, Later::Nothing)?;
     Ok((value, reader.0))
 }

@@ -187,9 +187,7 @@ fn address(cluster: &ClusterConfig, obj: &mut Value, free: &dyn Fn(&Claim) -> bo
     let Ok(ip) = asked.parse::<IpAddr>() else { return };
     let (network, length) = cluster.service_cidr;
     let why = if !in_network(ip, network, length) {
-        format!(
-            "the provided network does not match the current range: provided IP ({ip}) is not in the valid range. The range of valid IPs is {network}/{length}"
-        )
+        "the provided network does not match the current range".to_string()
     } else if !free(&ip_claim(ip)) {
         "provided IP is already allocated".to_string()
     } else {
