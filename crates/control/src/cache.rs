@@ -151,6 +151,16 @@ impl<V: Value> Cache<V> {
         let objects = keys.into_iter().flatten().filter_map(|key| state.objects.get(key));
         objects.map(|e| e.value.clone()).collect()
     }
+    /// Of several values of an index, the objects of the one that has the fewest: where an object must have all of them,
+    /// no others need be looked at.
+    pub fn by_rarest(&self, index: &str, values: &[Str]) -> Vec<V> {
+        let state = self.0.state.read();
+        let Some(index) = state.indexes.get(index) else { return Vec::new() };
+        let none = BTreeSet::new();
+        let keys = values.iter().map(|value| index.entries.get(value).unwrap_or(&none)).min_by_key(|keys| keys.len());
+        let objects = keys.into_iter().flatten().filter_map(|key| state.objects.get(key));
+        objects.map(|e| e.value.clone()).collect()
+    }
     /// Declares an index: `function` says under which values an object is filed. Declaring it again does nothing.
     pub fn index(&self, name: &'static str, function: impl Fn(&V) -> Vec<Str> + Send + Sync + 'static) {
         let mut state = self.0.state.write();
@@ -390,7 +400,15 @@ mod tests {
         weak.update(Update::Apply(object("a", 3, "y")), &WHOLE);
         let names = |app| cache.by_index("app", app).iter().map(|o| o.name().to_string()).collect::<Vec<_>>();
         assert_eq!((names("x"), names("y")), (vec!["b".to_string()], vec!["a".into()]));
+        weak.update(Update::Apply(object("c", 4, "x")), &WHOLE);
+        let rarest = |values: &[&str]| {
+            let values: Vec<Str> = values.iter().map(|v| Str::from(*v)).collect();
+            cache.by_rarest("app", &values).iter().map(|o| o.name().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!((rarest(&["x", "y"]), rarest(&["x"])), (vec!["a".to_string()], vec!["b".into(), "c".into()]));
+        assert!(rarest(&["x", "z"]).is_empty() && rarest(&[]).is_empty());
         weak.update(Update::Delete(object("b", 4, "x")), &WHOLE);
+        weak.update(Update::Delete(object("c", 5, "x")), &WHOLE);
         assert!(names("x").is_empty() && cache.by_index("none", "x").is_empty());
     }
 

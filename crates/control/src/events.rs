@@ -1,6 +1,6 @@
 //! Events: what `kubectl describe` shows below an object.
 //!
-//! Recording never waits and never fails: one task per recorder writes. The same event again raises the count of the first;
+//! Recording never waits and never fails: one task per recorder writes, and what it cannot keep up with is dropped. The same event again raises the count of the first;
 //! many that differ only in their message are combined; an object that produces a flood is cut off. Numbers are those of
 //! `client-go/tools/record/events_cache.go`: 10 similar within 10 minutes, bursts of 25, one more every five minutes.
 
@@ -10,6 +10,9 @@ use std::{collections::HashMap, sync::Arc};
 use time::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use value::{Object, Str, Value, value};
+
+/// How many events may wait to be written. Source: `maxQueuedEvents` of `client-go/tools/record`.
+const WAITING: usize = 1000;
 
 /// `Normal` or `Warning`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,7 +68,7 @@ impl Reference {
 /// Records events of one component. Clones share the writer.
 #[derive(Clone)]
 pub struct Recorder {
-    sender: mpsc::UnboundedSender<Record>,
+    sender: mpsc::Sender<Record>,
     clock: Arc<dyn Clock>,
 }
 
@@ -81,21 +84,23 @@ struct Record {
 impl Recorder {
     /// `component` as `kubelet`; `host` is the node for components of a node, else empty. Needs a Tokio runtime.
     pub fn new(client: Client, component: &str, host: &str, clock: Arc<dyn Clock>) -> Self {
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let (sender, receiver) = mpsc::channel(WAITING);
         let source = Source { component: component.into(), host: host.into() };
         tokio::spawn(write(client, source, receiver));
         Recorder { sender, clock }
     }
     /// A recorder whose events go nowhere, for tests.
     pub fn silent() -> Self {
-        Recorder { sender: mpsc::unbounded_channel().0, clock: Arc::new(base::clock::System) }
+        Recorder { sender: mpsc::channel(1).0, clock: Arc::new(base::clock::System) }
     }
     /// Notes an event; never waits.
     pub fn event(&self, about: &Reference, kind: EventKind, reason: &str, message: impl Into<String>) {
         let record =
             Record { about: about.clone(), kind, reason: reason.into(), message: message.into(), at: self.clock.now() };
         // Without a writer (silent, or the runtime is ending) the event is lost, as events may be.
-        let _ = self.sender.send(record);
+        if let Err(mpsc::error::TrySendError::Full(lost)) = self.sender.try_send(record) {
+            tracing::warn!(event = %lost.reason, object = %lost.about.name, "too many events wait; one is dropped");
+        }
     }
     pub fn normal(&self, about: &Reference, reason: &str, message: impl Into<String>) {
         self.event(about, EventKind::Normal, reason, message);
@@ -111,7 +116,7 @@ struct Source {
     host: Str,
 }
 
-async fn write(client: Client, source: Source, mut records: mpsc::UnboundedReceiver<Record>) {
+async fn write(client: Client, source: Source, mut records: mpsc::Receiver<Record>) {
     let mut correlator = Correlator::default();
     while let Some(record) = records.recv().await {
         let Some(action) = correlator.decide(record) else { continue };

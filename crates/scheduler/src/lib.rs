@@ -5,6 +5,7 @@
 
 pub mod decide;
 pub mod filter;
+mod inbox;
 pub mod model;
 pub mod run;
 pub mod score;

@@ -6,6 +6,7 @@
 
 use crate::{
     decide::{Decision, decide},
+    inbox::{Inbox, Input, Of},
     model::{Node, Pod},
     snapshot::Snapshot,
 };
@@ -17,18 +18,14 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
-use tokio::{sync::mpsc, time::Instant};
-use value::{Object, ObjectKey, Str, Value, value};
+use tokio::time::Instant;
+use value::{ObjectKey, Str, Value, value};
 
 /// The name that pods ask for by default.
 pub const DEFAULT: &str = "default-scheduler";
 
-enum Input {
-    Pod(ObjectKey, Option<Arc<Object>>),
-    Node(ObjectKey, Option<Arc<Object>>),
-    /// A binding was refused or could not be written.
-    Failed(Arc<Pod>, String),
-}
+/// A binding was refused or could not be written.
+struct Failed(Arc<Pod>, String);
 
 struct Scheduler {
     client: Client,
@@ -44,17 +41,17 @@ struct Scheduler {
     assumed: HashMap<ObjectKey, Str>,
     failures: HashMap<ObjectKey, (u32, Instant)>,
     arrivals: u64,
-    failed: mpsc::UnboundedSender<Input>,
+    inbox: Inbox<Failed>,
 }
 
 /// Runs the scheduler until its caches end.
 pub async fn run(caches: Caches, recorder: Recorder, clock: Arc<dyn Clock>) {
-    let (sender, mut inputs) = mpsc::unbounded_channel();
+    let inbox: Inbox<Failed> = Inbox::default();
     let (pods, nodes) = (caches.kind(&kinds::PODS), caches.kind(&kinds::NODES));
-    let to = sender.clone();
-    nodes.on_event(move |e| drop(to.send(Input::Node(e.key.clone(), e.new.cloned()))));
-    let to = sender.clone();
-    pods.on_event(move |e| drop(to.send(Input::Pod(e.key.clone(), e.new.cloned()))));
+    let to = inbox.clone();
+    nodes.on_event(move |e| to.changed(Of::Node, e.key.clone(), e.new.cloned()));
+    let to = inbox.clone();
+    pods.on_event(move |e| to.changed(Of::Pod, e.key.clone(), e.new.cloned()));
     nodes.wait_synced().await;
     pods.wait_synced().await;
     let mut scheduler = Scheduler {
@@ -68,28 +65,22 @@ pub async fn run(caches: Caches, recorder: Recorder, clock: Arc<dyn Clock>) {
         assumed: HashMap::new(),
         failures: HashMap::new(),
         arrivals: 0,
-        failed: sender,
+        inbox: inbox.clone(),
     };
     loop {
         let retry = scheduler.failures.values().map(|f| f.1).min();
         tokio::select! {
-            input = inputs.recv() => match input {
-                Some(input) => scheduler.take(input),
-                None => return,
-            },
+            inputs = inbox.take() => inputs.into_iter().for_each(|input| scheduler.take(input)),
             () = sleep_until(retry) => scheduler.retry_failed(),
-        }
-        while let Ok(input) = inputs.try_recv() {
-            scheduler.take(input);
         }
         scheduler.decide_waiting();
     }
 }
 
 impl Scheduler {
-    fn take(&mut self, input: Input) {
+    fn take(&mut self, input: Input<Failed>) {
         match input {
-            Input::Node(key, Some(object)) => {
+            Input::Changed(Of::Node, key, Some(object)) => {
                 let node = Node::read(&object);
                 // Heartbeats change nothing that a decision reads.
                 let old = self.snapshot.nodes.get(&key.name).map(|s| s.node.clone());
@@ -104,15 +95,15 @@ impl Scheduler {
                     self.unpark();
                 }
             }
-            Input::Node(key, None) => self.snapshot.remove_node(&key.name),
-            Input::Pod(key, Some(object)) => self.pod(key, Arc::new(Pod::read(&object))),
-            Input::Pod(key, None) => {
+            Input::Changed(Of::Node, key, None) => self.snapshot.remove_node(&key.name),
+            Input::Changed(Of::Pod, key, Some(object)) => self.pod(key, Arc::new(Pod::read(&object))),
+            Input::Changed(Of::Pod, key, None) => {
                 self.forget(&key);
                 self.assumed.remove(&key);
                 self.snapshot.remove_pod(&key);
                 self.unpark();
             }
-            Input::Failed(pod, why) => {
+            Input::Told(Failed(pod, why)) => {
                 tracing::debug!(pod = %pod.key, why, "binding failed");
                 if self.assumed.remove(&pod.key).is_some() {
                     self.snapshot.remove_pod(&pod.key);
@@ -207,7 +198,7 @@ impl Scheduler {
     fn bind(&mut self, pod: Arc<Pod>, node: Str) {
         self.assumed.insert(pod.key.clone(), node.clone());
         self.snapshot.set_pod(Arc::new(Pod { node: node.clone(), ..(*pod).clone() }));
-        let (api, failed) = (self.client.api(&kinds::PODS).namespace(pod.key.namespace.clone()), self.failed.clone());
+        let (api, inbox) = (self.client.api(&kinds::PODS).namespace(pod.key.namespace.clone()), self.inbox.clone());
         let recorder = self.recorder.clone();
         let binding = value!({
             "apiVersion": "v1", "kind": "Binding",
@@ -220,7 +211,7 @@ impl Scheduler {
                     let text = format!("Successfully assigned {} to {node}", pod.key);
                     recorder.event(&about(&pod), EventKind::Normal, "Scheduled", text);
                 }
-                Err(error) => drop(failed.send(Input::Failed(pod, error.to_string()))),
+                Err(error) => inbox.tell(Failed(pod, error.to_string())),
             }
         });
     }

@@ -14,6 +14,14 @@ use std::{
 };
 use value::{Map, Object, ObjectKey, Str, Value};
 
+/// The index of pods by each of their labels.
+const LABEL: &str = "label";
+
+/// Under what that index files a pod.
+fn filed(namespace: &str, name: &str, value: &str) -> Str {
+    format!("{namespace}/{name}={value}").into()
+}
+
 /// Selectors of Services, by namespace: what a pod's event is matched against.
 type Selectors = Arc<RwLock<HashMap<Str, BTreeMap<Str, (Str, Map)>>>>;
 
@@ -60,6 +68,7 @@ pub async fn run(caches: Caches, endpoints_client: Client, clock: Arc<dyn Clock>
         let name = o.meta.label(SERVICE_NAME).filter(|_| own);
         name.map(|name| Str::from(format!("{}/{name}", o.key.namespace))).into_iter().collect()
     });
+    controller.pods.index(LABEL, |pod| pod.labels.iter().map(|(k, v)| filed(&pod.namespace, k, v)).collect());
     let selectors: Selectors = Arc::default();
     let known = selectors.clone();
     controller.services.subscribe(&queue, move |event| {
@@ -91,6 +100,14 @@ pub async fn run(caches: Caches, endpoints_client: Client, clock: Arc<dyn Clock>
 }
 
 impl Slices {
+    /// The pods that a Service may select: those with the rarest of the labels that it wants.
+    fn selected(&self, key: &ObjectKey, service: Option<&Value>) -> Vec<Arc<Pod>> {
+        let wanted = service.into_iter().flat_map(|service| service.members_at(&["spec", "selector"]));
+        let labels: Vec<Str> =
+            wanted.map(|(name, value)| filed(&key.namespace, name, value.as_str().unwrap_or_default())).collect();
+        self.pods.by_rarest(LABEL, &labels)
+    }
+
     fn zone(&self, node: &str) -> Str {
         let node = self.nodes.get(&ObjectKey::cluster(node));
         node.and_then(|n| n.meta.label("topology.kubernetes.io/zone").map(Str::from)).unwrap_or_default()
@@ -124,7 +141,7 @@ impl Reconciler for Slices {
 
     fn plan(&self, key: &ObjectKey, _now: Timestamp) -> Option<Changes> {
         let service = self.services.get(key).filter(|o| !o.meta.deleting).map(|o| o.value());
-        let pods = self.pods.list_namespace(&key.namespace);
+        let pods = self.selected(key, service.as_ref());
         let slices: Vec<Value> =
             self.slices.by_index(SERVICE_NAME, &key.to_string()).iter().map(|o| o.value()).collect();
         let slices = plan::plan(service.as_ref(), &pods, &slices, &|node| self.zone(node));
