@@ -172,7 +172,7 @@ fn restored(original: &Value, given: Option<&Value>) -> Result<Value, String> {
         let Some(entries) = new.as_object() else {
             return Err(format!("invalid metadata.{field} of type {} in converted object", go_type(new)));
         };
-        for (key, entry) in entries.iter().filter(|(_, entry)| entry.as_str().is_none()) {
+        if let Some((key, entry)) = entries.iter().find(|(_, entry)| entry.as_str().is_none()) {
             let ty = go_type(entry);
             return Err(format!("metadata.{field}[{key}] must be a string, but is {ty} in converted object"));
         }
