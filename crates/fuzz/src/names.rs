@@ -21,8 +21,13 @@ pub fn field_selector(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(selector) = FieldSelector::parse(text) else { return };
     let printed = selector.to_string();
-    let again = FieldSelector::parse(&printed).unwrap_or_else(|why| panic!("{why}: {printed:?} of {text:?}"));
-    assert_eq!(again.requirements(), selector.requirements(), "{printed:?} of {text:?}");
+    let again = FieldSelector::parse(&printed);
+    // Only values are escaped, as upstream has it: a field with an operator in its name is printed as it is.
+    let plain = |field: &str| field.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/[]".contains(&b));
+    if selector.requirements().iter().all(|r| plain(&r.field)) {
+        let again = again.unwrap_or_else(|why| panic!("{why}: {printed:?} of {text:?}"));
+        assert_eq!(again.requirements(), selector.requirements(), "{printed:?} of {text:?}");
+    }
     if let Ok(compiled) = selector.compile(&["metadata.name", "metadata.namespace", "spec.nodeName"]) {
         let _ = compiled.matches_parts("ns", "name", &["node".into()]);
     }

@@ -120,7 +120,9 @@ fn ask(asked: Asked) {
                 }
                 let body = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
                 let (method, path) = (&asked.method, &asked.path);
-                assert_ne!(status, 500, "{method} {path}: {}", String::from_utf8_lossy(&body));
+                let text = String::from_utf8_lossy(&body);
+                // Some refusals are 500 upstream, too; those have no reason.
+                assert!(status != 500 || !text.contains("InternalError"), "{method} {path}: {text}");
             });
         });
     });
