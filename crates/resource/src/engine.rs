@@ -8,6 +8,7 @@ use crate::{
     encode, layout,
     publish::{self, Prepared, Published, meta_of},
     seal::Sealer,
+    unreadable,
 };
 use base::{FieldErrors, Result, Revision, Status, clock::Clock};
 use bytes::Bytes;
@@ -79,7 +80,8 @@ impl Engine {
         }
         layout::move_old(&*store, &published).await?;
         tokio::spawn(publish::age(Arc::downgrade(&published)));
-        tokio::spawn(publish::open_again(Arc::downgrade(&published), published.sealer.changes()));
+        let news = published.sealer.changes();
+        tokio::spawn(unreadable::follow(Arc::downgrade(&published), Arc::downgrade(&store), news));
         let reader = Reader { published: published.clone() };
         let (known, conversions) = (merge::managed::Known::default(), Arc::default());
         Ok(Arc::new(Engine { store, published, options, reader, known, conversions }))

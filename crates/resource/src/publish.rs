@@ -50,7 +50,7 @@ pub(crate) struct Published {
     pub sealer: Arc<dyn Sealer>,
     /// What could not be opened.
     pub unreadable: Unreadable,
-    /// Held by whoever changes what readers see: the sink, and [`open_again`].
+    /// Held by whoever changes what readers see: the sink, and [`unreadable::follow`](crate::unreadable::follow).
     changing: Mutex<()>,
     budget: Arc<Budget>,
     /// The timers of watchers.
@@ -232,8 +232,26 @@ impl Published {
         self.generation.send_modify(|g| *g += 1);
     }
 
+    /// The kinds whose stored values may be sealed otherwise than today's.
+    pub fn rotating(&self) -> Vec<Arc<Kind>> {
+        self.caches.read().values().filter(|e| self.sealer.rotates(&e.kind)).map(|e| e.kind.clone()).collect()
+    }
+
+    /// Notes what of a kind's stored values does not open any more, although it was read once.
+    pub fn check_again(&self, kind: &Kind, items: &[Item]) {
+        for (store_key, revision, stored) in items {
+            let Err(why) = self.sealer.open(kind, store_key, stored) else { continue };
+            let _changing = self.changing.lock();
+            let Some((entry, key)) = self.route(store_key) else { continue };
+            if entry.cache.get(&key).is_some_and(|object| object.revision == *revision) {
+                tracing::error!(key = &**store_key, "an object cannot be opened any more: {why}");
+                self.unreadable.insert(store_key, One { revision: *revision, stored: stored.clone(), why });
+            }
+        }
+    }
+
     /// Tries again what could not be opened. What opens takes its place without an event; watchers of its kind list anew.
-    fn open_again(&self) {
+    pub fn open_again(&self) {
         for (store_key, one) in self.unreadable.all() {
             let Some((entry, key)) = self.route(&store_key) else { continue };
             let Ok(prepared) = self.read(&entry.kind, &store_key, &one.stored) else { continue };
@@ -296,17 +314,6 @@ enum Closed {
     Sealed(String),
     /// They open, and are none.
     Damaged(String),
-}
-
-/// Tries again what could not be opened, whenever the sealer has news.
-pub(crate) async fn open_again(published: Weak<Published>, mut changes: watch::Receiver<u64>) {
-    while changes.changed().await.is_ok() {
-        let Some(published) = published.upgrade() else { return };
-        // A key service may have to be asked, which takes its time.
-        if tokio::task::spawn_blocking(move || published.open_again()).await.is_err() {
-            return;
-        }
-    }
 }
 
 /// For so long what is published is news, or a little longer: a change is read by controllers within milliseconds, and a

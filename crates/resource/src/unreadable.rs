@@ -2,19 +2,23 @@
 //!
 //! Readers are told so, by name, and so is whoever lists what they belong to: a list without them would say that they
 //! do not exist, and a garbage collector would believe it. Other objects are not touched by it. When the sealer has
-//! news they are tried again, and come back as if they had always been there.
+//! news they are tried again, and come back as if they had always been there; and what can no longer be opened is found
+//! then, not at the next start, when its key may be lost for good.
 
+use crate::publish::Published;
 use base::Revision;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use schema::Kind;
 use std::{
     collections::BTreeMap,
     ops::Bound,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
+use store::Store;
 
 /// What could not be opened, by store key. Changed by the sink alone.
 #[derive(Default)]
@@ -72,6 +76,48 @@ impl Unreadable {
         let objects = self.objects.lock();
         let (key, one) = objects.range::<str, _>((Bound::Included(prefix), Bound::Unbounded)).next()?;
         key.starts_with(prefix).then(|| described(key, one))
+    }
+}
+
+/// How many stored values are looked at together.
+const PAGE: usize = 500;
+
+/// Looks at everything again whenever the sealer has news: first at what could not be opened, then at what is stored of
+/// kinds whose keys can change. The engine's only other reads of its store.
+pub(crate) async fn follow(
+    published: Weak<Published>,
+    store: Weak<dyn Store>,
+    mut news: tokio::sync::watch::Receiver<u64>,
+) {
+    // Kinds whose keys could change before, too: a rule may be gone, and what it sealed still be there.
+    let mut kinds: BTreeMap<String, Arc<Kind>> = BTreeMap::new();
+    let mut note = |published: &Published| {
+        kinds.extend(published.rotating().into_iter().map(|kind| (kind.prefix(), kind)));
+        kinds.clone()
+    };
+    match published.upgrade() {
+        Some(published) => drop(note(&published)),
+        None => return,
+    }
+    while news.changed().await.is_ok() {
+        let (Some(published), Some(store)) = (published.upgrade(), store.upgrade()) else { return };
+        // A key service may have to be asked, which takes its time.
+        let own = published.clone();
+        if tokio::task::spawn_blocking(move || own.open_again()).await.is_err() {
+            return;
+        }
+        for (prefix, kind) in note(&published) {
+            let mut after = None::<Arc<str>>;
+            while let Ok(items) = store.range(&prefix, after.as_deref(), PAGE).await
+                && let Some((last, ..)) = items.last()
+            {
+                after = Some(last.clone());
+                let (own, kind) = (published.clone(), kind.clone());
+                if tokio::task::spawn_blocking(move || own.check_again(&kind, &items)).await.is_err() {
+                    return;
+                }
+            }
+        }
     }
 }
 

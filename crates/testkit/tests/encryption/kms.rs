@@ -1,6 +1,6 @@
 //! Key services: what is asked of them and when, rotation of their keys, and what happens while they are away.
 
-use crate::{Dir, SECRETS, plugin::Plugin, replace_all, revision, rule, secret};
+use crate::{Dir, SECRETS, answer_of, plugin::Plugin, replace_all, revision, rule, secret};
 use base::time::SignedDuration;
 use std::sync::Arc;
 use testkit::{Cluster, ManualClock, Setup, json};
@@ -125,16 +125,7 @@ async fn without_the_service_writes_go_on_for_three_minutes() {
     kms.plugin.listen();
     kms.wait(10);
     assert_eq!(admin.get("/readyz/kms-providers").await.text(), "ok");
-    let found = async {
-        loop {
-            let answer = admin.get(SECRETS).await;
-            if answer.code == 200 {
-                return answer.json()["items"].as_array().map_or(0, Vec::len);
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    assert_eq!(tokio::time::timeout(testkit::PATIENCE, found).await.unwrap(), 3);
+    assert_eq!(answer_of(&admin, SECRETS, 200).await["items"].as_array().map(Vec::len), Some(3));
     cluster.stop().await;
 }
 
