@@ -199,13 +199,7 @@ impl Follower {
         let (turn, channel) = shared.members.now();
         let (requests, receiver) = mpsc::channel(1);
         let all = Bytes::from_static(b"\0");
-        let create = WatchCreate {
-            key: all.clone(),
-            end: all,
-            start: self.index.seen + 1,
-            fragment: true,
-            ..Default::default()
-        };
+        let create = WatchCreate { key: all.clone(), end: all, start: self.index.seen + 1, fragment: true };
         let opening = async {
             // The channel is new and holds one.
             let _ = requests.send(WatchRequest { request: Some(Watching::Create(create)) }).await;

@@ -50,8 +50,8 @@ impl Pending {
             return;
         }
         for group in changes.chunk_by_mut(|a, b| a.revision == b.revision) {
-            let candidates = group.iter().filter_map(|change| all.get(&change.key)).flatten();
-            let ours = candidates.filter(|one| one.is_shown_by(group)).cloned().next();
+            let mut candidates = group.iter().filter_map(|change| all.get(&change.key)).flatten();
+            let ours = candidates.find(|one| one.is_shown_by(group)).cloned();
             if let Some(ours) = ours {
                 ours.lend(group);
             }

@@ -102,27 +102,34 @@ async fn two_stores_see_each_other() {
 
 /// Keeps what it is given, and how often it began anew.
 #[derive(Default)]
-struct Mirror(Mutex<(BTreeMap<Arc<str>, Bytes>, Vec<Revision>, Revision)>);
+struct Mirror(Mutex<Mirrored>);
+
+#[derive(Default)]
+struct Mirrored {
+    items: BTreeMap<Arc<str>, Bytes>,
+    resets: Vec<Revision>,
+    seen: Revision,
+}
 
 impl Sink for Mirror {
     fn base(&self, revision: Revision, items: &mut dyn Iterator<Item = Item>) {
         let mut state = self.0.lock();
-        (state.0, state.2) = (items.map(|(key, _, value)| (key, value)).collect(), revision);
+        (state.items, state.seen) = (items.map(|(key, _, value)| (key, value)).collect(), revision);
     }
     fn changes(&self, batch: &[Change]) {
         let mut state = self.0.lock();
         for change in batch {
-            assert!(change.revision >= state.2);
-            state.2 = change.revision;
+            assert!(change.revision >= state.seen);
+            state.seen = change.revision;
             match &change.value {
-                Some(value) => drop(state.0.insert(change.key.clone(), value.clone())),
-                None => drop(state.0.remove(&change.key)),
+                Some(value) => drop(state.items.insert(change.key.clone(), value.clone())),
+                None => drop(state.items.remove(&change.key)),
             }
         }
     }
     fn reset(&self, revision: Revision, items: &mut dyn Iterator<Item = Item>) {
         self.base(revision, items);
-        self.0.lock().1.push(revision);
+        self.0.lock().resets.push(revision);
     }
 }
 
@@ -149,7 +156,7 @@ async fn what_was_compacted_during_an_absence_is_read_anew() {
     store.commit(Txn::default()).await.expect("a barrier");
     let (resets, seen) = {
         let state = mirror.0.lock();
-        (state.1.len(), state.2)
+        (state.resets.len(), state.seen)
     };
     assert_eq!((resets, seen), (0, second));
     // One after which it is not.
@@ -160,8 +167,8 @@ async fn what_was_compacted_during_an_absence_is_read_anew() {
     door.set(true);
     store.commit(Txn::default()).await.expect("a barrier");
     let state = mirror.0.lock();
-    assert_eq!((state.1.as_slice(), state.2), (&[last][..], last));
-    assert_eq!(state.0.keys().map(|key| &**key).collect::<Vec<_>>(), ["/registry/kept", "/registry/new"]);
+    assert_eq!((state.resets.as_slice(), state.seen), (&[last][..], last));
+    assert_eq!(state.items.keys().map(|key| &**key).collect::<Vec<_>>(), ["/registry/kept", "/registry/new"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

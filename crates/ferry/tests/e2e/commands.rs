@@ -100,6 +100,7 @@ fn what_it_is() {
               --api-port <PORT>    Port of the API server [default: 6443]
               --kubeconfig <FILE>  Write a kubeconfig here instead of merging the context `ferry` into ~/.kube/config
               --demo               Run the demo: two replicas behind a Service, and print the address that answers
+              --store <STORE>      Where objects are kept: disk (the data directory), or etcd=URL,URL… [default: disk]
           -h, --help               Print help
           -V, --version            Print version
     "#]],
@@ -154,6 +155,17 @@ fn words_it_does_not_know() {
         exit code: 2
         ----- stderr
         error: invalid value '70000' for '--api-port <PORT>': 70000 is not in 0..=65535
+
+        For more information, try '--help'.
+    "#]],
+    );
+    check(
+        &mut ferry(&["server", "--store", "mysql"]),
+        &[],
+        expect![[r#"
+        exit code: 2
+        ----- stderr
+        error: invalid value 'mysql' for '--store <STORE>': want disk, or etcd=URL,URL…
 
         For more information, try '--help'.
     "#]],
