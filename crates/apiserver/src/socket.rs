@@ -5,10 +5,13 @@
 
 use crate::stack::Exchange;
 use base::{Reason, Result, Status};
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use bytes::{Buf, Bytes};
 use futures::{SinkExt, StreamExt};
-use http::{Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use net::{
     Body,
@@ -31,6 +34,39 @@ const BASE64: &str = "base64.binary.k8s.io";
 
 /// The length before a frame of a protobuf stream, in bytes.
 const PREFIX: usize = 4;
+
+/// How a browser shows a token: as a subprotocol, in base64 for URLs. Source: upstream's `ProtocolAuthenticator`.
+const TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
+
+/// A token, or that what is shown is none.
+pub type Token = std::result::Result<String, BadToken>;
+
+/// Not base64, no text, several, or nothing beside it that could be spoken.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BadToken;
+
+/// Takes the token out of the subprotocols that a request offers; nobody behind this server is shown it.
+pub fn take_token(headers: &mut HeaderMap) -> Option<Token> {
+    if !headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) || !websocket::is_websocket(headers) {
+        return None;
+    }
+    let all = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|v| v.to_str().ok());
+    let all = all.flat_map(|v| v.split(',')).map(|p| p.trim().to_string());
+    let (tokens, others): (Vec<String>, Vec<String>) = all.partition(|protocol| protocol.starts_with(TOKEN));
+    let first = tokens.first()?;
+    let bytes = URL_SAFE_NO_PAD.decode(&first[TOKEN.len()..]).ok();
+    let token = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
+    if let Ok(others) = HeaderValue::from_str(&others.join(", "))
+        && !others.is_empty()
+    {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, others);
+    }
+    match token {
+        Some(token) if tokens.len() == 1 && !others.is_empty() => Some(Ok(token)).filter(|_| first.len() > TOKEN.len()),
+        _ => Some(Err(BadToken)),
+    }
+}
 
 /// Whether the request wants its answer so.
 pub fn wanted(x: &Exchange<'_>) -> bool {
@@ -86,7 +122,9 @@ fn send(
         answer.headers_mut().insert(header::CONTENT_TYPE, content_type);
     }
     let pending = Pending::new(upgrade, protocol);
+    let lasts = x.lasts.get_or_insert_default().clone();
     tokio::spawn(async move {
+        let _lasts = lasts;
         if let Err(e) = copy(pending, response.into_body(), framing, hello).await {
             tracing::debug!("answer over a WebSocket: {e}");
         }
@@ -140,6 +178,42 @@ impl Framing {
                 Ok(text) => Message::Text(text.into()),
                 Err(_) => Message::Binary(data),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_taken_from_the_subprotocols() {
+        for (offered, want, left) in [
+            (
+                &["v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.c2VjcmV0"][..],
+                Some(Ok("secret".to_string())),
+                "v4.channel.k8s.io",
+            ),
+            (&["a", "b, base64url.bearer.authorization.k8s.io.c2VjcmV0"], Some(Ok("secret".into())), "a, b"),
+            (&["a, b"], None, "a, b"),
+            (&["base64url.bearer.authorization.k8s.io.c2VjcmV0"], Some(Err(BadToken)), ""),
+            (&["a, base64url.bearer.authorization.k8s.io.=="], Some(Err(BadToken)), "a"),
+            (
+                &["a, base64url.bearer.authorization.k8s.io.YQ, base64url.bearer.authorization.k8s.io.YQ"],
+                Some(Err(BadToken)),
+                "a",
+            ),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("connection", HeaderValue::from_static("Upgrade"));
+            headers.insert("upgrade", HeaderValue::from_static("websocket"));
+            for protocols in offered {
+                headers.append(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocols));
+            }
+            assert_eq!(take_token(&mut headers), want, "{offered:?}");
+            let all: Vec<&str> =
+                headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|v| v.to_str().ok()).collect();
+            assert_eq!(all.join(", "), left);
         }
     }
 }

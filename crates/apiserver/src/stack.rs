@@ -9,7 +9,7 @@ use crate::{
     request_info::RequestInfo,
     respond,
     server::{Caller, Inner, Origin},
-    verbs,
+    socket, verbs,
 };
 use auth::{Attributes, Decision, forbidden, impersonate};
 use base::{Reason, Result, Status, User, escape::bearer_token, time::Timestamp};
@@ -60,6 +60,8 @@ pub(crate) struct Exchange<'a> {
     /// How much of it is written down.
     pub audit: Verdict,
     pub objects: Objects,
+    /// There where a stream goes on behind the answer.
+    pub lasts: Option<Arc<audit::stages::Lasts>>,
     /// What admission notes for the audit log.
     pub notes: Notes,
 }
@@ -91,6 +93,7 @@ impl Exchange<'_> {
 pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body: RequestBody) -> Response<Body> {
     let (received, started) = (server.config.clock.now(), Instant::now());
     let upgrade = parts.extensions.remove::<OnUpgrade>();
+    let offered = socket::take_token(&mut parts.headers);
     let path = query::decode(parts.uri.path(), false);
     let query = Query::parse(parts.uri.query());
     let mut exchange = Exchange {
@@ -111,12 +114,13 @@ pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body:
         received,
         audit: Verdict::default(),
         objects: Objects::default(),
+        lasts: None,
         notes: Notes::default(),
     };
     let x = &mut exchange;
 
     let answered = catch_panics(async {
-        let authenticated = authenticate(x, caller).await;
+        let authenticated = authenticate(x, caller, offered).await;
         audit::stages::begins(x, authenticated.is_ok());
         authenticated?;
         impersonate(x).await?;
@@ -168,7 +172,7 @@ async fn catch_panics(answer: impl Future<Output = Result<Response<Body>>>) -> R
 }
 
 /// What a proxy says first, then certificate or in-process identity, then a bearer token, then nobody.
-async fn authenticate(x: &mut Exchange<'_>, caller: &Caller) -> Result<()> {
+async fn authenticate(x: &mut Exchange<'_>, caller: &Caller, offered: Option<socket::Token>) -> Result<()> {
     let header = || x.parts.headers.get(header::AUTHORIZATION)?.to_str().ok();
     let fronted = caller.proxy.then(|| x.server.fronts.headers.user(&x.parts.headers)).flatten();
     if let Some(user) = fronted {
@@ -177,6 +181,9 @@ async fn authenticate(x: &mut Exchange<'_>, caller: &Caller) -> Result<()> {
         x.user = user.clone();
     } else if let Some(token) = header().and_then(bearer_token) {
         x.user = Arc::new(x.server.authenticator.bearer(token).await?);
+    } else if let Some(offered) = offered {
+        let token = offered.map_err(|_| Status::unauthorized())?;
+        x.user = Arc::new(x.server.authenticator.bearer(&token).await?);
     } else if caller.stranger || !x.server.authenticator.admits_anonymous(x.info.path) {
         return Err(Status::unauthorized());
     }

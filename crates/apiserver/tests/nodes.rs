@@ -207,6 +207,15 @@ async fn exec_passes_bytes_both_ways_without_the_callers_token() {
     {
         assert_eq!(cluster.send(Method::GET, &format!("{PODS}/{path}"), Vec::new()).await.0, code, "{path}");
     }
+    // As a browser shows its token: nobody but the API server sees it.
+    let token = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&cluster.token);
+    let hidden = format!("base64url.bearer.authorization.k8s.io.{token}");
+    let stream = cluster.dialer(None).connect("127.0.0.1", cluster.address.port()).await.unwrap();
+    let (_, chosen) = websocket::connect(stream, &path, &[&hidden, protocols[0]], HeaderMap::new()).await.unwrap();
+    assert_eq!(chosen, protocols[0]);
+    let stream = cluster.dialer(None).connect("127.0.0.1", cluster.address.port()).await.unwrap();
+    assert!(websocket::connect(stream, &path, &[&hidden], HeaderMap::new()).await.is_err());
+
     headers.insert("authorization", "Bearer x".parse().unwrap());
     let stream = cluster.dialer(None).connect("127.0.0.1", cluster.address.port()).await.unwrap();
     assert!(websocket::connect(stream, &path, &protocols, headers).await.is_err());
