@@ -354,3 +354,46 @@ fn https(url: &str) -> Result<String, String> {
         _ => Err("want https://HOST:PORT".into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(arguments: &[&str]) -> Result<Keys, String> {
+        let all = ["ferry", "server"].iter().chain(arguments);
+        match Cli::try_parse_from(all).map_err(|e| e.to_string())?.command {
+            Command::Server(server) => Ok(server.keys.keys()),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn keys_are_named_as_upstream_names_them() {
+        let none = keys(&[]).unwrap();
+        assert!(none.encryption.file.is_none() && !none.encryption.reload && none.tokens.keys.is_empty());
+        for (flag, reload) in [("", true), ("=true", true), ("=false", false)] {
+            let flag = format!("--encryption-provider-config-automatic-reload{flag}");
+            let given = keys(&["--encryption-provider-config", "e.yaml", &flag]).unwrap();
+            assert_eq!((given.encryption.file, given.encryption.reload), (Some("e.yaml".into()), reload));
+        }
+        assert!(keys(&["--encryption-provider-config-automatic-reload"]).is_err(), "of which file?");
+        let given = keys(&[
+            "--service-account-key-file=a.pub",
+            "--service-account-key-file=b.pub",
+            "--service-account-signing-key-file=b.key",
+            "--service-account-issuer=https://b",
+            "--service-account-issuer=https://a",
+            "--api-audiences=x,y",
+            "--service-account-max-token-expiration=24h",
+            "--service-account-extend-token-expiration=false",
+        ]);
+        let tokens = given.unwrap().tokens;
+        assert_eq!(tokens.keys, [PathBuf::from("a.pub"), "b.pub".into()]);
+        assert_eq!(
+            (tokens.signing_key, tokens.issuers),
+            (Some("b.key".into()), vec!["https://b".into(), "https://a".into()])
+        );
+        assert_eq!(tokens.audiences, ["x", "y"]);
+        assert_eq!((tokens.max_expiration, tokens.extend), (Some(Duration::from_secs(86400)), Some(false)));
+    }
+}
