@@ -30,7 +30,7 @@ pub(crate) fn apply(operations: &Value, document: Value) -> Result<Value> {
     run_all(operations, document).map_err(|_| rejected())
 }
 
-fn run_all(operations: &Value, mut document: Value) -> Result<Value, String> {
+pub(crate) fn run_all(operations: &Value, mut document: Value) -> Result<Value, String> {
     let mut copied = 0;
     for operation in operations.items_at(&[]) {
         run(operation, &mut document, &mut copied)?;

@@ -107,6 +107,11 @@ pub fn apply_to(patch: &Patch, schema: Option<&Schema>, mut current: Value) -> R
     }
 }
 
+/// The object after a JSON patch of somebody who may know why it does not fit: admission, for its answers.
+pub fn json_patch(patch: &Patch, current: Value) -> Result<Value, String> {
+    json::run_all(&patch.body, current)
+}
+
 fn unsupported(accepted: impl Fn(PatchKind) -> bool) -> Status {
     let names = PatchKind::ALL.iter().filter(|(kind, _)| accepted(*kind)).map(|(_, name)| *name);
     let names: Vec<&str> = names.collect();

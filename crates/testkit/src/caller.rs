@@ -44,7 +44,11 @@ impl Answer {
     pub fn refused(&self, code: u16, reason: &str) -> String {
         let status = self.expect(code);
         assert_eq!((&status["kind"], &status["status"]), (&"Status".into(), &"Failure".into()), "{status}");
-        assert_eq!((status["reason"].as_str(), &status["code"]), (Some(reason), &code.into()), "{status}");
+        assert_eq!(
+            (status["reason"].as_str().unwrap_or_default(), &status["code"]),
+            (reason, &code.into()),
+            "{status}"
+        );
         status["message"].as_str().unwrap_or_default().into()
     }
     /// The texts of the `Warning` headers.

@@ -22,16 +22,21 @@ async fn post(admin: &Caller, path: &str, content_type: &str, body: &str) -> Ans
 async fn malformed_bodies() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
-    let unrecognized = "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; ";
+    let head = "the object provided is unrecognized (must be of type ConfigMap): ";
+    let unrecognized = format!("{head}couldn't get version/kind; ");
     let cases = [
         ("application/json", r#"{"metadata": "#, format!("{unrecognized}json parse error: ")),
         ("application/json", "", format!("{unrecognized}json parse error: ")),
         ("application/json", "{} {}", format!("{unrecognized}json parse error: ")),
         ("application/json", "{'a': 1}", format!("{unrecognized}json parse error: ")),
         ("application/json", "\u{0}\u{1}\u{2}", format!("{unrecognized}json parse error: ")),
-        ("application/yaml", "a: [1", format!("{unrecognized}yaml parse error: ")),
-        ("application/yaml", "a: b: c", format!("{unrecognized}yaml parse error: ")),
-        ("application/json", "[]", "json: cannot unmarshal array into Go value".into()),
+        ("application/yaml", "a: [1", format!("{head}yaml: ")),
+        ("application/yaml", "a: b: c", format!("{head}yaml: mapping values are not allowed in this context")),
+        (
+            "application/json",
+            "[]",
+            format!("{unrecognized}json parse error: json: cannot unmarshal array into Go value"),
+        ),
         ("application/json", "7", "json: cannot unmarshal number into Go value".into()),
         ("application/json", "\"text\"", "json: cannot unmarshal string into Go value".into()),
     ];
@@ -126,7 +131,7 @@ async fn fields() {
         (
             MAPS.to_string(),
             r#"{"apiVersion":"v2","kind":"ConfigMap","metadata":{"name":"x"}}"#,
-            "the API version in the data (v2) does not match the expected API version (v1)",
+            r#"ConfigMap in version "v2" cannot be handled as a ConfigMap: no kind "ConfigMap" is registered for version "v2" in scheme "pkg/api/legacyscheme/scheme.go:30""#,
         ),
         (MAPS.to_string(), r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"x"}}"#, "Pod"),
     ];
@@ -234,6 +239,10 @@ async fn paths_and_methods() {
         "/none",
     ] {
         let answer = admin.get(path).await;
+        if path == "/none" {
+            assert_eq!((answer.code, answer.text().as_str()), (404, "404 page not found\n"), "no matter of the API");
+            continue;
+        }
         if path == "/apis/apps" {
             answer.expect(200);
             continue;
@@ -251,10 +260,14 @@ async fn paths_and_methods() {
         ("GET", "/api/v1/namespaces/default/pods/p/binding"),
         ("OPTIONS", MAPS),
         ("DELETE", "/version"),
-        ("POST", "/healthz"),
+        ("HEAD", MAPS),
     ] {
         let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
         let answer = admin.send(method, path, kind, "{}").await;
+        if method == "HEAD" {
+            assert_eq!(answer.code, 405);
+            continue;
+        }
         let message = answer.refused(405, "MethodNotAllowed");
         assert_eq!(message, "the server does not allow this method on the requested resource", "{method} {path}");
     }
@@ -323,20 +336,14 @@ async fn media_types() {
     }
     let message =
         admin.send("PATCH", &format!("{MAPS}/m"), "application/json", "{}").await.refused(415, "UnsupportedMediaType");
-    assert!(
-        message.contains(
-            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
-        ),
-        "{message}"
-    );
-    for kind in ["text/html", "application/xml", "rubbish"] {
+    assert_eq!(message, "415: Unsupported Media Type");
+    // The router takes a wildcard for a whole type only.
+    for kind in ["text/html", "application/xml", "rubbish", "application/*"] {
         let message = admin.with("accept", kind).get(MAPS).await.refused(406, "NotAcceptable");
-        assert!(
-            message.starts_with("only the following media types are accepted: application/json, application/yaml"),
-            "{message}"
-        );
+        let head = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml";
+        assert!(message.starts_with(head), "{message}");
     }
-    for kind in ["*/*", "application/*", "text/html, application/json;q=0.1", "application/json;charset=utf-8"] {
+    for kind in ["*/*", "text/html, application/json;q=0.1", "application/json;charset=utf-8"] {
         admin.with("accept", kind).get(MAPS).await.expect(200);
     }
 }

@@ -24,15 +24,16 @@ pub struct Intake {
 /// Decodes a body where no kind is known (options, reviews). 415 for an unknown `Content-Type` (none means JSON), 400
 /// for bad syntax.
 pub fn decode(content_type: Option<&str>, body: &[u8], cbor: bool) -> Result<Decoded> {
-    read(content_type, body, Intake { protobuf: true, cbor }, "the object provided is unrecognized")
+    read(content_type, body, Intake { protobuf: true, cbor }, "the object provided is unrecognized", false)
 }
 
 /// The same with the words for a resource: `the object provided is unrecognized (must be of type Pod): …`.
 pub fn decode_as(kind: &str, intake: Intake, content_type: Option<&str>, body: &[u8]) -> Result<Decoded> {
-    read(content_type, body, intake, &format!("the object provided is unrecognized (must be of type {kind})"))
+    read(content_type, body, intake, &format!("the object provided is unrecognized (must be of type {kind})"), true)
 }
 
-fn read(content_type: Option<&str>, body: &[u8], intake: Intake, head: &str) -> Result<Decoded> {
+/// `typed` bodies are objects; others may be lists.
+fn read(content_type: Option<&str>, body: &[u8], intake: Intake, head: &str, typed: bool) -> Result<Decoded> {
     let refused = |format: &str, why: String| {
         let summary = summary(body);
         Status::bad_request(format!("{head}: couldn't get version/kind; {format} parse error: {why} ({summary})"))
@@ -47,14 +48,20 @@ fn read(content_type: Option<&str>, body: &[u8], intake: Intake, head: &str) -> 
         None => None,
     };
     let parsed = match encoding {
-        Some(Encoding::Json) => value::parse(body).map_err(|_| refused("json", value::complaint(body)))?,
+        Some(Encoding::Json) => {
+            let mut parsed = value::parse(body).map_err(|_| refused("json", value::complaint(body)))?;
+            for path in &mut parsed.duplicates {
+                *path = format!("duplicate field \"{path}\"");
+            }
+            parsed
+        }
         Some(Encoding::Yaml) => {
             let text = std::str::from_utf8(body).map_err(|e| refused("yaml", e.to_string()))?;
             let mut parsed = yaml::parse(text).map_err(unknown)?;
             if !parsed.duplicates.is_empty() {
                 parsed.duplicates = yaml::repetitions(text);
             }
-            return object(parsed.value, parsed.duplicates, &refused);
+            parsed
         }
         // A sender of protobuf knows its types: there is no duplicate, and what we do not know is newer than we.
         Some(Encoding::Protobuf) => {
@@ -73,12 +80,12 @@ fn read(content_type: Option<&str>, body: &[u8], intake: Intake, head: &str) -> 
             return Err(Status::new(Reason::UnsupportedMediaType, format!("{text}: {names}")));
         }
     };
-    let duplicates = parsed.duplicates.iter().map(|path| format!("duplicate field \"{path}\"")).collect();
-    object(parsed.value, duplicates, &refused)
+    let value = if typed { object(parsed.value, &refused)? } else { parsed.value };
+    Ok(Decoded { value, duplicates: parsed.duplicates })
 }
 
 /// What is read must be an object whose kind is a text; nothing is an empty one.
-fn object(value: Value, duplicates: Vec<String>, refused: &impl Fn(&str, String) -> Status) -> Result<Decoded> {
+fn object(value: Value, refused: &impl Fn(&str, String) -> Status) -> Result<Value> {
     let name = |value: &Value| match value.type_name() {
         "integer" => "number",
         "boolean" => "bool",
@@ -100,7 +107,7 @@ fn object(value: Value, duplicates: Vec<String>, refused: &impl Fn(&str, String)
             return Err(refused("json", why));
         }
     }
-    Ok(Decoded { value, duplicates })
+    Ok(value)
 }
 
 /// The media type without its parameters; `None` where those are malformed, as RFC 2045 would have them.

@@ -144,11 +144,11 @@ fn patched(object: &Value, val: &Val<'_>) -> Result<Option<Value>, String> {
     let patch = Value::Array(operations).to_json();
     let patch =
         merge::parse("application/json-patch+json", &patch).map_err(|e| format!("JSON Patch: {}", e.message()))?;
-    match merge::apply_to(&patch, None, object.clone()) {
+    match merge::json_patch(&patch, object.clone()) {
         Ok(new) => Ok(Some(new)),
         // A test that fails says that there is nothing to do.
-        Err(status) if status.message().contains("test failed") => Ok(None),
-        Err(status) => Err(format!("JSON Patch: {}", status.message())),
+        Err(why) if why.contains("test failed") => Ok(None),
+        Err(why) => Err(format!("JSON Patch: {why}")),
     }
 }
 

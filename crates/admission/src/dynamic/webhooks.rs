@@ -137,7 +137,7 @@ async fn apply(hook: &Hook, a: &mut Attributes<'_>, version: usize, patch: Optio
         return Err(Failure::Refused(Status::internal(text)));
     }
     let before = shown(a, &a.object, version).await.map_err(internal)?;
-    let patched = merge::apply_to(&patch, None, before).map_err(internal)?;
+    let patched = merge::json_patch(&patch, before).map_err(|why| Failure::Refused(Status::internal(why)))?;
     let object = taken(a, patched, version).await.map_err(Failure::Refused)?;
     let changed = object != a.object;
     a.object = object;
