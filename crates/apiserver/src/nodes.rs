@@ -251,7 +251,9 @@ pub(crate) fn switch(x: &mut Exchange<'_>, mut response: Response<hyper::body::I
         return respond::status(&Status::bad_request("Upgrade request required"));
     };
     let node = hyper::upgrade::on(&mut response);
+    let lasts = x.lasts.get_or_insert_default().clone();
     tokio::spawn(async move {
+        let _lasts = lasts;
         match tokio::try_join!(client, node) {
             Ok((client, node)) => {
                 if let Err(e) = net::dial::splice(client, node).await {

@@ -82,7 +82,7 @@ impl Authorizer {
             ModeConfig::Rbac => Mode::Rbac,
             ModeConfig::AlwaysDeny => Mode::AlwaysDeny,
             ModeConfig::Webhook(config) => {
-                Mode::Webhook(Arc::new(AccessWebhook::new(config, outgoing.clone(), clock.clone())))
+                Mode::Webhook(Arc::new(AccessWebhook::new(*config, outgoing.clone(), clock.clone())))
             }
         };
         *self.0.modes.write() = modes.into_iter().map(mode).collect();

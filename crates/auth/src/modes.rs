@@ -26,7 +26,7 @@ pub enum ModeConfig {
     Rbac,
     /// Nobody after it is asked.
     AlwaysDeny,
-    Webhook(AccessWebhookConfig),
+    Webhook(Box<AccessWebhookConfig>),
 }
 
 /// Node, then RBAC.
@@ -74,7 +74,9 @@ pub fn of(file: &Value, load: &dyn Fn(&str) -> Result<Endpoint, String>) -> Resu
         let of = entry.at(&["webhook"]);
         match (kind, of.is_null()) {
             ("Webhook", true) => errors.required(format!("{at}.webhook"), "required when type=Webhook"),
-            ("Webhook", false) => modes.extend(webhook(name, of, &at, load, &mut errors).map(ModeConfig::Webhook)),
+            ("Webhook", false) => {
+                modes.extend(webhook(name, of, &at, load, &mut errors).map(|w| ModeConfig::Webhook(Box::new(w))))
+            }
             (_, false) => {
                 errors.invalid(format!("{at}.webhook"), "non-null", "may only be specified when type=Webhook")
             }

@@ -104,6 +104,30 @@ async fn a_watch_begins_and_ends() {
     assert_eq!(ended[2]["responseStatus"]["code"], 200);
 }
 
+/// A stream that takes over its connection lasts as long as that.
+#[tokio::test]
+async fn a_websocket_begins_and_ends() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let cluster = with_policy(json!([{"level": "Metadata", "verbs": ["watch"]}]), json!({})).await;
+    let leaf = cluster.pki.ca.client("admin", Some("system:masters")).unwrap();
+    let dialer = net::Dialer::new(net::tls::client(cluster.pki.ca.roots(), Some(&leaf), true).unwrap());
+    let mut stream = dialer.connect("127.0.0.1", cluster.address.port()).await.unwrap();
+    let head = format!(
+        "GET {MAPS}?watch=1 HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 101");
+    let begun = events(&cluster, |event| event["stage"] == "ResponseStarted").await;
+    assert!(begun.iter().all(|event| event["stage"] != "ResponseComplete"), "it lasts: {begun:?}");
+    drop(stream);
+    let ended = events(&cluster, |event| event["stage"] == "ResponseComplete").await;
+    assert_eq!((ended.len(), &ended[2]["responseStatus"]["code"]), (3, &json!(101)));
+}
+
 #[tokio::test]
 async fn who_is_not_let_in_is_written_down() {
     let cluster = with_policy(json!([{"level": "Metadata"}]), json!({})).await;

@@ -32,7 +32,7 @@ pub struct Entry<'a> {
     pub received: Timestamp,
     pub now: Timestamp,
     /// In the order in which they were made; sorted here.
-    pub annotations: &'a [(String, String)],
+    pub annotations: &'a [(&'a str, &'a str)],
 }
 
 /// Name and identity of the object of a write, where the path has none.
@@ -152,9 +152,9 @@ fn response_status(out: &mut Vec<u8>, code: u16, status: Option<&Value>) {
     let _ = write!(out, r#","code":{code}}}"#);
 }
 
-fn annotations(out: &mut Vec<u8>, annotations: &[(String, String)]) {
-    let mut sorted: Vec<&(String, String)> = annotations.iter().collect();
-    sorted.sort_by(|a, b| a.0.cmp(&b.0));
+fn annotations(out: &mut Vec<u8>, annotations: &[(&str, &str)]) {
+    let mut sorted = annotations.to_vec();
+    sorted.sort_unstable();
     for (i, (key, value)) in sorted.iter().enumerate() {
         out.extend_from_slice(if i == 0 { br#","annotations":{"# } else { b"," });
         text(out, key);
@@ -251,7 +251,6 @@ mod tests {
         let at = base::time::parse("2026-01-02T03:04:05.000678Z").unwrap();
         let status =
             value!({"status": "Failure", "message": "no", "reason": "NotFound", "code": 404, "details": {"name": "s"}});
-        let annotation = |key: &str, value: &str| (key.to_string(), value.to_string());
         let entry = Entry {
             level: Level::RequestResponse,
             stage: Stage::ResponseComplete,
@@ -270,7 +269,7 @@ mod tests {
             response_object: None,
             received: at,
             now: at,
-            annotations: &[annotation("b/c", "x"), annotation("a/decision", "RBAC: \"x\"")],
+            annotations: &[("b/c", "x"), ("a/decision", "RBAC: \"x\"")],
         };
         let event = told(&entry);
         assert_eq!(event.str_at(&["user", "username"]), "alice\n");

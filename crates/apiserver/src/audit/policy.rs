@@ -244,10 +244,10 @@ fn check_rule(rule: &Value, at: &str, errors: &mut FieldErrors) {
     let resources = rule.items_at(&["resources"]);
     for entry in resources {
         let group = entry.str_at(&["group"]);
-        if !matches!(group, "" | "*") {
-            if let Err(why) = base::names::subdomain(group) {
-                errors.invalid(format!("{at}.resources.group"), group, why);
-            }
+        if !matches!(group, "" | "*")
+            && let Err(why) = base::names::subdomain(group)
+        {
+            errors.invalid(format!("{at}.resources.group"), group, why);
         }
         let names = entry.items_at(&["resourceNames"]);
         if !names.is_empty() && entry.items_at(&["resources"]).is_empty() {
@@ -259,7 +259,8 @@ fn check_rule(rule: &Value, at: &str, errors: &mut FieldErrors) {
         }
     }
     check_stages(rule.items_at(&["omitStages"]), &format!("{at}.omitStages"), errors);
-    if !urls.is_empty() && !(resources.is_empty() && rule.items_at(&["namespaces"]).is_empty()) {
+    let of_resources = !resources.is_empty() || !rule.items_at(&["namespaces"]).is_empty();
+    if !urls.is_empty() && of_resources {
         errors.invalid_raw(
             format!("{at}.nonResourceURLs"),
             rule.at(&["nonResourceURLs"]),

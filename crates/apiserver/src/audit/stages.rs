@@ -8,6 +8,7 @@ use auth::Decision;
 use base::clock::Clock;
 use http::{Response, header};
 use net::Body;
+use parking_lot::Mutex;
 use resource::Notes;
 use std::{
     pin::Pin,
@@ -15,6 +16,9 @@ use std::{
     task::{Context, Poll},
 };
 use value::{Value, value};
+
+/// The most that is written of a client's name. Source: upstream's `maxUserAgentLength`.
+const AGENT: usize = 1024;
 
 /// The caller is known, or known to be nobody that is let in.
 pub fn begins(x: &mut Exchange<'_>, authenticated: bool) {
@@ -72,10 +76,18 @@ pub fn ends(x: &Exchange<'_>, response: &mut Response<Body>, failure: Option<Fai
         }
         body => {
             *response.body_mut() = body;
-            record(Stage::ResponseComplete);
+            let Some(lasts) = x.lasts.as_ref().filter(|lasts| Arc::strong_count(lasts) > 1) else {
+                return record(Stage::ResponseComplete);
+            };
+            let line = with_entry(x, Stage::ResponseComplete, Some(code), None, &x.objects, Pending::of);
+            *lasts.0.lock() = Some(End { log: log.clone(), clock: x.server.config.clock.clone(), line });
         }
     }
 }
+
+/// Held by whoever works on a stream that goes on behind its answer: the request ends when all of them have let it go.
+#[derive(Default)]
+pub struct Lasts(Mutex<Option<End>>);
 
 fn record(x: &Exchange<'_>, log: &Audit, stage: Stage, code: Option<u16>, status: Option<&Value>, objects: &Objects) {
     if !x.audit.omit_stages.has(stage) {
@@ -92,19 +104,16 @@ fn with_entry<T>(
     then: impl FnOnce(&Entry<'_>) -> T,
 ) -> T {
     let (object, request, response) = objects.taken();
-    let mut annotations = x.notes.all();
-    let mut annotate = |key: &str, value: &str| annotations.push((format!("authorization.k8s.io/{key}"), value.into()));
-    match &x.decision {
-        Some(Decision::Allow(reason)) => {
-            annotate("decision", "allow");
-            annotate("reason", reason);
-        }
-        Some(Decision::Deny(why) | Decision::NoOpinion(why)) => {
-            annotate("decision", "forbid");
-            annotate("reason", why);
-        }
-        None => {}
+    let noted = x.notes.all();
+    let mut annotations: Vec<(&str, &str)> = noted.iter().map(|(key, value)| (&**key, &**value)).collect();
+    let decision = x.decision.as_ref().map(|decision| match decision {
+        Decision::Allow(reason) => ("allow", &**reason),
+        Decision::Deny(why) | Decision::NoOpinion(why) => ("forbid", why.as_str()),
+    });
+    if let Some((word, reason)) = decision {
+        annotations.extend([("authorization.k8s.io/decision", word), ("authorization.k8s.io/reason", reason)]);
     }
+    let agent = x.parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("");
     then(&Entry {
         level: x.audit.level,
         stage,
@@ -115,7 +124,8 @@ fn with_entry<T>(
         impersonated: x.impersonator.is_some().then_some(&*x.user),
         constraint: x.constraint,
         origin: x.origin,
-        agent: x.parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or(""),
+        // Visible ASCII, as a header's text is: no character is cut in two.
+        agent: &agent[..agent.len().min(AGENT)],
         object: &object,
         code,
         status,
@@ -133,7 +143,7 @@ struct Lasting {
     _end: End,
 }
 
-struct End {
+pub struct End {
     log: Arc<Audit>,
     clock: Arc<dyn Clock>,
     line: Pending,
