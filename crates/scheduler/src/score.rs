@@ -2,15 +2,12 @@
 
 use crate::{
     model::Pod,
-    snapshot::{NodeState, Snapshot},
+    snapshot::{ASSUMED, NodeState, Snapshot, thought},
     spread::Domains,
 };
 use value::Str;
 
 const MAX: f64 = 100.0;
-
-/// What a pod without requests is thought to use: 100 milli-cores and 200 MB. Source: upstream's non-zero defaults.
-const ASSUMED: [(&str, i64); 2] = [("cpu", 100), ("memory", 200 * 1024 * 1024)];
 
 /// Nodes with their scores, best first; equal ones in an order that depends on the pod's uid, so that not all go to the
 /// first.
@@ -37,23 +34,24 @@ fn mix(uid: &str, name: &str) -> u32 {
     uid.bytes().chain(name.bytes()).fold(0x811c_9dc5, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193))
 }
 
-/// The share of a resource that is asked for, the pod included.
-fn used(pod: Option<&Pod>, state: &NodeState, resource: &str, assumed: i64) -> Option<f64> {
+/// The share of a resource that is used.
+fn share(state: &NodeState, resource: &str, used: i64) -> Option<f64> {
     let capacity = state.allocatable(resource);
-    let of = |p: &Pod| p.requests.get(resource).copied().filter(|n| *n > 0).unwrap_or(assumed);
-    let asked = state.pods.values().map(|p| of(p)).sum::<i64>() + pod.map_or(0, of);
-    (capacity > 0).then(|| (asked as f64 / capacity as f64).min(1.0))
+    (capacity > 0).then(|| (used as f64 / capacity as f64).min(1.0))
 }
 
 fn least_allocated(pod: &Pod, state: &NodeState) -> f64 {
-    let shares = ASSUMED.iter().map(|(name, assumed)| used(Some(pod), state, name, *assumed));
+    let own = thought(pod);
+    let shares = ASSUMED.iter().enumerate().map(|(i, (name, _))| share(state, name, state.thought[i] + own[i]));
     shares.map(|share| share.map_or(0.0, |s| (1.0 - s) * MAX)).sum::<f64>() / ASSUMED.len() as f64
 }
 
 /// Half the range, up when the pod makes the shares of cpu and memory more alike, down when less.
 fn balanced(pod: &Pod, state: &NodeState) -> f64 {
     let evenness = |pod: Option<&Pod>| {
-        let shares: Vec<f64> = ASSUMED.iter().filter_map(|(name, _)| used(pod, state, name, 0)).collect();
+        let own = |name: &str| pod.and_then(|pod| pod.requests.get(name)).copied().unwrap_or(0);
+        let shares: Vec<f64> =
+            ASSUMED.iter().filter_map(|(name, _)| share(state, name, state.requested(name) + own(name))).collect();
         match shares.as_slice() {
             [a, b] => (1.0 - (a - b).abs() / 2.0) * MAX,
             _ => MAX,
@@ -86,7 +84,7 @@ fn spread_load(pod: &Pod, state: &NodeState, domains: &Domains) -> Option<f64> {
     if !pod.spread.is_empty() || pod.owner.is_empty() {
         return Some(0.0);
     }
-    Some(state.pods.values().filter(|p| p.owner == pod.owner && !p.deleting).count() as f64)
+    Some(state.of_owner(&pod.owner) as f64)
 }
 
 fn more_is_better(scores: Vec<f64>) -> Vec<f64> {
