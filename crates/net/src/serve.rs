@@ -113,6 +113,8 @@ async fn connection<H: Handler>(
             .initial_stream_window_size(1 << 20)
             .initial_connection_window_size(4 << 20)
             .max_frame_size(64 * 1024)
+            // A selector stands in the head and may be long; a URI ends at 64 KiB by itself.
+            .max_header_list_size(128 * 1024)
             .max_send_buf_size(1 << 20)
             .keep_alive_interval(Some(Duration::from_secs(30)))
             .keep_alive_timeout(Duration::from_secs(15));

@@ -162,6 +162,8 @@ def check_pages(ns):
     assert plain.metadata.remaining_item_count is None and plain.metadata._continue, plain.metadata
     odd = core.list_namespaced_config_map(ns, label_selector="odd in (1),odd notin (0),!even")
     assert [i.metadata.name for i in odd.items] == ["p1", "p3", "p5"]
+    many = ",".join(f"v{i}" for i in range(4000))
+    assert len(core.list_namespaced_config_map(ns, label_selector=f"odd in (1,{many})").items) == 3
     exact = core.list_namespaced_config_map(ns, resource_version=odd.metadata.resource_version, resource_version_match="Exact")
     assert exact.metadata.resource_version == odd.metadata.resource_version
     refused(400, "BadRequest", core.list_namespaced_config_map, ns, label_selector="a==b==c")

@@ -590,6 +590,10 @@ fn pages(k: &Kubectl) {
         page-3 0 AGE yes
     "#]],
     );
+    // A selector stands in the head of the request, however long it is.
+    let values: Vec<String> = (0..4000).map(|i| format!("v{i}")).collect();
+    let long = format!("odd in (yes,{})", values.join(","));
+    assert_eq!(k.run(&["get", "configmaps", "-l", &long, "-o", "name"]), "configmap/page-1\nconfigmap/page-3\n");
     k.check(
         &["delete", "configmaps", "-l", "odd"],
         expect![[r#"
