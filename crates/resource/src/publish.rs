@@ -468,7 +468,6 @@ impl Sink for Published {
             }
         }
         let caches: Vec<(String, Entry)> = self.caches.read().iter().map(|(p, e)| (p.clone(), e.clone())).collect();
-        self.progress(revision);
         for (prefix, Entry { kind, cache }) in caches {
             let objects = match kind.policy.defines_kinds {
                 true => cache.snapshot().0.iter().cloned().collect(),
@@ -476,6 +475,8 @@ impl Sink for Published {
             };
             cache.replace(revision, objects);
         }
+        // Who waits for the revision reads the caches then.
+        self.progress(revision);
     }
 
     fn changes(&self, batch: &[Change]) {

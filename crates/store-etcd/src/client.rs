@@ -137,11 +137,18 @@ pub fn is_compacted(status: &Status) -> bool {
 
 /// A status for people.
 pub fn say(status: &Status) -> String {
-    match status.code() {
-        Code::PermissionDenied | Code::Unauthenticated => format!(
-            "etcd: {}: it wants a user whose role reads and writes all keys (a client certificate's common name)",
-            status.message().trim_start_matches("etcdserver: ")
+    let message = status.message().trim_start_matches("etcdserver: ");
+    match is_refusal(status) {
+        true => format!(
+            "etcd: {message}: it wants a user whose role reads and writes all keys (a client certificate's common name)"
         ),
-        _ => format!("etcd: {}", status.message().trim_start_matches("etcdserver: ")),
+        false => format!("etcd: {message}"),
     }
+}
+
+/// Whether etcd does not let us. Who shows no certificate to one that knows users is told that a name is empty.
+pub fn is_refusal(status: &Status) -> bool {
+    matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated)
+        || status.message().contains("user name is empty")
+        || status.message().contains("permission denied")
 }

@@ -12,7 +12,7 @@ use crate::{
     revision,
 };
 use bytes::Bytes;
-use grpc::{Code, Status};
+use grpc::Status;
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -206,7 +206,7 @@ impl Follower {
             shared.members.watch(channel, receiver).await
         };
         let broken = |e: Status| {
-            if matches!(e.code(), Code::PermissionDenied | Code::Unauthenticated) {
+            if client::is_refusal(&e) {
                 return Ended::Refused(e);
             }
             shared.members.leave(turn);
@@ -228,10 +228,7 @@ impl Follower {
                 return Ended::Compacted;
             }
             if answer.canceled {
-                return match answer.reason.contains("permission denied") {
-                    true => Ended::Refused(Status::permission_denied(answer.reason)),
-                    false => broken(Status::unavailable(answer.reason)),
-                };
+                return broken(Status::unavailable(answer.reason));
             }
             parts.extend(answer.events);
             if !answer.fragment && !parts.is_empty() {
