@@ -3,18 +3,19 @@
 //! Which endpoints count follows upstream (KEP-1669, KEP-1672, KEP-2086): those that are ready; if none is, those that still serve
 //! while they end. The same choice is made separately among this node's endpoints where a policy says Local.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::input::{Endpoint, EndpointSlice, Node, Policy, Protocol, Service, ServicePort};
 use crate::ruleset::{Frontend, Group, GroupId, Pick, Refusal, Ruleset, Scope, Target, Via};
 
-/// The ruleset that serves these services on this node.
-pub fn plan(services: &[Service], slices: &[EndpointSlice], node: &Node) -> Ruleset {
+/// The ruleset that serves these services on this node. Owned or shared: a cache's own objects need no copies.
+pub fn plan<S: Borrow<Service>, E: Borrow<EndpointSlice>>(services: &[S], slices: &[E], node: &Node) -> Ruleset {
     let mut of: HashMap<(&str, &str), Vec<&EndpointSlice>> = HashMap::new();
-    for slice in slices {
+    for slice in slices.iter().map(Borrow::borrow) {
         of.entry((&slice.namespace, &slice.service)).or_default().push(slice);
     }
-    let mut sorted: Vec<&Service> = services.iter().collect();
+    let mut sorted: Vec<&Service> = services.iter().map(Borrow::borrow).collect();
     // Where two services claim one address and port, the first by name has it.
     sorted.sort_by_key(|s| (&s.namespace, &s.name));
     let mut ruleset = Ruleset::default();

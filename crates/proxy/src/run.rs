@@ -76,8 +76,6 @@ pub async fn run(watched: Watched, node: Node, proxy: Proxy, applied: impl Fn(&A
 }
 
 fn step(mut proxy: Proxy, watched: &Watched, node: &Node) -> (Proxy, netlink::Result<Applied>) {
-    let services: Vec<Service> = watched.services.list().iter().map(|service| Service::clone(service)).collect();
-    let slices: Vec<EndpointSlice> = watched.slices.list().iter().map(|slice| EndpointSlice::clone(slice)).collect();
-    let result = proxy.apply(plan(&services, &slices, node));
+    let result = proxy.apply(plan(&watched.services.list(), &watched.slices.list(), node));
     (proxy, result)
 }
