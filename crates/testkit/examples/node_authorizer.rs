@@ -1,5 +1,6 @@
 //! What the Node authorizer's question costs, with the index of pods by node and without: 5,000 pods of one namespace on
-//! 1,000 nodes, each node asking for a Secret of one of its pods. `cargo run --release -p testkit --example node_authorizer`.
+//! 1,000 nodes, each node asking for a Secret of one of its pods. `cargo run --release -p testkit --example node_authorizer`
+//! said, on two busy cores: walk 622.8 µs, index 3.16 µs.
 
 use auth::{Attributes, node::NodeAuthorizer};
 use base::User;
