@@ -1,6 +1,8 @@
 //! `cargo xtask`: everything a developer repeats. Each task is a file; this one only names them.
 
 mod clients;
+mod cluster;
+mod conformance;
 mod fuzz;
 mod layers;
 mod run;
@@ -17,6 +19,8 @@ cargo xtask <task>
                             --etcd: the store on a real etcd, and two servers on one; red where it is missing
   clients [NAME]            programs written with the Python and the JavaScript client, which are fetched (pip, npm; root);
                             --kubeconfig FILE first: against that cluster
+  conformance --suite FILE [--kubeconfig FILE] [--image ARCHIVE]… [FOCUS]
+                            upstream's own suite, where it is at hand (root); docs/conformance.md
   fuzz [--seconds N] [NAME…]  the targets of crates/fuzz under libFuzzer, N seconds each (60); needs a C++ compiler
   lint                      rustfmt, clippy with warnings denied, the crate graph
   layers [--update]         the crate graph against xtask/layers.txt
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
     let outcome = match task {
         "test" => test::test(rest),
         "clients" => clients::clients(rest),
+        "conformance" => conformance::conformance(rest),
         "fuzz" => fuzz::fuzz(rest),
         "lint" => test::lint(),
         "layers" => layers::check(rest.iter().any(|a| a == "--update")),

@@ -19,6 +19,8 @@ pub struct Figures {
     list: Vec<Figure>,
     /// How the clients were: for the reader who wants the same again.
     pub setting: String,
+    /// The same of another server, in the same run.
+    pub beside: Option<Box<Figures>>,
 }
 
 impl Figures {
@@ -32,7 +34,7 @@ impl Figures {
         let model = model.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": ").map(|m| m.1.to_string()));
         let model = model.unwrap_or_else(|| "unknown processor".into());
         let setting = format!("{cores} cores ({model}), {} clients over {over}, TLS 1.3", options.clients);
-        Figures { list: Vec::new(), setting }
+        Figures { list: Vec::new(), setting, beside: None }
     }
     pub fn add(&mut self, key: &'static str, value: f64, unit: &'static str) {
         eprintln!("{key}: {value:.1} {unit}");

@@ -27,6 +27,7 @@ use clap::Parser;
 use figures::Figures;
 use options::{Command, Options, Phase};
 use std::process::ExitCode;
+use target::Target;
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -50,6 +51,11 @@ async fn run(options: Options) -> Result<(), String> {
     let mut figures = Figures::new(&options);
     if options.wants(Phase::Ceiling) {
         ceiling::measure(&options, &mut figures).await?;
+    }
+    if let Some(path) = &options.beside {
+        let mut beside = Figures::new(&options);
+        phases::measure(&options, &Target::of_kubeconfig(path, options.http1)?, None, &mut beside).await?;
+        figures.beside = Some(Box::new(beside));
     }
     if options.server.is_some() || options.kubeconfig.is_some() {
         let target = target::of(&options)?;

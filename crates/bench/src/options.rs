@@ -34,7 +34,10 @@ pub struct Options {
     /// Take any server certificate
     #[arg(long)]
     pub insecure: bool,
-    /// Process id of that server, for its CPU seconds and memory
+    /// Take another server from the current context of this file, and measure it first: PROMISES.md shows both
+    #[arg(long, value_name = "FILE")]
+    pub beside: Option<PathBuf>,
+    /// Process id of the server, for its CPU seconds and memory
     #[arg(long)]
     pub pid: Option<u32>,
 

@@ -1,6 +1,6 @@
 //! PROMISES.md: what is promised, what was measured, by which command, beside what upstream did.
 
-use crate::figures::Figures;
+use crate::figures::{Figure, Figures};
 use std::fmt::Write;
 
 /// A line of the table.
@@ -57,35 +57,38 @@ fn page(figures: &Figures) -> String {
     let mut out = String::from(
         "# Promises\n\nWritten by `cargo xtask bench --update`; README quotes nothing else. Writes are durable (fsync before \
          the answer), and audit log, authentication, authorization and encryption at rest are on at their defaults. The \
-         client shares the machine's cores with the server. The ceiling is what the same client gets in the same run from \
-         hyper with TLS that answers canned bytes. Upstream is Kubernetes 1.36.2 with etcd, measured earlier on two such \
-         cores with the client on the same cores. Memory is the resident set of one process (`Rss` of `smaps_rollup`) after \
-         15 s without work; pages of the binary count in every process that runs it, as they would on machines of their \
-         own.\n\n",
+         client shares the machine's cores with the server, whose CPU time is given. The ceiling is what the same client gets in \
+         the same run from hyper with TLS that answers canned bytes. Memory is the resident set of one process (`Rss` of \
+         `smaps_rollup`) after 15 s without work; pages of the binary count in every process that runs it, as they would on \
+         machines of their own.\n\nUpstream is Kubernetes 1.36.2 with etcd and the client on the same two cores. Where it says so \
+         it was measured in this run, without audit log and encryption at rest (`--beside KUBECONFIG`); else once before, on a \
+         slower machine, where the ceiling was 24,000 posts and 45,000 gets per second: what is many times one of those \
+         figures is as many times less as the ceilings differ.\n\n",
     );
     let _ = writeln!(out, "This run: {}.\n", figures.setting);
     out.push_str("| promise | figure | command | upstream | goal |\n| --- | --- | --- | --- | --- |\n");
     for p in PROMISES {
         let command = format!("`cargo xtask bench --only {}`", p.phases);
         let dash = |text: &'static str| if text.is_empty() { "–" } else { text };
-        let _ = writeln!(
-            out,
-            "| {} | {} | {command} | {} | {} |",
-            p.text,
-            figure(figures, p),
-            dash(p.upstream),
-            dash(p.goal)
-        );
+        let upstream = match figures.beside.as_ref().and_then(|beside| beside.get(p.key)) {
+            Some(found) => format!("{} in this run; {}", value(found), dash(p.upstream)),
+            None => dash(p.upstream).into(),
+        };
+        let _ = writeln!(out, "| {} | {} | {command} | {} | {} |", p.text, figure(figures, p), upstream, dash(p.goal));
     }
     out
 }
 
 fn figure(figures: &Figures, p: &Promise) -> String {
     let Some(found) = figures.get(p.key) else { return "*not measured*".into() };
-    let space = if found.unit.starts_with('/') { "" } else { " " };
-    let mut text = format!("{}{space}{}", thousands(found.value), found.unit);
+    let mut text = value(found);
     match (&p.beside, &found.outcome) {
-        (Beside::P99, Some(outcome)) => drop(write!(text, ", p99 {:.1} ms", outcome.p99)),
+        (Beside::P99, Some(outcome)) => {
+            let _ = write!(text, ", p99 {:.1} ms", outcome.p99);
+            if let Some(seconds) = outcome.server_cpu {
+                let _ = write!(text, ", {:.2} ms of CPU each", 1000.0 * seconds / (outcome.count as f64).max(1.0));
+            }
+        }
         (Beside::Ceiling(of), _) => match figures.ratio(p.key, of) {
             Some(ratio) => drop(write!(text, ", {ratio:.2} times the ceiling")),
             None => text.push_str(", ceiling *not measured*"),
@@ -93,6 +96,11 @@ fn figure(figures: &Figures, p: &Promise) -> String {
         _ => {}
     }
     text
+}
+
+fn value(found: &Figure) -> String {
+    let space = if found.unit.starts_with('/') { "" } else { " " };
+    format!("{}{space}{}", thousands(found.value), found.unit)
 }
 
 /// `12,345`; below a hundred one decimal.
