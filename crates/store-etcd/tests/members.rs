@@ -109,12 +109,15 @@ struct Mirrored {
     items: BTreeMap<Arc<str>, Bytes>,
     resets: Vec<Revision>,
     seen: Revision,
+    /// Of the base.
+    began: Revision,
 }
 
 impl Sink for Mirror {
     fn base(&self, revision: Revision, items: &mut dyn Iterator<Item = Item>) {
         let mut state = self.0.lock();
         (state.items, state.seen) = (items.map(|(key, _, value)| (key, value)).collect(), revision);
+        state.began = revision;
     }
     fn changes(&self, batch: &[Change]) {
         let mut state = self.0.lock();
@@ -126,6 +129,9 @@ impl Sink for Mirror {
                 None => drop(state.items.remove(&change.key)),
             }
         }
+    }
+    fn progress(&self, revision: Revision) {
+        self.0.lock().seen = revision;
     }
     fn reset(&self, revision: Revision, items: &mut dyn Iterator<Item = Item>) {
         self.base(revision, items);
@@ -203,4 +209,63 @@ async fn members_are_verified_and_verify() {
     let why = nobody.err().expect("it does not want us").to_string();
     assert!(why.starts_with("etcd: "), "{why}");
     let _ = std::fs::remove_dir_all(&dir);
+}
+
+/// Of etcd's calls about users: a name, and a password or a role.
+#[derive(Clone, PartialEq, prost::Message)]
+struct User {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    more: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Nothing {}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_etcd_that_does_not_let_us_in_says_what_it_wants() {
+    let lab = Lab::one("users");
+    let store = lab.store("/registry/").await;
+    store.commit(Txn::create("/registry/a", "1")).await.expect("absent");
+    let channel = grpc::Channel::new(lab.endpoints().remove(0));
+    let user = |more: &str| User { name: "root".into(), more: more.into() };
+    let second = Duration::from_secs(5);
+    for (call, message) in
+        [("/etcdserverpb.Auth/UserAdd", user("secret")), ("/etcdserverpb.Auth/UserGrantRole", user("root"))]
+    {
+        grpc::unary::<_, Nothing>(&channel, call, message, second).await.expect(call);
+    }
+    grpc::unary::<_, Nothing>(&channel, "/etcdserverpb.Auth/AuthEnable", Nothing {}, second).await.expect("enabled");
+    let wants = "it wants a user whose role reads and writes all keys (a client certificate's common name)";
+    let refused = Etcd::open(Options::new(lab.endpoints())).await.err().expect("we are nobody").to_string();
+    assert!(refused.starts_with("etcd: ") && refused.ends_with(wants), "{refused}");
+    let refused = store.commit(Txn::create("/registry/b", "1")).await.expect_err("we are nobody").to_string();
+    assert!(refused.starts_with("etcd: ") && refused.ends_with(wants), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_take_turns_at_compaction() {
+    let lab = Lab::one("compaction");
+    let open = async || {
+        let often = Some(Duration::from_millis(50));
+        Etcd::open(Options { compact_every: often, ..Options::new(lab.endpoints()) }).await.expect("reachable")
+    };
+    let (a, b) = (open().await, open().await);
+    let (early, written) =
+        (Arc::new(Mirror::default()), a.commit(Txn::create("/registry/a", "1")).await.expect("absent"));
+    b.subscribe(early.clone()).await.expect("subscribed");
+    // Whoever comes later begins where history does; whoever follows misses nothing by it.
+    let began = loop {
+        let late = Arc::new(Mirror::default());
+        lab.store("/registry/").await.subscribe(late.clone()).await.expect("subscribed");
+        let state = late.0.lock();
+        if state.began > written {
+            break state.began;
+        }
+    };
+    let last = b.commit(Txn::update("/registry/a", written, "2")).await.expect("at its revision");
+    assert!(last > began);
+    let state = early.0.lock();
+    assert_eq!((state.items.get("/registry/a").map(|v| &v[..]), state.resets.len()), (Some(&b"2"[..]), 0));
 }
