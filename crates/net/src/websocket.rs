@@ -7,10 +7,12 @@ use hyper_util::rt::TokioIo;
 use std::fmt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::{
-    WebSocketStream, client_async_with_config,
-    tungstenite::{client::IntoClientRequest, handshake::derive_accept_key, protocol::Role},
+    client_async_with_config,
+    tungstenite::{client::IntoClientRequest, handshake::derive_accept_key},
 };
 
+pub use tokio_tungstenite::WebSocketStream;
+pub use tokio_tungstenite::tungstenite::protocol::Role;
 pub use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 pub use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message, protocol::CloseFrame};
 

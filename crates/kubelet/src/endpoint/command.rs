@@ -5,7 +5,7 @@
 
 use super::{
     spdy::{self, Frame},
-    streams::{Told, finished, unfinished},
+    streams::{Told, finish, finished, next, signs_of_life, unfinished},
 };
 use base::Result;
 use bytes::Bytes;
@@ -13,10 +13,14 @@ use cri::{ExecStreams, StreamOptions, TerminalSize};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use net::Body;
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
 };
 use value::Value;
 
@@ -27,8 +31,8 @@ const VERSIONS: [&str; 4] = ["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.chann
 
 /// How long the client may take to open its streams. Source: upstream's `DefaultStreamCreationTimeout`.
 const OPENING: Duration = Duration::from_secs(30);
-/// How long the client may take to close, once it has been told everything.
-const CLOSING: Duration = Duration::from_secs(10);
+/// Answers that wait for the client to read. One that reads nothing does not miss what is beyond.
+const ANSWERS: usize = 64;
 
 /// True where the request wants to switch to SPDY.
 pub(super) fn wanted(headers: &HeaderMap) -> bool {
@@ -89,7 +93,7 @@ fn unknown(headers: &HeaderMap) -> Response<Body> {
 }
 
 /// The client's streams by what they are for; 0 for one that it has not opened.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 struct Streams {
     error: u32,
     stdin: u32,
@@ -142,7 +146,6 @@ async fn session(
         writer: spdy::Writer::new()?,
         streams: Streams::default(),
         early: Vec::new(),
-        sizes: Vec::new(),
         told: if version == VERSIONS[0] { Told::Status } else { Told::Failures },
     };
     let resizes = options.tty && (version == VERSIONS[0] || version == VERSIONS[1]);
@@ -163,8 +166,6 @@ struct Client<W> {
     streams: Streams,
     /// What came before anybody could take it.
     early: Vec<Frame>,
-    /// Of the terminal, as far as they came.
-    sizes: Vec<u8>,
     told: Told,
 }
 
@@ -207,87 +208,149 @@ impl<W: AsyncWrite + Unpin> Client<W> {
         Ok(true)
     }
 
-    /// Both directions, until the command has ended; its outcome, or `None` where the client went before.
-    async fn carry(&mut self, mut streams: ExecStreams) -> io::Result<Option<Value>> {
-        let mut stdin = streams.stdin.take();
-        let (mut stdout, mut stderr) = (streams.stdout.take(), streams.stderr.take());
-        for frame in std::mem::take(&mut self.early) {
-            self.input(frame, &mut stdin, &streams.resize).await?;
+    /// Both directions, until the command has ended; its outcome, or `None` where the client went before. As with a
+    /// WebSocket neither waits for the other.
+    async fn carry(&mut self, streams: ExecStreams) -> io::Result<Option<Value>> {
+        let ExecStreams { stdin, stdout, stderr, resize, exit } = streams;
+        let held = AtomicBool::new(false);
+        let (answers, due) = mpsc::channel(ANSWERS);
+        let early = std::mem::take(&mut self.early);
+        let input = Input { ids: self.streams, stdin, resize, sizes: Vec::new(), answers, held: &held };
+        let output = Output { ids: self.streams, stdout, stderr, exit, due, held: &held };
+        tokio::select! {
+            () = input.run(early, &mut self.heard) => Ok(None),
+            ended = output.run(&mut self.to) => ended.map(Some),
         }
-        loop {
-            let open = stdout.is_some() || stderr.is_some();
-            tokio::select! {
-                frame = self.heard.recv() => match frame {
-                    Some(Frame::GoAway) | None => return Ok(None),
-                    Some(frame) => self.input(frame, &mut stdin, &streams.resize).await?,
-                },
-                bytes = super::streams::next(&mut stdout) => match bytes {
-                    Some(bytes) => self.send(&spdy::data(self.streams.stdout, false, &bytes)).await?,
-                    None => stdout = None,
-                },
-                bytes = super::streams::next(&mut stderr) => match bytes {
-                    Some(bytes) => self.send(&spdy::data(self.streams.stderr, false, &bytes)).await?,
-                    None => stderr = None,
-                },
-                exit = &mut streams.exit, if !open => return Ok(Some(match exit {
-                    Ok(exit) => finished(exit),
-                    Err(_) => unfinished(),
-                })),
-            }
-        }
-    }
-
-    async fn input(
-        &mut self,
-        frame: Frame,
-        stdin: &mut Option<mpsc::Sender<Bytes>>,
-        resize: &mpsc::Sender<TerminalSize>,
-    ) -> io::Result<()> {
-        match frame {
-            Frame::Data { stream, fin, bytes } if stream == self.streams.stdin => {
-                let gone = match stdin.as_ref().filter(|_| !bytes.is_empty()) {
-                    Some(sender) => sender.send(bytes.into()).await.is_err(),
-                    None => false,
-                };
-                if gone || fin {
-                    *stdin = None;
-                }
-            }
-            Frame::Data { stream, bytes, .. } if stream == self.streams.resize => {
-                self.sizes.extend(bytes);
-                for size in sizes(&mut self.sizes) {
-                    let _ = resize.send(size).await;
-                }
-            }
-            Frame::Reset { stream } if stream == self.streams.stdin => *stdin = None,
-            // One more than was asked for is nobody's.
-            Frame::Open { stream, .. } => self.send(&spdy::reset(stream)).await?,
-            Frame::Ping { id } => self.send(&spdy::ping(id)).await?,
-            _ => {}
-        }
-        Ok(())
     }
 
     /// The outcome, the end of every stream, and of the connection.
     async fn conclude(mut self, status: &Value) -> io::Result<()> {
         let words = self.told.words(status).unwrap_or_default();
-        if !words.is_empty() {
-            self.send(&spdy::data(self.streams.error, false, &words)).await?;
-        }
-        for stream in self.streams.all().into_iter().filter(|id| *id != 0) {
-            self.send(&spdy::data(stream, true, &[])).await?;
-        }
-        self.send(&spdy::go_away(self.streams.all().into_iter().max().unwrap_or(0))).await?;
-        self.to.shutdown().await?;
+        let (to, ids) = (&mut self.to, self.streams);
+        let telling = async {
+            if !words.is_empty() {
+                write(to, &spdy::data(ids.error, false, &words)).await?;
+            }
+            for stream in ids.all().into_iter().filter(|id| *id != 0) {
+                write(to, &spdy::data(stream, true, &[])).await?;
+            }
+            write(to, &spdy::go_away(ids.all().into_iter().max().unwrap_or(0))).await?;
+            to.shutdown().await
+        };
         // Who closes on unread bytes takes back what was sent.
-        let closed = async { while self.heard.recv().await.is_some() {} };
-        let _ = tokio::time::timeout(CLOSING, closed).await;
-        Ok(())
+        let rest = async { while self.heard.recv().await.is_some() {} };
+        finish(telling, rest).await.unwrap_or(Ok(()))
     }
 
     async fn send(&mut self, frame: &[u8]) -> io::Result<()> {
-        self.to.write_all(frame).await?;
-        self.to.flush().await
+        write(&mut self.to, frame).await
+    }
+}
+
+async fn write(to: &mut (impl AsyncWrite + Unpin), frame: &[u8]) -> io::Result<()> {
+    to.write_all(frame).await?;
+    to.flush().await
+}
+
+/// From the client to the command.
+struct Input<'a> {
+    ids: Streams,
+    stdin: Option<mpsc::Sender<Bytes>>,
+    resize: mpsc::Sender<TerminalSize>,
+    /// Of the terminal, as far as they came.
+    sizes: Vec<u8>,
+    answers: mpsc::Sender<Vec<u8>>,
+    /// The command does not take its input.
+    held: &'a AtomicBool,
+}
+
+impl Input<'_> {
+    /// Until the client goes.
+    async fn run(mut self, early: Vec<Frame>, heard: &mut mpsc::Receiver<Frame>) {
+        for frame in early {
+            self.take(frame).await;
+        }
+        while let Some(frame) = heard.recv().await {
+            if frame == Frame::GoAway {
+                return;
+            }
+            self.take(frame).await;
+        }
+    }
+
+    async fn take(&mut self, frame: Frame) {
+        self.held.store(true, Ordering::Relaxed);
+        match frame {
+            Frame::Data { stream, fin, bytes } if stream == self.ids.stdin => {
+                let gone = match self.stdin.as_ref().filter(|_| !bytes.is_empty()) {
+                    Some(sender) => sender.send(bytes.into()).await.is_err(),
+                    None => false,
+                };
+                if gone || fin {
+                    self.stdin = None;
+                }
+            }
+            Frame::Data { stream, bytes, .. } if stream == self.ids.resize => {
+                self.sizes.extend(bytes);
+                for size in sizes(&mut self.sizes) {
+                    let _ = self.resize.send(size).await;
+                }
+            }
+            Frame::Reset { stream } if stream == self.ids.stdin => self.stdin = None,
+            // One more than was asked for is nobody's.
+            Frame::Open { stream, .. } => drop(self.answers.try_send(spdy::reset(stream))),
+            // An even number is this side's own, come back.
+            Frame::Ping { id } if id % 2 == 1 => drop(self.answers.try_send(spdy::ping(id))),
+            _ => {}
+        }
+        self.held.store(false, Ordering::Relaxed);
+    }
+}
+
+/// From the command to the client.
+struct Output<'a> {
+    ids: Streams,
+    stdout: Option<mpsc::Receiver<Bytes>>,
+    stderr: Option<mpsc::Receiver<Bytes>>,
+    exit: oneshot::Receiver<std::result::Result<i32, cri::Error>>,
+    /// Answers to what the client asked.
+    due: mpsc::Receiver<Vec<u8>>,
+    held: &'a AtomicBool,
+}
+
+impl Output<'_> {
+    /// Until the command has ended; an error where the client went before.
+    async fn run(mut self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<Value> {
+        let (mut sign, mut pings) = (signs_of_life(), 0u32);
+        loop {
+            let open = self.stdout.is_some() || self.stderr.is_some();
+            let frame = tokio::select! {
+                bytes = next(&mut self.stdout) => match bytes {
+                    Some(bytes) => spdy::data(self.ids.stdout, false, &bytes),
+                    None => {
+                        self.stdout = None;
+                        continue;
+                    }
+                },
+                bytes = next(&mut self.stderr) => match bytes {
+                    Some(bytes) => spdy::data(self.ids.stderr, false, &bytes),
+                    None => {
+                        self.stderr = None;
+                        continue;
+                    }
+                },
+                Some(answer) = self.due.recv() => answer,
+                _ = sign.tick() => match self.held.load(Ordering::Relaxed) {
+                    true => {
+                        pings = pings.wrapping_add(2);
+                        spdy::ping(pings)
+                    }
+                    false => continue,
+                },
+                exit = &mut self.exit, if !open => return Ok(exit.map_or_else(|_| unfinished(), finished)),
+            };
+            write(to, &frame).await?;
+        }
     }
 }
 
@@ -405,6 +468,75 @@ mod tests {
         command.exit.send(Ok(0)).unwrap();
         assert!(read(theirs).await.iter().all(|(_, text, ends)| text.is_empty() && *ends == 1));
         server.await.unwrap().unwrap();
+    }
+
+    /// What is sent each way; far more than all buffers on the way hold.
+    const MUCH: usize = 10_000_000;
+    /// The clock stands still and leaps when nothing else can happen: nobody waits for this, and a deadlock ends by it.
+    const EVER: Duration = Duration::from_secs(3600);
+
+    /// A command with input and output, and its client after the streams are open.
+    async fn begun() -> (Command, DuplexStream) {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 14);
+        let (command, streams) = command();
+        let options = StreamOptions { tty: false, stdin: true, stdout: true, stderr: false };
+        tokio::spawn(session(ours, VERSIONS[0], options, async { Ok(ExecStreams { stderr: None, ..streams }) }));
+        let mut client = ClientSide::new();
+        for (id, kind) in [(1, "error"), (3, "stdin"), (5, "stdout")] {
+            theirs.write_all(&client.open(id, false, &[("streamtype", kind)])).await.unwrap();
+        }
+        (command, theirs)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_writes_everything_before_it_reads_anything() {
+        let (mut command, mut client) = begun().await;
+        let part = [b'x'; 1 << 15];
+        let all = MUCH / part.len() * part.len();
+        let process = tokio::spawn(async move {
+            let reading = async {
+                let mut read = 0;
+                while let Some(bytes) = command.stdin.recv().await {
+                    read += bytes.len();
+                }
+                read
+            };
+            let stdout = command.stdout;
+            let writing = async move {
+                for _ in 0..MUCH / part.len() {
+                    stdout.send(Bytes::copy_from_slice(&part)).await.unwrap();
+                }
+            };
+            let (read, ()) = tokio::join!(reading, writing);
+            command.exit.send(Ok(0)).unwrap();
+            read
+        });
+        let session = async {
+            for _ in 0..MUCH / part.len() {
+                client.write_all(&spdy::data(3, false, &part)).await.unwrap();
+            }
+            client.write_all(&spdy::data(3, true, &[])).await.unwrap();
+            read(client).await
+        };
+        let said = tokio::time::timeout(EVER, session).await.expect("no deadlock");
+        assert_eq!((said[2].0, said[2].1.len(), process.await.unwrap()), (5, all, all));
+        assert!(said[0].1.contains("Success"), "{}", said[0].1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn input_that_is_not_taken_is_held_back_and_a_client_that_went_is_noticed() {
+        let (mut command, mut client) = begun().await;
+        let mut sent = 0;
+        let writing = async {
+            while sent < MUCH {
+                client.write_all(&spdy::data(3, false, &[7; 1 << 15])).await.unwrap();
+                sent += 1 << 15;
+            }
+        };
+        assert!(tokio::time::timeout(EVER, writing).await.is_err(), "nobody reads, and yet all was taken");
+        assert!(sent < 1 << 21, "{sent} bytes are somewhere");
+        drop(client);
+        tokio::time::timeout(EVER, command.exit.closed()).await.expect("the end of what it ran");
     }
 
     #[tokio::test]

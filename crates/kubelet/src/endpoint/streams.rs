@@ -7,15 +7,27 @@ use super::{NodeEndpoint, command, query};
 use base::{Result, Status};
 use bytes::Bytes;
 use cri::{ExecStreams, StreamOptions, TerminalSize};
-use futures::{SinkExt, StreamExt};
+use futures::{SinkExt, Stream, StreamExt};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use net::{
     Body,
-    websocket::{self, CloseCode, CloseFrame, Message, ServerSocket},
+    websocket::{self, CloseCode, CloseFrame, Message, WebSocketError, WebSocketStream},
 };
-use tokio::sync::mpsc;
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{mpsc, oneshot},
+    time::{Instant, Interval, MissedTickBehavior},
+};
 use value::{Value, value};
+
+/// How long the client may take to close, once it has been told everything.
+const CLOSING: Duration = Duration::from_secs(10);
 
 const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
@@ -127,44 +139,112 @@ impl Told {
     }
 }
 
-async fn carry(socket: ServerSocket, begin: impl Future<Output = Result<ExecStreams>>, told: Told) {
+/// Both directions, each waiting for itself alone: a client that writes all before it reads must not stop the output,
+/// and one that reads nothing must not stop the input. What is not taken is held back to its sender, never heaped up.
+async fn carry<S>(socket: WebSocketStream<S>, begin: impl Future<Output = Result<ExecStreams>>, told: Told)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let (mut sink, mut source) = socket.split();
-    let mut streams = match begin.await {
-        Ok(streams) => streams,
-        Err(status) => return conclude(&mut sink, &value::Value::from(status.to_json()), told).await,
+    let status = match begin.await {
+        Ok(streams) => {
+            // An empty message says that the connection stands, before anything is written.
+            if sink.send(frame(STDOUT, &[])).await.is_err() {
+                return;
+            }
+            let ExecStreams { stdin, stdout, stderr, resize, exit } = streams;
+            let held = AtomicBool::new(false);
+            let ended = tokio::select! {
+                () = inward(&mut source, stdin, &resize, &held) => None,
+                status = outward(&mut sink, stdout, stderr, exit, &held) => status,
+            };
+            match ended {
+                Some(status) => status,
+                // The client went; what it ran goes with the streams.
+                None => return,
+            }
+        }
+        Err(status) => value::Value::from(status.to_json()),
     };
-    let mut stdin = streams.stdin.take();
-    let (mut stdout, mut stderr) = (streams.stdout.take(), streams.stderr.take());
-    // An empty message says that the connection stands, before anything is written.
-    if sink.send(frame(STDOUT, &[])).await.is_err() {
-        return;
+    // Who closes on unread bytes takes back what was sent.
+    let rest = async { while let Some(Ok(_)) = source.next().await {} };
+    finish(conclude(&mut sink, &status, told), rest).await;
+}
+
+/// From the client to the command, until the client goes. `held` is true while the command does not take its input.
+async fn inward(
+    source: &mut (impl Stream<Item = std::result::Result<Message, WebSocketError>> + Unpin),
+    mut stdin: Option<mpsc::Sender<Bytes>>,
+    resize: &mpsc::Sender<TerminalSize>,
+    held: &AtomicBool,
+) {
+    while let Some(Ok(message)) = source.next().await {
+        held.store(true, Ordering::Relaxed);
+        match message {
+            Message::Binary(bytes) => input(&bytes, &mut stdin, resize).await,
+            Message::Text(text) => input(text.as_bytes(), &mut stdin, resize).await,
+            Message::Close(_) => return,
+            _ => {}
+        }
+        held.store(false, Ordering::Relaxed);
     }
-    let exit = loop {
+}
+
+/// From the command to the client, until the command has ended; `None` where the client went before.
+async fn outward(
+    sink: &mut (impl SinkExt<Message> + Unpin),
+    mut stdout: Option<mpsc::Receiver<Bytes>>,
+    mut stderr: Option<mpsc::Receiver<Bytes>>,
+    mut exit: oneshot::Receiver<std::result::Result<i32, cri::Error>>,
+    held: &AtomicBool,
+) -> Option<Value> {
+    let mut sign = signs_of_life();
+    loop {
         let open = stdout.is_some() || stderr.is_some();
-        tokio::select! {
-            message = source.next() => match message {
-                Some(Ok(Message::Binary(bytes))) => input(&bytes, &mut stdin, &streams.resize).await,
-                Some(Ok(Message::Text(text))) => input(text.as_bytes(), &mut stdin, &streams.resize).await,
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-                Some(Ok(_)) => {}
-            },
+        let message = tokio::select! {
             bytes = next(&mut stdout) => match bytes {
-                Some(bytes) => if sink.send(frame(STDOUT, &bytes)).await.is_err() { return },
-                None => stdout = None,
+                Some(bytes) => frame(STDOUT, &bytes),
+                None => {
+                    stdout = None;
+                    continue;
+                }
             },
             bytes = next(&mut stderr) => match bytes {
-                Some(bytes) => if sink.send(frame(STDERR, &bytes)).await.is_err() { return },
-                None => stderr = None,
+                Some(bytes) => frame(STDERR, &bytes),
+                None => {
+                    stderr = None;
+                    continue;
+                }
+            },
+            _ = sign.tick() => match held.load(Ordering::Relaxed) {
+                true => Message::Ping(Bytes::new()),
+                false => continue,
             },
             // Output comes before the exit: the runtime resolves it last, and what is buffered here is sent first.
-            exit = &mut streams.exit, if !open => break exit,
-        }
+            exit = &mut exit, if !open => return Some(exit.map_or_else(|_| unfinished(), finished)),
+        };
+        sink.send(message).await.ok()?;
+    }
+}
+
+/// When to write to a client whose input is held: its end is not read then, and only a write that fails tells of it.
+pub(super) fn signs_of_life() -> Interval {
+    const PERIOD: Duration = Duration::from_secs(5);
+    let mut interval = tokio::time::interval_at(Instant::now() + PERIOD, PERIOD);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// Says the last words while the client may still be speaking, and then gives it time to close.
+pub(super) async fn finish<T>(words: impl Future<Output = T>, rest: impl Future<Output = ()>) -> Option<T> {
+    let mut rest = pin!(rest);
+    let said = tokio::select! {
+        biased;
+        said = words => said,
+        () = &mut rest => return None,
     };
-    let status = match exit {
-        Ok(exit) => finished(exit),
-        Err(_) => unfinished(),
-    };
-    conclude(&mut sink, &status, told).await;
+    let _ = tokio::time::timeout(CLOSING, rest).await;
+    Some(said)
 }
 
 /// The final Status, and the end of the connection.
@@ -241,6 +321,120 @@ fn outcome(code: i32) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::future::join;
+    use net::websocket::Role;
+    use tokio::io::DuplexStream;
+
+    /// What is sent each way; far more than all buffers on the way hold.
+    const MUCH: usize = 10_000_000;
+    /// The clock stands still and leaps when nothing else can happen: nobody waits for this, and a deadlock ends by it.
+    const EVER: Duration = Duration::from_secs(3600);
+
+    /// The command's ends.
+    struct Command {
+        stdin: mpsc::Receiver<Bytes>,
+        stdout: mpsc::Sender<Bytes>,
+        exit: oneshot::Sender<std::result::Result<i32, cri::Error>>,
+    }
+
+    async fn begun() -> (Command, WebSocketStream<DuplexStream>) {
+        let ((stdin_to, stdin), (stdout, stdout_from)) = (mpsc::channel(4), mpsc::channel(4));
+        let (exit, exited) = oneshot::channel();
+        let streams = ExecStreams {
+            stdin: Some(stdin_to),
+            stdout: Some(stdout_from),
+            stderr: None,
+            resize: mpsc::channel(1).0,
+            exit: exited,
+        };
+        let (ours, theirs) = tokio::io::duplex(1 << 14);
+        let server = WebSocketStream::from_raw_socket(ours, Role::Server, None).await;
+        tokio::spawn(carry(server, async { Ok(streams) }, Told::Status));
+        (Command { stdin, stdout, exit }, WebSocketStream::from_raw_socket(theirs, Role::Client, None).await)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_writes_everything_before_it_reads_anything() {
+        let (mut command, mut client) = begun().await;
+        let part = [7; 1 << 15];
+        let process = tokio::spawn(async move {
+            let reading = async {
+                let mut read = 0;
+                while let Some(bytes) = command.stdin.recv().await {
+                    read += bytes.len();
+                }
+                read
+            };
+            let stdout = command.stdout;
+            let writing = async move {
+                for _ in 0..MUCH / part.len() {
+                    stdout.send(Bytes::copy_from_slice(&part)).await.unwrap();
+                }
+            };
+            let (read, ()) = join(reading, writing).await;
+            command.exit.send(Ok(0)).unwrap();
+            read
+        });
+        let session = async {
+            for _ in 0..MUCH / part.len() {
+                client.send(frame(0, &part)).await.unwrap();
+            }
+            client.send(frame(CLOSE, &[0])).await.unwrap();
+            let (mut heard, mut status) = (0, Vec::new());
+            while let Some(Ok(message)) = client.next().await {
+                match message {
+                    Message::Binary(bytes) if bytes[0] == STDOUT => heard += bytes.len() - 1,
+                    Message::Binary(bytes) if bytes[0] == STATUS => status = bytes[1..].to_vec(),
+                    _ => {}
+                }
+            }
+            (heard, status)
+        };
+        let (heard, status) = tokio::time::timeout(EVER, session).await.expect("no deadlock");
+        let all = MUCH / part.len() * part.len();
+        assert_eq!((heard, process.await.unwrap()), (all, all));
+        assert_eq!(status, outcome(0).to_json());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn input_that_is_not_taken_is_held_back_and_a_client_that_went_is_noticed() {
+        let (mut command, mut client) = begun().await;
+        let mut sent = 0;
+        let writing = async {
+            while sent < MUCH {
+                client.send(frame(0, &[7; 1 << 15])).await.unwrap();
+                sent += 1 << 15;
+            }
+        };
+        assert!(tokio::time::timeout(EVER, writing).await.is_err(), "nobody reads, and yet all was taken");
+        assert!(sent < 1 << 20, "{sent} bytes are somewhere");
+        drop(client);
+        tokio::time::timeout(EVER, command.exit.closed()).await.expect("the end of what it ran");
+    }
+
+    /// A command that ends is told of, although its client is still speaking.
+    #[tokio::test(start_paused = true)]
+    async fn the_end_reaches_a_client_that_still_writes() {
+        let (command, mut client) = begun().await;
+        drop((command.stdin, command.stdout));
+        command.exit.send(Ok(3)).unwrap();
+        let session = async {
+            for _ in 0..MUCH >> 15 {
+                client.send(frame(0, &[7; 1 << 15])).await.unwrap();
+            }
+            let mut status = Vec::new();
+            while let Some(Ok(message)) = client.next().await {
+                if let Message::Binary(bytes) = message
+                    && bytes[0] == STATUS
+                {
+                    status = bytes[1..].to_vec();
+                }
+            }
+            status
+        };
+        let status = tokio::time::timeout(EVER, session).await.expect("an end");
+        assert_eq!(status, outcome(3).to_json());
+    }
 
     #[test]
     fn outcomes() {
