@@ -329,7 +329,7 @@ async fn bad_input_gets_upstreams_answers() {
     for (method, path, headers, body, code, reason) in [
         (Method::GET, "/api/v1/foos".to_string(), &[][..], Bytes::new(), 404, "NotFound"),
         (Method::GET, "/apis/foo.io/v1/bars".into(), &[], Bytes::new(), 404, "NotFound"),
-        (Method::GET, "/nothing".into(), &[], Bytes::new(), 404, "NotFound"),
+        (Method::GET, "/apis/apps/v9".into(), &[], Bytes::new(), 404, "NotFound"),
         (Method::GET, "/api/v1/pods/p".into(), &[], Bytes::new(), 404, "NotFound"),
         (Method::GET, "/api/v1/namespaces/default/nodes".into(), &[], Bytes::new(), 404, "NotFound"),
         (post.clone(), "/api/v1/configmaps".into(), &json, Bytes::from("{}"), 405, "MethodNotAllowed"),

@@ -75,7 +75,8 @@ async fn access(
     check_selector(resource, "fieldSelector", &mut errors);
     check_selector(resource, "labelSelector", &mut errors);
     if !errors.is_empty() {
-        return Err(Status::invalid(AUTHORIZATION, kind, "", &errors));
+        // Upstream does not say of what.
+        return Err(Status::invalid(AUTHORIZATION, "", "", &errors));
     }
     let (fields, labels) = (fields_of(resource), labels_of(resource));
     let attributes = match resource.is_null() {

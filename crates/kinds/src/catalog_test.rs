@@ -130,7 +130,7 @@ fn paths_lead_into_the_schema() {
                     paths.extend([replicas.as_slice(), status_replicas]);
                     paths.extend(selector.iter().map(Vec::as_slice));
                 }
-                SubresourceAction::Act | SubresourceAction::Server => {}
+                SubresourceAction::Act | SubresourceAction::Server(_) => {}
             }
         }
         paths.extend(kind.selectable.iter().map(|field| field.path.as_slice()));

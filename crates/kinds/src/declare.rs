@@ -5,8 +5,8 @@
 //! facts should be all that stands in their file. Decided against: a macro, which no editor understands.
 
 use schema::{
-    Column, Generation, Hooks, Kind, NameRule, NoHooks, Policy, Scope, SelectableField, Subresource, SubresourceAction,
-    Verb, Version,
+    Column, Connector, Generation, Hooks, Kind, NameRule, NoHooks, Policy, Scope, SelectableField, Subresource,
+    SubresourceAction, Verb, Version,
 };
 use std::{sync::Arc, time::Duration};
 use value::Str;
@@ -136,9 +136,15 @@ impl Declaration {
     pub fn act(self, name: &str, body: Body) -> Self {
         self.subresource(name, Some(body), &[Verb::Create], SubresourceAction::Act)
     }
-    /// The server answers it.
-    pub fn server<const N: usize>(self, name: &str, body: Option<Body>, verbs: [Verb; N]) -> Self {
-        self.subresource(name, body, &verbs, SubresourceAction::Server)
+    /// The server answers it, in this way.
+    pub fn server<const N: usize>(
+        self,
+        name: &str,
+        connector: Connector,
+        body: Option<Body>,
+        verbs: [Verb; N],
+    ) -> Self {
+        self.subresource(name, body, &verbs, SubresourceAction::Server(connector))
     }
     fn subresource(mut self, name: &str, body: Option<Body>, verbs: &[Verb], action: SubresourceAction) -> Self {
         let body = body.map(|(group, version, kind)| (group.into(), version.into(), kind.into()));
@@ -156,7 +162,13 @@ impl Declaration {
     /// A field that selectors may name, at another path or with a value for its absence.
     pub fn selectable_at(mut self, name: &str, path: &str, absent: &str) -> Self {
         let path = path.split('.').map(Str::from).collect();
-        self.0.selectable.push(SelectableField { name: name.into(), path, or: None, absent: absent.into(), indexed: false });
+        self.0.selectable.push(SelectableField {
+            name: name.into(),
+            path,
+            or: None,
+            absent: absent.into(),
+            indexed: false,
+        });
         self
     }
     /// Objects are found by this field's value; it is selectable already.
@@ -201,6 +213,11 @@ impl Declaration {
         self.0.policy.graceful = true;
         self
     }
+    /// A deletion is answered with the object.
+    pub fn answers_deleted(mut self) -> Self {
+        self.0.policy.answers_deleted = true;
+        self
+    }
     /// Objects vanish that long after their last write.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.0.policy.ttl = Some(ttl);
@@ -209,6 +226,26 @@ impl Declaration {
     /// Stored bytes are sealed.
     pub fn sealed(mut self) -> Self {
         self.0.policy.sealed = true;
+        self
+    }
+    /// Components write it all the time, which is no news to an audit log.
+    pub fn routine(mut self) -> Self {
+        self.0.policy.routine = true;
+        self
+    }
+    /// No owner reference may name it.
+    pub fn never_owns(mut self) -> Self {
+        self.0.policy.never_owns = true;
+        self
+    }
+    /// Its keys stand in another directory of the store than one named like its plural.
+    pub fn stored_under(mut self, directory: &str) -> Self {
+        self.0.policy.stored_under = Some(directory.into());
+        self
+    }
+    /// They stood in that one in stores of Ferry 0.1, and are moved.
+    pub fn stored_formerly(mut self, directory: &str) -> Self {
+        self.0.policy.stored_formerly = Some(directory.into());
         self
     }
     /// Its objects define kinds, by [`Hooks::defines`].

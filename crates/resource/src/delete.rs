@@ -5,7 +5,7 @@ use crate::{
     engine::{Change, Committed, Half, RETRIES},
     meta,
 };
-use base::{Reason, Result, Status, time};
+use base::{Reason, Result, Revision, Status, time};
 use schema::{Kind, Operation};
 use std::sync::Arc;
 use value::{Object, Value, value};
@@ -32,13 +32,14 @@ impl Engine {
             self.admit(Half::Validating, call, Operation::Delete, change).await?;
             let cx = self.context(call, Operation::Delete);
             let mut next = old.clone();
-            let goes = begin(&call.kind, &mut next, &asked, cx.now);
+            let now = cx.now;
+            let goes = begin(&call.kind, &mut next, &asked, now);
             if !goes && old.at(&["metadata", "deletionTimestamp"]).is_null() {
                 call.kind.hooks.begin_deletion(&cx, &mut next);
             }
             if options.dry_run || (!goes && next == old) {
                 let answer = match goes {
-                    true => gone(call, &current),
+                    true => gone(call, &current, next, current.revision, now)?,
                     false => {
                         let shown = with_revision(next, &current);
                         Answer::Made(convert::for_reply(call, shown)?)
@@ -47,14 +48,15 @@ impl Engine {
                 return Ok(Reply { warnings, ..Reply::ok(answer) });
             }
             let (key, old) = (call.key(), Some((&*current, &old)));
+            let last = next.clone();
             let committed = match goes {
-                true => self.commit_removal(call, &key, old).await?.map(|_| None),
-                false => self.commit(call, &key, old, next).await?.map(Some),
+                true => self.commit_removal(call, &key, old).await?.map(Err),
+                false => self.commit(call, &key, old, next).await?.map(Ok),
             };
             if let Committed::Done(stored) = committed {
                 let answer = match stored {
-                    None => gone(call, &current),
-                    Some(stored) => Answer::Stored(self.in_version(call, &stored).await?),
+                    Err(revision) => gone(call, &current, last, revision, now)?,
+                    Ok(stored) => Answer::Stored(self.in_version(call, &stored).await?),
                 };
                 return Ok(Reply { warnings, ..Reply::ok(answer) });
             }
@@ -155,8 +157,26 @@ fn preconditions(call: &Call, asked: &Value, current: &Object) -> Result<()> {
     }
 }
 
-/// The `Status` of an object that is gone.
-fn gone(call: &Call, object: &Arc<Object>) -> Answer {
+/// What is answered for an object that is gone: itself, for the kinds of which upstream does so, or a `Status`.
+fn gone(
+    call: &Call,
+    object: &Arc<Object>,
+    mut last: Value,
+    revision: Revision,
+    now: time::Timestamp,
+) -> Result<Answer> {
+    let policy = &call.kind.policy;
+    if policy.answers_deleted {
+        if policy.graceful {
+            if last.at(&["metadata", "deletionTimestamp"]).is_null() {
+                last.set(&["metadata", "deletionTimestamp"], time::seconds(now));
+                meta::bump_generation(&mut last);
+            }
+            last.set(&["metadata", "deletionGracePeriodSeconds"], 0);
+        }
+        last.set(&["metadata", "resourceVersion"], revision.to_string());
+        return Ok(Answer::Made(convert::for_reply(call, last)?));
+    }
     let plural = call.kind.plural.as_str();
     let mut details = value!({"name": object.name(), "kind": plural, "uid": object.meta.uid.as_str()});
     if !call.group().is_empty() {
@@ -164,7 +184,7 @@ fn gone(call: &Call, object: &Arc<Object>) -> Answer {
     }
     let mut status = value!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Success"});
     status.set(&["details"], details);
-    Answer::Made(status)
+    Ok(Answer::Made(status))
 }
 
 fn with_revision(mut object: Value, current: &Object) -> Value {

@@ -50,7 +50,7 @@ pub fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Option<Va
             "namespaced": kind.namespaced(),
             "kind": kind.kind.as_str(),
         });
-        main.set(&["verbs"], verbs(&kind.verbs));
+        main.set(&["verbs"], main_verbs(kind));
         set_list(&mut main, "shortNames", &kind.short_names);
         set_list(&mut main, "categories", &kind.categories);
         if kind.verbs.contains(&Verb::Watch) {
@@ -72,7 +72,14 @@ pub fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Option<Va
             resources.push(entry);
         }
     }
-    resources.sort_by(|a, b| a.str_at(&["name"]).cmp(b.str_at(&["name"])));
+    // By name; of a custom resource the status stands first.
+    let custom =
+        |name: &str| served(catalog, group, version).iter().any(|(k, _)| k.custom.is_some() && *k.plural == *name);
+    resources.sort_by_cached_key(|entry| {
+        let name = entry.str_at(&["name"]);
+        let (plural, sub) = name.split_once('/').unwrap_or((name, ""));
+        (plural.to_string(), sub == "scale" && custom(plural), sub.to_string())
+    });
     let mut list = value!({"kind": "APIResourceList", "groupVersion": group_version(group, version)});
     // The legacy group answers as it did before there were groups.
     if !group.is_empty() {
@@ -117,7 +124,7 @@ fn aggregated_resource(kind: &Kind, group: &str, version: &str) -> Value {
         "resource": kind.plural.as_str(), "scope": scope, "singularResource": kind.singular.as_str(),
     });
     entry.set(&["responseKind"], response(own.0, own.1, &kind.kind));
-    entry.set(&["verbs"], verbs(&kind.verbs));
+    entry.set(&["verbs"], main_verbs(kind));
     set_list(&mut entry, "shortNames", &kind.short_names);
     set_list(&mut entry, "categories", &kind.categories);
     let mut subresources: Vec<Value> = Vec::new();
@@ -181,6 +188,15 @@ fn group_body(catalog: &Catalog, group: &str) -> Value {
 fn foreign<'s>(sub: &'s Subresource, group: &str, version: &str) -> Option<(&'s Str, &'s Str, &'s Str)> {
     let (g, v, k) = sub.body.as_ref()?;
     (g != group || v != version).then_some((g, v, k))
+}
+
+/// Those of custom resources stand in the order in which upstream writes them down.
+fn main_verbs(kind: &Kind) -> Value {
+    const CUSTOM: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+    match kind.custom {
+        Some(_) => CUSTOM.into_iter().filter(|name| kind.verbs.iter().any(|v| v.name() == *name)).collect(),
+        None => verbs(&kind.verbs),
+    }
 }
 
 fn verbs(verbs: &[Verb]) -> Value {

@@ -117,8 +117,32 @@ pub enum SubresourceAction {
     Scale { replicas: Vec<Str>, status_replicas: Vec<Str>, selector: Option<Vec<Str>> },
     /// A body that acts on the object by [`Hooks::act`]: binding, eviction, approval.
     Act,
-    /// Answered by the server, not the engine: token, log, exec, attach, portforward, proxy.
-    Server,
+    /// Answered by the server, not the engine.
+    Server(Connector),
+}
+
+/// What the server does with a subresource that is its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connector {
+    /// A token for whom the object stands for.
+    Token,
+    /// What a container of the object has written.
+    Log,
+    /// A connection to a container of the object, named like the subresource: exec, attach, portforward.
+    Stream,
+    /// Any request, passed to what listens there.
+    Proxy(Listener),
+}
+
+/// What listens behind a `proxy` subresource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// The object itself, at the address in its status.
+    Itself,
+    /// One of the endpoints behind the object.
+    Endpoint,
+    /// The kubelet of the machine that the object is, or another port there.
+    Kubelet,
 }
 
 /// Rules of the engine that differ by kind.
@@ -133,10 +157,21 @@ pub struct Policy {
     pub unconditional_update: bool,
     /// Deletion sets `deletionTimestamp` and waits for the grace period ([`Hooks::grace`]).
     pub graceful: bool,
+    /// A deletion that is done is answered with the object instead of a Status.
+    pub answers_deleted: bool,
     /// Objects vanish that long after their last write (events).
     pub ttl: Option<Duration>,
     /// Stored bytes are sealed (secrets).
     pub sealed: bool,
+    /// Components write it all the time: what they do to it is no news to who reads an audit log.
+    pub routine: bool,
+    /// No owner reference may name it.
+    pub never_owns: bool,
+    /// The directory of its keys in the store, below `/registry/`, where upstream does not call it as the layout has it
+    /// ([`Kind::prefix`]).
+    pub stored_under: Option<Str>,
+    /// The directory in stores of Ferry 0.1, before it followed upstream in this.
+    pub stored_formerly: Option<Str>,
     pub name: NameRule,
     /// `orphan` is the default propagation policy of upstream's oldest kinds; all that are served today: background.
     pub orphan_by_default: bool,
@@ -166,8 +201,13 @@ impl Default for Policy {
             create_on_update: false,
             unconditional_update: true,
             graceful: false,
+            answers_deleted: false,
             ttl: None,
             sealed: false,
+            routine: false,
+            never_owns: false,
+            stored_under: None,
+            stored_formerly: None,
             name: NameRule::Subdomain,
             orphan_by_default: false,
             defines_kinds: false,
@@ -203,10 +243,6 @@ pub enum NameRule {
     PathSegment,
 }
 
-/// Prefixes of built-in kinds in stores of Ferry 0.1 before it followed upstream in these, and what they are now.
-pub const MOVED: [(&str, &str); 2] =
-    [("/registry/replicationcontrollers/", "/registry/controllers/"), ("/registry/ingresses/", "/registry/ingress/")];
-
 impl Kind {
     /// `deployments.apps`, or `pods`.
     pub fn qualified(&self) -> String {
@@ -234,20 +270,17 @@ impl Kind {
         self.subresources.iter().find(|s| s.name == name)
     }
     /// The prefix of its keys in the store, with a trailing slash. Upstream's layout: built-in kinds stand under their
-    /// resource (`/registry/pods/`), with few historical exceptions; custom ones under group and resource.
+    /// resource (`/registry/pods/`) or where their declaration says, custom ones under group and resource.
     pub fn prefix(&self) -> String {
-        match (self.custom.is_some(), self.group.as_str(), self.plural.as_str()) {
-            (false, "", "services") => "/registry/services/specs/".into(),
-            (false, "", "endpoints") => "/registry/services/endpoints/".into(),
-            (false, "", "nodes") => "/registry/minions/".into(),
-            (false, "", "replicationcontrollers") => "/registry/controllers/".into(),
-            (false, "networking.k8s.io", "ingresses") => "/registry/ingress/".into(),
-            (false, "apiextensions.k8s.io" | "apiregistration.k8s.io", plural) => {
-                format!("/registry/{}/{plural}/", self.group)
-            }
-            (false, _, plural) => format!("/registry/{plural}/"),
-            (true, group, plural) => format!("/registry/{group}/{plural}/"),
+        match (&self.policy.stored_under, &self.custom) {
+            (Some(directory), _) => format!("/registry/{directory}/"),
+            (None, None) => format!("/registry/{}/", self.plural),
+            (None, Some(_)) => format!("/registry/{}/{}/", self.group, self.plural),
         }
+    }
+    /// The prefix of its keys in stores that an older version wrote, where that was another.
+    pub fn former_prefix(&self) -> Option<String> {
+        self.policy.stored_formerly.as_ref().map(|directory| format!("/registry/{directory}/"))
     }
     /// The key of one object in the store.
     pub fn store_key(&self, key: &value::ObjectKey) -> String {

@@ -25,6 +25,7 @@ pub fn kind() -> Kind {
         .generation()
         .status()
         .conditional_update()
+        .stored_under("apiextensions.k8s.io/customresourcedefinitions")
         .defines_kinds()
         .hashed_as("v1beta1")
         .hooks(CustomResourceDefinition)

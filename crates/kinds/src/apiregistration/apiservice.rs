@@ -12,6 +12,7 @@ pub fn kind() -> Kind {
         .version("v1", "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService", columns())
         .status()
         .names(NameRule::PathSegment)
+        .stored_under("apiregistration.k8s.io/apiservices")
         .conditional_update()
         .hooks(APIService)
         .build()

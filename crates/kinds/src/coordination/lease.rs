@@ -8,6 +8,7 @@ use value::Value;
 pub fn kind() -> Kind {
     declare("coordination.k8s.io", "Lease")
         .version("v1", "io.k8s.api.coordination.v1.Lease", columns())
+        .routine()
         .create_on_update()
         .conditional_update()
         .hooks(Lease)

@@ -17,6 +17,7 @@ pub fn kind() -> Kind {
         .short(["ep"])
         .version("v1", "io.k8s.api.core.v1.Endpoints", columns())
         .deprecated("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+        .stored_under("services/endpoints")
         .create_on_update()
         .hooks(Endpoints)
         .build()

@@ -24,6 +24,8 @@ pub fn kind() -> Kind {
         .version("v1", "io.k8s.api.core.v1.Event", columns())
         .version(NEW, "io.k8s.api.events.v1.Event", columns())
         .create_on_update()
+        .routine()
+        .never_owns()
         .ttl(Duration::from_secs(3600))
         .selectable(["reason", "type", "reportingComponent"])
         .selectable_either("source", "source.component", "reportingComponent");

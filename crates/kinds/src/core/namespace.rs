@@ -11,6 +11,7 @@ const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 pub fn kind() -> Kind {
     declare("", "Namespace")
+        .answers_deleted()
         .short(["ns"])
         .cluster()
         .names(NameRule::Label)

@@ -2,7 +2,7 @@
 
 use crate::{at::At, cells::condition, declare::declare, ip, rules::same, template};
 use base::FieldErrors;
-use schema::{Column, Context, Hooks, Kind, Verb};
+use schema::{Column, Connector, Context, Hooks, Kind, Listener, Verb};
 use std::collections::BTreeSet;
 use value::Value;
 
@@ -13,7 +13,13 @@ pub fn kind() -> Kind {
         .cluster()
         .version("v1", "io.k8s.api.core.v1.Node", columns())
         .fields("status", [&["status"]])
-        .server("proxy", Some(("", "v1", "NodeProxyOptions")), [Create, Delete, Get, Patch, Update])
+        .stored_under("minions")
+        .server(
+            "proxy",
+            Connector::Proxy(Listener::Kubelet),
+            Some(("", "v1", "NodeProxyOptions")),
+            [Create, Delete, Get, Patch, Update],
+        )
         .selectable_at("spec.unschedulable", "spec.unschedulable", "false")
         .hooks(Node)
         .build()

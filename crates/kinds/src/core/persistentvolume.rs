@@ -18,6 +18,7 @@ const WITHOUT_OPTIONS: [&str; 9] =
 
 pub fn kind() -> Kind {
     declare("", "PersistentVolume")
+        .answers_deleted()
         .short(["pv"])
         .cluster()
         .version("v1", "io.k8s.api.core.v1.PersistentVolume", columns())

@@ -19,6 +19,7 @@ const CLASS: &str = "volumeAttributesClassName";
 
 pub fn kind() -> Kind {
     declare("", "PersistentVolumeClaim")
+        .answers_deleted()
         .short(["pvc"])
         .version("v1", "io.k8s.api.core.v1.PersistentVolumeClaim", columns())
         .status()

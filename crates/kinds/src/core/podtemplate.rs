@@ -7,6 +7,7 @@ use value::Value;
 
 pub fn kind() -> Kind {
     declare("", "PodTemplate")
+        .answers_deleted()
         .version("v1", "io.k8s.api.core.v1.PodTemplate", columns())
         .generation()
         .hooks(PodTemplate)

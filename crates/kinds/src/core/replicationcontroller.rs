@@ -10,6 +10,8 @@ pub fn kind() -> Kind {
         .short(["rc"])
         .categories(["all"])
         .version("v1", "io.k8s.api.core.v1.ReplicationController", columns())
+        .stored_under("controllers")
+        .stored_formerly("replicationcontrollers")
         .generation()
         .status()
         .scale()

@@ -25,6 +25,7 @@ const EXISTS: &str = "must be 'Exists' when scope is any of ResourceQuotaScopeTe
 
 pub fn kind() -> Kind {
     declare("", "ResourceQuota")
+        .answers_deleted()
         .short(["quota"])
         .version("v1", "io.k8s.api.core.v1.ResourceQuota", columns())
         .status()

@@ -18,6 +18,8 @@ pub fn kind() -> Kind {
         .plural("ingresses")
         .short(["ing"])
         .version("v1", "io.k8s.api.networking.v1.Ingress", columns())
+        .stored_under("ingress")
+        .stored_formerly("ingresses")
         .status()
         .generation()
         .hooks(Ingress)

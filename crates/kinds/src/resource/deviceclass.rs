@@ -9,6 +9,7 @@ use value::Value;
 pub fn kind() -> Kind {
     declare(GROUP, "DeviceClass")
         .plural("deviceclasses")
+        .answers_deleted()
         .cluster()
         .version("v1", "io.k8s.api.resource.v1.DeviceClass", vec![Column::object_name(), Column::age()])
         .generation()

@@ -12,6 +12,7 @@ use value::Value;
 
 pub fn kind() -> Kind {
     declare(GROUP, "ResourceClaim")
+        .answers_deleted()
         .version("v1", "io.k8s.api.resource.v1.ResourceClaim", columns())
         .status()
         .hooks(ResourceClaim)

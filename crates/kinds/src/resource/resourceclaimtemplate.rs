@@ -15,6 +15,7 @@ const METADATA: [&str; 2] = ["annotations", "labels"];
 
 pub fn kind() -> Kind {
     declare(GROUP, "ResourceClaimTemplate")
+        .answers_deleted()
         .version("v1", "io.k8s.api.resource.v1.ResourceClaimTemplate", vec![Column::object_name(), Column::age()])
         .hooks(ResourceClaimTemplate)
         .build()

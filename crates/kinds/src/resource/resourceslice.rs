@@ -18,6 +18,7 @@ const MAX_COUNTER_SETS: usize = 8;
 
 pub fn kind() -> Kind {
     declare(GROUP, "ResourceSlice")
+        .answers_deleted()
         .cluster()
         .version("v1", "io.k8s.api.resource.v1.ResourceSlice", columns())
         .generation()

@@ -11,6 +11,7 @@ const SECRETS: &str = "spec.serviceAccountTokenInSecrets is unset; if supported 
 
 pub fn kind() -> Kind {
     declare("storage.k8s.io", "CSIDriver")
+        .answers_deleted()
         .cluster()
         .version("v1", "io.k8s.api.storage.v1.CSIDriver", columns())
         .generations(Generation::Changes)

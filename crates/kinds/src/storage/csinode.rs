@@ -11,6 +11,7 @@ const NODE_ID_MAX: usize = 256;
 
 pub fn kind() -> Kind {
     declare("storage.k8s.io", "CSINode")
+        .answers_deleted()
         .cluster()
         .version("v1", "io.k8s.api.storage.v1.CSINode", columns())
         .conditional_update()

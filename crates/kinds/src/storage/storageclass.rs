@@ -14,6 +14,7 @@ const DEFAULT: [&str; 2] =
 pub fn kind() -> Kind {
     declare("storage.k8s.io", "StorageClass")
         .plural("storageclasses")
+        .answers_deleted()
         .short(["sc"])
         .cluster()
         .version("v1", "io.k8s.api.storage.v1.StorageClass", columns())

@@ -12,6 +12,7 @@ const MESSAGE_SAID: usize = 256 << 10;
 
 pub fn kind() -> Kind {
     declare("storage.k8s.io", "VolumeAttachment")
+        .answers_deleted()
         .cluster()
         .version("v1", "io.k8s.api.storage.v1.VolumeAttachment", columns())
         .status()

@@ -9,6 +9,7 @@ use value::Value;
 pub fn kind() -> Kind {
     declare("storage.k8s.io", "VolumeAttributesClass")
         .plural("volumeattributesclasses")
+        .answers_deleted()
         .short(["vac"])
         .cluster()
         .version("v1", "io.k8s.api.storage.v1.VolumeAttributesClass", columns())

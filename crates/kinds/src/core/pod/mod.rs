@@ -15,13 +15,14 @@ use crate::{
     template::{self, In},
 };
 use base::{FieldErrors, Result};
-use schema::{ActOutcome, Context, Hooks, Kind, Verb};
+use schema::{ActOutcome, Connector, Context, Hooks, Kind, Listener, Verb};
 use value::{Value, value};
 
 pub fn kind() -> Kind {
     use Verb::{Create, Delete, Get, Patch, Update};
     let stream = |kind| Some(("", "v1", kind));
     declare("", "Pod")
+        .answers_deleted()
         .short(["po"])
         .categories(["all"])
         .version("v1", "io.k8s.api.core.v1.Pod", columns::columns())
@@ -32,11 +33,16 @@ pub fn kind() -> Kind {
         .fields("resize", [&["spec", "containers"], &["spec", "initContainers"], &["spec", "resources"]])
         .act("binding", ("", "v1", "Binding"))
         .act("eviction", ("policy", "v1", "Eviction"))
-        .server("log", None, [Get])
-        .server("attach", stream("PodAttachOptions"), [Create, Get])
-        .server("exec", stream("PodExecOptions"), [Create, Get])
-        .server("portforward", stream("PodPortForwardOptions"), [Create, Get])
-        .server("proxy", stream("PodProxyOptions"), [Create, Delete, Get, Patch, Update])
+        .server("log", Connector::Log, None, [Get])
+        .server("attach", Connector::Stream, stream("PodAttachOptions"), [Create, Get])
+        .server("exec", Connector::Stream, stream("PodExecOptions"), [Create, Get])
+        .server("portforward", Connector::Stream, stream("PodPortForwardOptions"), [Create, Get])
+        .server(
+            "proxy",
+            Connector::Proxy(Listener::Itself),
+            stream("PodProxyOptions"),
+            [Create, Delete, Get, Patch, Update],
+        )
         .selectable(["spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName"])
         .indexed("spec.nodeName")
         .selectable_at("spec.hostNetwork", "spec.hostNetwork", "false")

@@ -10,7 +10,7 @@ mod warnings;
 
 use crate::declare::declare;
 use base::{FieldErrors, Result};
-use schema::{Claim, Context, Hooks, Kind, NameRule, Pool, Verb};
+use schema::{Claim, Connector, Context, Hooks, Kind, Listener, NameRule, Pool, Verb};
 use value::{Value, value};
 
 const THREE_HOURS: i64 = 10_800;
@@ -18,12 +18,19 @@ const THREE_HOURS: i64 = 10_800;
 pub fn kind() -> Kind {
     use Verb::{Create, Delete, Get, Patch, Update};
     declare("", "Service")
+        .answers_deleted()
         .short(["svc"])
         .categories(["all"])
         .names(NameRule::Label)
         .version("v1", "io.k8s.api.core.v1.Service", columns::columns())
         .status()
-        .server("proxy", Some(("", "v1", "ServiceProxyOptions")), [Create, Delete, Get, Patch, Update])
+        .stored_under("services/specs")
+        .server(
+            "proxy",
+            Connector::Proxy(Listener::Endpoint),
+            Some(("", "v1", "ServiceProxyOptions")),
+            [Create, Delete, Get, Patch, Update],
+        )
         .create_on_update()
         .selectable(["spec.clusterIP", "spec.type"])
         .hooks(Service)
