@@ -7,7 +7,10 @@ use rcgen::{
     KeyUsagePurpose, SerialNumber,
 };
 use rustls::{RootCertStore, pki_types::CertificateDer};
-use std::time::{Duration, SystemTime};
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 /// Upstream's kubeadm gives authorities ten years and leafs one.
 pub const AUTHORITY_LIFE: Duration = Duration::from_secs(3650 * 24 * 3600);
@@ -46,10 +49,17 @@ impl Authority {
     }
     /// An authority from its files.
     pub fn from_leaf(leaf: Leaf) -> Result<Self> {
-        let key = KeyPair::from_pem(&leaf.key_pem).map_err(|e| Error::malformed("authority's key", e))?;
-        let der = leaf.chain()?.into_iter().next().ok_or_else(|| Error::malformed("authority", "no certificate"))?;
-        let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|e| Error::malformed("authority", e))?;
-        Ok(Authority { leaf, der, issuer })
+        let (der, key) = (certificate(&leaf)?, key_pair(&leaf)?);
+        Ok(Authority { issuer: issuer(&der, key)?, leaf, der })
+    }
+    /// Reads `<name>.crt` and `<name>.key` from a directory; `None` where neither exists. Errors name the file at fault.
+    pub fn load(dir: &Path, name: &str) -> Result<Option<Self>> {
+        let Some(leaf) = Leaf::load(dir, name)? else { return Ok(None) };
+        let (crt, key) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
+        let der = certificate(&leaf).map_err(Error::at(&crt))?;
+        let key = key_pair(&leaf).map_err(Error::at(&key))?;
+        let issuer = issuer(&der, key).map_err(Error::at(&crt))?;
+        Ok(Some(Authority { leaf, der, issuer }))
     }
     /// Certificate and key, for files.
     pub fn leaf(&self) -> &Leaf {
@@ -119,6 +129,23 @@ impl Authority {
     pub fn identity(&self) -> Result<Identity> {
         Identity::of(&self.der)
     }
+}
+
+fn certificate(leaf: &Leaf) -> Result<CertificateDer<'static>> {
+    let der = leaf.chain()?.into_iter().next();
+    let der = der.ok_or_else(|| Error::malformed("certificate", "the file holds none in PEM"))?;
+    // The signer's library reads no more of it than it needs.
+    Identity::of(&der)?;
+    Ok(der)
+}
+
+fn key_pair(leaf: &Leaf) -> Result<KeyPair> {
+    let understood = "not an unencrypted key in PKCS #8 (-----BEGIN PRIVATE KEY-----)";
+    KeyPair::try_from(&leaf.key()?).map_err(|_| Error::malformed("private key", understood))
+}
+
+fn issuer(der: &CertificateDer<'static>, key: KeyPair) -> Result<Issuer<'static, KeyPair>> {
+    Issuer::from_ca_cert_der(der, key).map_err(|e| Error::malformed("certificate", e))
 }
 
 /// A new P-256 key.

@@ -2,7 +2,7 @@
 //!
 //! A half that is missing is an error, never a reason to make a new authority: that would lock every node out.
 
-use crate::{Authority, Error, Leaf, Result, SigningKey, file};
+use crate::{Authority, Error, Result, SigningKey, file};
 use std::{path::Path, sync::Arc};
 
 /// The authorities and keys of a cluster.
@@ -50,8 +50,8 @@ impl ClusterPki {
 fn authority(dir: &Path, name: &str, common_name: &str) -> Result<Authority> {
     // `save` writes the key first: a key alone is a creation that a crash cut short, and nothing was signed with it.
     let torn = !dir.join(format!("{name}.crt")).exists();
-    match if torn { None } else { Leaf::load(dir, name)? } {
-        Some(leaf) => Authority::from_leaf(leaf).map_err(Error::at(&dir.join(name))),
+    match if torn { None } else { Authority::load(dir, name)? } {
+        Some(authority) => Ok(authority),
         None => {
             let made = Authority::new(common_name)?;
             made.leaf().save(dir, name)?;
@@ -131,6 +131,43 @@ mod tests {
         std::fs::write(&lost, "00").unwrap();
         let malformed = ClusterPki::load(&dir, Path::new("/store")).err().map(|e| e.to_string());
         assert_eq!(malformed, Some(format!("{}: malformed encryption key: want 64 hex digits", lost.display())));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_broken_file_is_named_and_said_in_words() {
+        let dir = std::env::temp_dir().join(format!("ferry-pki-{}", base::ids::suffix(8)));
+        ClusterPki::load_or_create(&dir).unwrap();
+        let certificate = std::fs::read_to_string(dir.join("ca.crt")).unwrap();
+        let cut = certificate.split("-----END").next().unwrap();
+        let wrong = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
+        let key = "-----BEGIN PRIVATE KEY-----\naGVsbG8=\n-----END PRIVATE KEY-----\n";
+        for (name, text, want) in [
+            ("ca.crt", "", "malformed certificate: the file holds none in PEM"),
+            ("ca.crt", cut, "malformed certificate: it is cut off: the line -----END CERTIFICATE----- is missing"),
+            (
+                "ca.crt",
+                "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n",
+                "malformed certificate: what stands between the lines -----BEGIN and -----END is not base64",
+            ),
+            ("ca.crt", wrong, "malformed certificate: what the file holds as one is not X.509"),
+            ("front-proxy-ca.key", "", "malformed private key: the file holds none in PEM"),
+            (
+                "front-proxy-ca.key",
+                key,
+                "malformed private key: not an unencrypted key in PKCS #8 (-----BEGIN PRIVATE KEY-----)",
+            ),
+            ("sa.key", "", "malformed signing key: data does not contain a valid RSA or ECDSA private key"),
+            ("sa.key", key, "malformed private key: it is rejected: invalid encoding"),
+        ] {
+            let path = dir.join(name);
+            let whole = std::fs::read(&path).unwrap();
+            std::fs::write(&path, text).unwrap();
+            let said = ClusterPki::load(&dir, Path::new("/store")).err().map(|e| e.to_string());
+            assert_eq!(said, Some(format!("{}: {want}", path.display())));
+            std::fs::write(&path, whole).unwrap();
+        }
+        assert!(ClusterPki::load(&dir, Path::new("/store")).is_ok());
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

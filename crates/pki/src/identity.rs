@@ -5,6 +5,9 @@ use base::time::Timestamp;
 use std::net::IpAddr;
 use x509_parser::{extensions::GeneralName, prelude::*};
 
+/// The parser tells of its own steps, not of the file.
+pub(crate) const NO_X509: &str = "what the file holds as one is not X.509";
+
 /// Subject, names, usages and life of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -27,7 +30,7 @@ pub struct Identity {
 impl Identity {
     /// Reads one certificate (DER). The signature is not looked at: TLS has done so, or the file is our own.
     pub fn of(der: &[u8]) -> Result<Self> {
-        let (_, cert) = X509Certificate::from_der(der).map_err(|e| Error::malformed("certificate", e))?;
+        let (_, cert) = X509Certificate::from_der(der).map_err(|_| Error::malformed("certificate", NO_X509))?;
         let (dns_names, addresses) = cert
             .subject_alternative_name()
             .ok()

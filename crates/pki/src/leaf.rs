@@ -2,7 +2,10 @@
 
 use crate::{Error, Identity, Result, file};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer,
+    pem::{self, PemObject},
+};
 use std::path::Path;
 
 /// A certificate (or chain, leaf first) and its private key, both PEM. `Debug` hides the key.
@@ -25,7 +28,7 @@ impl Leaf {
     }
     /// The key for rustls.
     pub fn key(&self) -> Result<PrivateKeyDer<'static>> {
-        PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).map_err(|e| Error::malformed("private key", e))
+        PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).map_err(|e| Error::malformed("private key", fault(&e)))
     }
     /// Who the certificate names, and until when.
     pub fn identity(&self) -> Result<Identity> {
@@ -60,7 +63,21 @@ impl Leaf {
 
 /// All certificates of a PEM text.
 pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
-    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|e| Error::malformed("certificate", e))
+    let read = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>();
+    read.map_err(|e| Error::malformed("certificate", fault(&e)))
+}
+
+/// What is wrong with a PEM text, in words: the library writes lines as lists of bytes. Of a key's text nothing is shown.
+fn fault(e: &pem::Error) -> String {
+    match e {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            format!("it is cut off: the line -----END {}----- is missing", String::from_utf8_lossy(end_marker))
+        }
+        pem::Error::IllegalSectionStart { .. } => "the line -----BEGIN does not end in five hyphens".into(),
+        pem::Error::Base64Decode(_) => "what stands between the lines -----BEGIN and -----END is not base64".into(),
+        pem::Error::NoItemsFound => "the file holds none in PEM".into(),
+        other => other.to_string(),
+    }
 }
 
 /// `certificate-authority-data` and its like: base64 of a PEM text.

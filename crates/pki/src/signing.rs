@@ -3,10 +3,11 @@
 //! The cluster's own is ECDSA P-256, used as ES256. Those that an operator brings may be RSA (RS256) or P-384 (ES384) as
 //! well, in any of the forms that openssl and kubeadm write. Not P-521: ring does not know it.
 
-use crate::{Error, Result, authority, der};
+use crate::{Error, Result, authority, der, identity::NO_X509};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{
     digest::{SHA256, digest},
+    error::KeyRejected,
     rand::SystemRandom,
     rsa,
     signature::{
@@ -21,6 +22,8 @@ use x509_parser::{
     public_key,
     x509::SubjectPublicKeyInfo,
 };
+
+const NO_KEY: &str = "what the file holds as one is no key of RSA or ECDSA";
 
 /// How tokens are signed (RFC 7518).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +67,7 @@ impl PublicKey {
                 "RSA PUBLIC KEY" => keys.push(PublicKey::rsa(bytes)?),
                 "CERTIFICATE" => {
                     let (_, found) =
-                        X509Certificate::from_der(bytes).map_err(|e| Error::malformed("certificate", e))?;
+                        X509Certificate::from_der(bytes).map_err(|_| Error::malformed("certificate", NO_X509))?;
                     keys.push(PublicKey::of(found.public_key())?);
                 }
                 label if label.ends_with("PRIVATE KEY") => keys.push(Pair::from_der(label, bytes)?.public()?),
@@ -78,7 +81,7 @@ impl PublicKey {
         }
     }
     fn from_spki(bytes: &[u8]) -> Result<Self> {
-        let (_, found) = SubjectPublicKeyInfo::from_der(bytes).map_err(|e| Error::malformed("public key", e))?;
+        let (_, found) = SubjectPublicKeyInfo::from_der(bytes).map_err(|_| Error::malformed("public key", NO_KEY))?;
         PublicKey::of(&found)
     }
     fn of(found: &SubjectPublicKeyInfo<'_>) -> Result<Self> {
@@ -98,7 +101,8 @@ impl PublicKey {
         Ok(PublicKey { algorithm, id, raw: point.into(), numbers: Default::default() })
     }
     fn rsa(bytes: &[u8]) -> Result<Self> {
-        let (_, found) = public_key::RSAPublicKey::from_der(bytes).map_err(|e| Error::malformed("public key", e))?;
+        let (_, found) =
+            public_key::RSAPublicKey::from_der(bytes).map_err(|_| Error::malformed("public key", NO_KEY))?;
         let positive = |number: &[u8]| number.iter().copied().skip_while(|byte| *byte == 0).collect::<Vec<u8>>();
         let numbers = (positive(found.modulus), positive(found.exponent));
         let id = id(&der::spki(der::RSA, bytes));
@@ -150,9 +154,8 @@ enum Pair {
 impl Pair {
     /// Of a PEM block.
     fn from_der(label: &str, bytes: &[u8]) -> Result<Self> {
-        let bad = |why: &dyn std::fmt::Display| Error::malformed("private key", why);
         match label {
-            "RSA PRIVATE KEY" => Ok(Pair::Rsa(Box::new(RsaKeyPair::from_der(bytes).map_err(|e| bad(&e))?))),
+            "RSA PRIVATE KEY" => Ok(Pair::Rsa(Box::new(RsaKeyPair::from_der(bytes).map_err(rejected)?))),
             "EC PRIVATE KEY" => {
                 let curve = if der::find(bytes, der::P384) { der::P384 } else { der::P256 };
                 Pair::ec(&der::pkcs8(&[der::EC, curve].concat(), bytes))
@@ -161,7 +164,7 @@ impl Pair {
                 Ok(pair) => Ok(pair),
                 Err(why) => {
                     let rsa = der::find(bytes, der::RSA).then(|| RsaKeyPair::from_pkcs8(bytes));
-                    rsa.transpose().map_err(|e| bad(&e))?.map(|pair| Pair::Rsa(Box::new(pair))).ok_or(why)
+                    rsa.transpose().map_err(rejected)?.map(|pair| Pair::Rsa(Box::new(pair))).ok_or(why)
                 }
             },
         }
@@ -172,7 +175,7 @@ impl Pair {
             return Ok(Pair::Ec(Box::new(pair)));
         }
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &random);
-        Ok(Pair::Ec(Box::new(pair.map_err(|e| Error::malformed("private key", e))?)))
+        Ok(Pair::Ec(Box::new(pair.map_err(rejected)?)))
     }
     fn public(&self) -> Result<PublicKey> {
         match self {
@@ -183,6 +186,18 @@ impl Pair {
             }
         }
     }
+}
+
+/// The library's reason is a name like `InvalidEncoding`.
+fn rejected(why: KeyRejected) -> Error {
+    let mut words = String::new();
+    for c in why.to_string().chars() {
+        if c.is_ascii_uppercase() && words.chars().last().is_some_and(char::is_lowercase) {
+            words.push(' ');
+        }
+        words.push(c.to_ascii_lowercase());
+    }
+    Error::malformed("private key", format!("it is rejected: {words}"))
 }
 
 /// Signs and verifies.

@@ -479,7 +479,7 @@ fn keys_that_are_lost_or_broken_are_not_made_anew() {
         expect![[r#"
         exit code: 1
         ----- stderr
-        ferry: [DATA]/pki/sa.key: malformed signing key: PEM error: malformedframing
+        ferry: [DATA]/pki/sa.key: malformed signing key: data does not contain a valid RSA or ECDSA private key
     "#]],
     );
     broken(
@@ -488,7 +488,7 @@ fn keys_that_are_lost_or_broken_are_not_made_anew() {
         expect![[r#"
         exit code: 1
         ----- stderr
-        ferry: [DATA]/pki/ca: malformed authority's key: PEM error: malformedframing
+        ferry: [DATA]/pki/ca.key: malformed private key: the file holds none in PEM
     "#]],
     );
     broken(
@@ -497,7 +497,7 @@ fn keys_that_are_lost_or_broken_are_not_made_anew() {
         expect![[r#"
         exit code: 1
         ----- stderr
-        ferry: [DATA]/pki/ca: malformed certificate: missing section end marker: [67, 69, 82, 84, 73, 70, 73, 67, 65, 84, 69]
+        ferry: [DATA]/pki/ca.crt: malformed certificate: it is cut off: the line -----END CERTIFICATE----- is missing
     "#]],
     );
     broken(
