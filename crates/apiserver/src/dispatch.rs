@@ -8,7 +8,7 @@ use base::{Result, Status};
 use http::{Method, Response};
 use net::Body;
 use resource::Call;
-use schema::{Lookup, SubresourceAction, Verb};
+use schema::{Connector, Listener, Lookup, SubresourceAction, Verb};
 
 pub async fn answer(x: &mut Exchange<'_>, body: RequestBody) -> Result<Response<Body>> {
     if let Some(remote) = x.server.aggregation.serves(&x.info) {
@@ -71,8 +71,12 @@ async fn resource(x: &mut Exchange<'_>, body: RequestBody) -> Result<Response<Bo
     let lookup = found.ok_or_else(Status::no_such_path)?;
     x.known = true;
     let call = call_of(x, lookup)?;
-    if x.info.subresource == "proxy" && call.kind.subresource("proxy").is_some() {
-        return proxied(x, &call, body).await;
+    let connector = match call.kind.subresource(x.info.subresource).map(|s| &s.action) {
+        Some(SubresourceAction::Server(connector)) => Some(*connector),
+        _ => None,
+    };
+    if let Some(Connector::Proxy(listener)) = connector {
+        return proxied(x, &call, listener, body).await;
     }
     // Which is a GET to whoever authorizes, and none to the routes.
     if x.parts.method == Method::HEAD {
@@ -83,8 +87,11 @@ async fn resource(x: &mut Exchange<'_>, body: RequestBody) -> Result<Response<Bo
         None => &call.kind.verbs,
         Some(name) => {
             let subresource = call.kind.subresource(name).ok_or_else(Status::no_such_path)?;
-            if subresource.action == SubresourceAction::Server {
-                return server_subresource(x, &call, body).await;
+            match connector {
+                Some(Connector::Token) => return virtual_kinds::token(x, &call, body).await,
+                Some(Connector::Log) => return nodes::log(x, &call).await,
+                Some(Connector::Stream) => return nodes::stream(x, &call).await,
+                Some(Connector::Proxy(_)) | None => {}
             }
             &subresource.verbs
         }
@@ -111,25 +118,16 @@ async fn resource(x: &mut Exchange<'_>, body: RequestBody) -> Result<Response<Bo
 }
 
 /// Every method that upstream connects, also those that are no verb of the API.
-async fn proxied(x: &mut Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
+async fn proxied(x: &mut Exchange<'_>, call: &Call, listener: Listener, body: RequestBody) -> Result<Response<Body>> {
     use Method as M;
     if !matches!(x.parts.method, M::GET | M::POST | M::PUT | M::PATCH | M::DELETE | M::HEAD | M::OPTIONS) {
         return Err(Status::method_not_allowed());
     }
     connect::admit(x, call).await?;
-    match &*call.kind.plural {
-        "pods" => proxy::pod(x, call, body).await,
-        "services" => proxy::service(x, call, body).await,
-        _ => proxy::node(x, call, body).await,
-    }
-}
-
-async fn server_subresource(x: &mut Exchange<'_>, call: &Call, body: RequestBody) -> Result<Response<Body>> {
-    match (call.kind.group.as_str(), call.kind.plural.as_str(), call.subresource.as_deref().unwrap_or("")) {
-        ("", "serviceaccounts", "token") => virtual_kinds::token(x, call, body).await,
-        ("", "pods", "log") => nodes::log(x, call).await,
-        ("", "pods", "exec" | "attach" | "portforward") => nodes::stream(x, call).await,
-        _ => Err(Status::no_such_path()),
+    match listener {
+        Listener::Itself => proxy::pod(x, call, body).await,
+        Listener::Endpoint => proxy::service(x, call, body).await,
+        Listener::Kubelet => proxy::node(x, call, body).await,
     }
 }
 

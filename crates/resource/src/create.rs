@@ -75,7 +75,7 @@ impl Engine {
             let cx = self.context(call, Operation::Create);
             kind.hooks.allocate(&cx, &mut object, None, &*self.published)?;
             let mut errors = FieldErrors::default();
-            meta::validate(kind, &object, &mut errors);
+            meta::validate(kind, &self.catalog(), &object, &mut errors);
             schema::validate(&kind.versions[call.working_version()].schema, &object, &mut errors);
             kind.hooks.validate(&cx, &object, None, &mut errors);
             self.check(call, object.name(), &errors)?;

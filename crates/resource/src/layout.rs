@@ -1,4 +1,5 @@
-//! Keys of stores that an older version wrote: [`schema::MOVED`]. The layout itself is one function, [`schema::Kind::prefix`].
+//! Keys of stores that an older version wrote: [`schema::Kind::former_prefix`]. The layout
+//! itself is one function, [`schema::Kind::prefix`].
 
 use crate::{OpenError, publish::Published};
 use std::sync::Arc;
@@ -6,9 +7,10 @@ use store::{Condition, Store, Txn, Write};
 
 /// Moves what is found at an old place. An object keeps everything but its revision.
 pub(crate) async fn move_old(store: &dyn Store, published: &Published) -> Result<(), OpenError> {
-    for (from, to) in schema::MOVED {
-        for (key, revision) in published.unknown_below(from) {
-            let new: Arc<str> = key.replacen(from, to, 1).into();
+    let catalog = published.catalog.read().clone();
+    for (from, to) in catalog.iter().filter_map(|kind| Some((kind.former_prefix()?, kind.prefix()))) {
+        for (key, revision) in published.unknown_below(&from) {
+            let new: Arc<str> = key.replacen(&from, &to, 1).into();
             let failed = |why: &dyn std::fmt::Display| {
                 OpenError::Object(format!("{key}, which an older version wrote, does not move to {new}: {why}"))
             };

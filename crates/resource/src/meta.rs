@@ -2,7 +2,8 @@
 
 use crate::Call;
 use base::{FieldErrors, Result, Status, ids, names, time};
-use schema::{Generation, Kind, NameRule};
+use schema::{Catalog, Generation, Kind, NameRule};
+use std::sync::Arc;
 use value::{Path, Value};
 
 /// Length of what `generateName` may keep, so that five random characters fit behind it.
@@ -105,7 +106,7 @@ pub(crate) fn bump_generation(object: &mut Value) {
 }
 
 /// Metadata of an object as it would be stored.
-pub(crate) fn validate(kind: &Kind, object: &Value, errors: &mut FieldErrors) {
+pub(crate) fn validate(kind: &Kind, catalog: &Catalog, object: &Value, errors: &mut FieldErrors) {
     let root = Path::root();
     let path = root.key("metadata");
     let meta = object.at(&["metadata"]);
@@ -128,7 +129,7 @@ pub(crate) fn validate(kind: &Kind, object: &Value, errors: &mut FieldErrors) {
     labels(&path.key("labels"), meta.at(&["labels"]), errors);
     annotations(&path.key("annotations"), meta.at(&["annotations"]), errors);
     finalizers(kind, &path.key("finalizers"), meta.items_at(&["finalizers"]), errors);
-    owners(&path.key("ownerReferences"), meta.items_at(&["ownerReferences"]), errors);
+    owners(catalog, &path.key("ownerReferences"), meta.items_at(&["ownerReferences"]), errors);
 }
 
 /// What may not change between two states of one object.
@@ -205,7 +206,7 @@ fn finalizers(kind: &Kind, path: &Path, finalizers: &[Value], errors: &mut Field
 }
 
 /// Without indices, as upstream reports them.
-fn owners(path: &Path, owners: &[Value], errors: &mut FieldErrors) {
+fn owners(catalog: &Catalog, path: &Path, owners: &[Value], errors: &mut FieldErrors) {
     let mut controllers = Vec::new();
     for owner in owners {
         for field in ["apiVersion", "kind", "name", "uid"] {
@@ -214,8 +215,12 @@ fn owners(path: &Path, owners: &[Value], errors: &mut FieldErrors) {
                 errors.invalid(path.key(field), "", word);
             }
         }
-        if (owner.str_at(&["apiVersion"]), owner.str_at(&["kind"])) == ("v1", "Event") {
-            errors.invalid_raw(path, owner, "/v1, Kind=Event is disallowed from being an owner");
+        let (api_version, name) = (owner.str_at(&["apiVersion"]), owner.str_at(&["kind"]));
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let refused = |kind: &&Arc<Kind>| kind.policy.never_owns && kind.version(version).is_some();
+        if catalog.by_kind(group, name).filter(refused).is_some() {
+            let why = format!("{group}/{version}, Kind={name} is disallowed from being an owner");
+            errors.invalid_raw(path, owner, why);
         }
         if owner.at(&["controller"]).as_bool() == Some(true) {
             controllers.push(owner);
@@ -235,12 +240,40 @@ mod tests {
 
     #[test]
     fn owners_and_finalizers() {
+        let never = schema::Policy { never_owns: true, ..Default::default() };
+        let version = schema::Version {
+            name: "v1".into(),
+            served: true,
+            deprecated: None,
+            schema: schema::builtin::schema("io.k8s.api.core.v1.Event").unwrap(),
+            columns: Vec::new(),
+        };
+        let catalog = Catalog::new([Kind {
+            group: "".into(),
+            kind: "Event".into(),
+            list_kind: "EventList".into(),
+            plural: "events".into(),
+            singular: "event".into(),
+            short_names: Vec::new(),
+            categories: Vec::new(),
+            scope: schema::Scope::Namespaced,
+            versions: vec![version],
+            storage: 0,
+            verbs: Vec::new(),
+            subresources: Vec::new(),
+            selectable: Vec::new(),
+            policy: never,
+            hooks: Arc::new(schema::NoHooks),
+            custom: None,
+        }]);
         let check = |value: Value, want: &[&str]| {
             let mut errors = FieldErrors::default();
-            owners(&Path::root().key("owners"), value.items_at(&[]), &mut errors);
+            owners(&catalog, &Path::root().key("owners"), value.items_at(&[]), &mut errors);
             let said: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
             assert_eq!(said, want, "{value}");
         };
+        check(value::value!([{"apiVersion": "events.k8s.io/v1", "kind": "Event", "name": "e", "uid": "u"}]), &[]);
+        check(value::value!([{"apiVersion": "v2", "kind": "Event", "name": "e", "uid": "u"}]), &[]);
         check(value::value!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": true}]), &[]);
         check(
             value::value!([{"kind": "Pod", "name": "", "uid": "u"}]),

@@ -224,7 +224,7 @@ impl Engine {
         meta::count_generation(kind, &mut new, old);
         kind.hooks.allocate(&cx, &mut new, Some(old), &*self.published)?;
         let mut errors = FieldErrors::default();
-        meta::validate(kind, &new, &mut errors);
+        meta::validate(kind, &self.catalog(), &new, &mut errors);
         meta::validate_update(&new, old, &mut errors);
         schema::validate_update(&kind.versions[call.working_version()].schema, &new, old, &mut errors);
         kind.hooks.validate(&cx, &new, Some(old), &mut errors);

@@ -31,7 +31,7 @@ pub use hooks::{
     View, Write,
 };
 pub use kind::{
-    ConversionWebhook, Generation, Kind, MOVED, NameRule, Policy, Scope, SelectableField, Subresource,
+    Connector, ConversionWebhook, Generation, Kind, Listener, NameRule, Policy, Scope, SelectableField, Subresource,
     SubresourceAction, Verb, Version,
 };
 pub use priority::{by_priority, group_priority};

@@ -22,6 +22,7 @@ use crate::request_info::RequestInfo;
 use base::User;
 use file::Log;
 use net::Outgoing;
+use schema::Catalog;
 use std::{io, path::PathBuf, sync::Arc};
 use telemetry::{Counter, Family, Registry};
 use webhook::Webhook;
@@ -122,8 +123,9 @@ const CONTROLLERS: [&str; 11] = [
 ];
 
 /// True for requests that are worth a line: not probes, not documents, not what components do all the time. What was
-/// refused or failed always is. `user` is the caller itself, not whom it impersonates.
-pub fn worth(info: &RequestInfo<'_>, user: &User, code: u16) -> bool {
+/// refused or failed always is. `user` is the caller itself, not whom it impersonates; `catalog` tells what is routine and
+/// what is secret.
+pub fn worth(info: &RequestInfo<'_>, user: &User, code: u16, catalog: impl FnOnce() -> Arc<Catalog>) -> bool {
     if code >= 400 {
         return true;
     }
@@ -135,9 +137,13 @@ pub fn worth(info: &RequestInfo<'_>, user: &User, code: u16) -> bool {
     if !matches!(info.subresource, "" | "status") {
         return true;
     }
-    let reads = matches!(info.verb, "get" | "list" | "watch") && info.resource != "secrets";
-    let routine = matches!(info.resource, "events" | "leases");
-    !((routine || reads) && is_component(user))
+    if !is_component(user) {
+        return true;
+    }
+    let found = catalog().resolve(info.group, info.version, info.resource);
+    let (sealed, routine) = found.map_or((false, false), |f| (f.kind.policy.sealed, f.kind.policy.routine));
+    let reads = matches!(info.verb, "get" | "list" | "watch") && !sealed;
+    !(routine || reads)
 }
 
 /// An exact list: anybody may be called `system:serviceaccount:…`.
@@ -158,9 +164,10 @@ mod tests {
     fn routine_is_left_out() {
         let node = User::new("system:node:n1", ["system:nodes"]);
         let named = |name: &str| User::new(name, []);
+        let catalog = Arc::new(kinds::builtin());
         let check_code = |method: Method, path: &str, user: &User, code: u16, want: bool| {
             let info = RequestInfo::parse(&method, path, &Query::default());
-            assert_eq!(worth(&info, user, code), want, "{method} {path} {user:?} {code}");
+            assert_eq!(worth(&info, user, code, || catalog.clone()), want, "{method} {path} {user:?} {code}");
         };
         let check = |method, path: &str, user: &User, want| check_code(method, path, user, 200, want);
         let (alice, scheduler) = (named("alice"), named("system:kube-scheduler"));

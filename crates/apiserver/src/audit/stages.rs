@@ -40,7 +40,7 @@ pub fn begins(x: &mut Exchange<'_>, authenticated: bool) {
 pub fn ends(x: &Exchange<'_>, response: &mut Response<Body>, failure: Option<Failure>) {
     let Some(log) = x.server.audit.as_ref().filter(|_| x.audit.level > Level::None) else { return };
     let code = response.status().as_u16();
-    let routine = || x.impersonator.is_none() && !worth(&x.info, x.caller(), code);
+    let routine = || x.impersonator.is_none() && !worth(&x.info, x.caller(), code, || x.server.engine.catalog());
     if !log.has_policy() && routine() {
         return;
     }
