@@ -2,7 +2,7 @@
 //!
 //! Each named object is followed by a watch of its own (the Node authorizer allows no more), shared by all pods that name
 //! it, begun with the first and ended with the last. A change wakes the pods. Tokens are bound to their pod and kept
-//! until 80 % of their life is over.
+//! until 80 % of their life is over; one that cannot be renewed then serves until it expires.
 
 use crate::pod::{inbox::Inbox, worker::Message};
 use base::time::{SignedDuration, Timestamp};
@@ -62,6 +62,37 @@ type TokenKey = (String, String, i64);
 struct Token {
     text: String,
     refresh_at: Timestamp,
+    expires: Timestamp,
+}
+
+/// After a renewal that failed: the next one.
+const RENEW_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+
+/// What is to be done about a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It serves.
+    Good,
+    /// It serves, and another one is to be asked for.
+    Due,
+    /// It serves no more.
+    Expired,
+}
+
+impl Token {
+    fn standing(&self, now: Timestamp) -> Standing {
+        match () {
+            () if now >= self.expires => Standing::Expired,
+            () if now >= self.refresh_at => Standing::Due,
+            () => Standing::Good,
+        }
+    }
+}
+
+/// When a token is renewed: at 80 % of its life, but never older than a day. Source: upstream's `requiresRefresh`.
+fn renewal(issued: Timestamp, expires: Timestamp) -> Timestamp {
+    let life = expires.duration_since(issued).max(SignedDuration::ZERO);
+    issued + (life * 4 / 5).min(SignedDuration::from_hours(24))
 }
 
 /// What was fetched for one use.
@@ -179,7 +210,8 @@ impl ObjectStore {
     async fn token(&self, pod: &Pod, audience: &str, seconds: i64, now: Timestamp) -> Result<Token, String> {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let key = (uid.clone(), audience.to_string(), seconds);
-        if let Some(token) = self.tokens.lock().get(&key).filter(|token| token.refresh_at > now) {
+        let kept = self.tokens.lock().get(&key).cloned();
+        if let Some(token) = kept.as_ref().filter(|token| token.standing(now) == Standing::Good) {
             return Ok(token.clone());
         }
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
@@ -195,14 +227,22 @@ impl ObjectStore {
             request.set(&["spec", "audiences"], vec![audience.into()]);
         }
         let api = self.client.api(&kinds::SERVICE_ACCOUNTS).namespace(namespace);
-        let answer = api.post_subresource(account, "token", &request).await;
-        let answer = answer.map_err(|e| format!("failed to fetch token: {e}"))?.value();
+        let answer = match (api.post_subresource(account, "token", &request).await, kept) {
+            (Ok(answer), _) => answer.value(),
+            (Err(error), Some(token)) if token.standing(now) == Standing::Due => {
+                let pod = pod.metadata.name.as_deref().unwrap_or_default();
+                tracing::warn!(pod, namespace, %error, "cannot renew a token; the old one serves on");
+                let refresh_at = (now + RENEW_AGAIN).min(token.expires);
+                let token = Token { refresh_at, ..token };
+                self.tokens.lock().insert(key, token.clone());
+                return Ok(token);
+            }
+            (Err(error), _) => return Err(format!("failed to fetch token: {error}")),
+        };
         let expires = base::time::parse(answer.str_at(&["status", "expirationTimestamp"]));
         let expires = expires.unwrap_or(now + SignedDuration::from_secs(seconds));
-        let life = expires.duration_since(now);
-        // As upstream: at 80 % of the life, but never older than a day.
-        let refresh = (life * 4 / 5).min(SignedDuration::from_hours(24));
-        let token = Token { text: answer.str_at(&["status", "token"]).into(), refresh_at: now + refresh };
+        let text = answer.str_at(&["status", "token"]).into();
+        let token = Token { text, refresh_at: renewal(now, expires), expires };
         self.tokens.lock().insert(key, token.clone());
         Ok(token)
     }
@@ -218,4 +258,37 @@ fn secret_data(object: &Object) -> (Data, String) {
     let secret: Secret = object.decode().unwrap_or_default();
     let data = secret.data.into_iter().flatten().map(|(key, bytes)| (key, bytes.0)).collect();
     (data, secret.type_.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_renewed_in_time() {
+        let at = |seconds: i64| Timestamp::from_second(1_800_000_000 + seconds).unwrap();
+        let (hour, day) = (3600, 86_400);
+        use Standing::{Due, Expired, Good};
+        for (life, after, want) in [
+            (hour, 0, Good),
+            (hour, 2879, Good),
+            (hour, 2880, Due),
+            (hour, 3599, Due),
+            (hour, 3600, Expired),
+            (600, 479, Good),
+            (600, 480, Due),
+            // However long it lives: not older than a day.
+            (day, 69_119, Good),
+            (day, 69_120, Due),
+            (365 * day, day - 1, Good),
+            (365 * day, day, Due),
+            (365 * day, 365 * day, Expired),
+            // Nothing is left of it, by this machine's clock.
+            (0, 0, Expired),
+            (-60, 0, Expired),
+        ] {
+            let token = Token { text: String::new(), refresh_at: renewal(at(0), at(life)), expires: at(life) };
+            assert_eq!(token.standing(at(after)), want, "{life} s of life, {after} s old");
+        }
+    }
 }

@@ -29,6 +29,8 @@ struct State {
     statuses: Vec<(String, Value)>,
     /// The API server's client lost its rights.
     closed: bool,
+    /// Tokens made so far.
+    tokens: u32,
 }
 
 struct Watcher {
@@ -65,7 +67,11 @@ impl FakeApi {
         let key = (plural.to_string(), object.namespace().to_string(), object.name().to_string());
         self.0.lock().unwrap().set(key, Some(object));
     }
-    /// Takes the rights of the API server's client.
+    /// All of a kind.
+    pub fn all(&self, plural: &str) -> Vec<Value> {
+        let state = self.0.lock().unwrap();
+        state.objects.iter().filter(|((p, ..), _)| p == plural).map(|(_, object)| object.clone()).collect()
+    }
     /// Changes an object as it is now.
     pub fn edit(&self, plural: &str, namespace: &str, name: &str, edit: impl FnOnce(&mut Value)) {
         let key = (plural.to_string(), namespace.to_string(), name.to_string());
@@ -74,6 +80,7 @@ impl FakeApi {
         edit(&mut object);
         state.set(key, Some(object));
     }
+    /// Takes the rights of the API server's client.
     pub fn close(&self) {
         self.0.lock().unwrap().closed = true;
     }
@@ -124,8 +131,13 @@ impl FakeApi {
                 json(201, &object)
             }
             (Method::POST, ["serviceaccounts", _, "token"]) => {
-                let later = base::time::Timestamp::now() + base::time::SignedDuration::from_hours(1);
-                json(201, &value!({"status": {"token": "t0k3n", "expirationTimestamp": base::time::seconds(later)}}))
+                // The first lives for two seconds, as long as it asks for: those of pods that are to see another one.
+                state.tokens += 1;
+                let short = state.tokens == 1 && body.at(&["spec", "expirationSeconds"]).as_i64() == Some(600);
+                let life = base::time::SignedDuration::from_secs(if short { 2 } else { 3600 });
+                let later = base::time::seconds(base::time::Timestamp::now() + life);
+                let token = format!("token-{}", state.tokens);
+                json(201, &value!({"status": {"token": token, "expirationTimestamp": later}}))
             }
             (Method::PATCH, [plural, name, rest @ ..]) => {
                 let key = (plural.to_string(), namespace.to_string(), name.to_string());

@@ -1,7 +1,7 @@
 //! A runtime without processes: containers run until the test, or their image, says otherwise.
 //!
 //! Images: `run` runs and ends on a stop signal with 143; `stubborn` only on SIGKILL with 137; `exit-N` ends at once with
-//! N; `bad` cannot be started; `absent` cannot be pulled.
+//! N; `bad` cannot be started; `absent` cannot be pulled; `Not/An*Image` is no name.
 
 use base::time::Timestamp;
 use cri::*;
@@ -44,6 +44,13 @@ impl FakeCri {
     }
     pub fn exit(&self, id: &str, code: i32) {
         self.0.lock().unwrap().exit(id, code);
+    }
+    /// The keeper of all sandboxes dies, and with it what runs in them.
+    pub fn lose_sandboxes(&self) {
+        let mut state = self.0.lock().unwrap();
+        state.sandboxes.values_mut().for_each(|s| s.state = PodSandboxState::NotReady);
+        let running: Vec<String> = state.containers.keys().cloned().collect();
+        running.iter().for_each(|id| state.exit(id, 137));
     }
     /// What probes and hooks by exec end with.
     pub fn set_exec_code(&self, code: i32) {
@@ -156,6 +163,9 @@ impl RuntimeService for FakeCri {
     }
     fn create_container<'a>(&'a self, sandbox: &'a str, config: &'a ContainerConfig) -> BoxFuture<'a, Result<String>> {
         let mut state = self.0.lock().unwrap();
+        if state.sandboxes.get(sandbox).is_none_or(|s| s.state != PodSandboxState::Ready) {
+            return done(Err(Error::FailedPrecondition(format!("pod sandbox {sandbox:?} is not ready"))));
+        }
         let id = state.id("c");
         state.calls.push(format!("create {}#{}", config.metadata.name, config.metadata.attempt));
         let status = ContainerStatus {
@@ -332,6 +342,10 @@ impl ImageService for FakeCri {
         done(Ok(Vec::new()))
     }
     fn image_status<'a>(&'a self, image: &'a str) -> BoxFuture<'a, Result<Option<Image>>> {
+        if image == "Not/An*Image" {
+            let why = format!("couldn't parse image name {image:?}: invalid reference format");
+            return done(Err(Error::Image(ImageReason::InvalidImageName, why)));
+        }
         done(Ok((image != "absent").then(|| Image { id: "sha256:0".into(), ..Image::default() })))
     }
     fn pull_image<'a>(&'a self, image: &'a str, _: Option<&'a AuthConfig>) -> BoxFuture<'a, Result<String>> {
