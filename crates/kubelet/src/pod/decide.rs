@@ -176,6 +176,12 @@ pub fn finished(pod: &Pod, state: &PodState) -> bool {
     !active && (init_failed || all_done)
 }
 
+/// True where what comes next needs a living sandbox: before anything is started again after an end, it is looked after.
+/// A pod that is over or ends needs none.
+pub fn needs_sandbox(pod: &Pod, stop: Option<Stop>, state: &PodState) -> bool {
+    stop.is_none() && state.verdict.is_none() && !finished(pod, state)
+}
+
 fn run(pod: &Pod, state: &PodState, now: Timestamp, grace: SignedDuration, plan: &mut Plan) {
     match &state.volumes {
         Volumes::Absent => plan.actions.push(Action::Mount),

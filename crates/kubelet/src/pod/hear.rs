@@ -264,6 +264,10 @@ impl Worker {
             }
         });
         self.record_end(&name, &status);
+        // Its keeper may have died with it; a start in what is left would only cost a failure and its back-off.
+        if decide::needs_sandbox(&self.pod, self.stop, &self.state) {
+            self.look_after_sandbox().await;
+        }
     }
 
     /// The container's process is gone; counts once, however often it is told.
@@ -424,7 +428,7 @@ impl Worker {
         }));
     }
 
-    /// A container that cannot be made may be the sandbox's fault.
+    /// A container that ended, or cannot be made, may be the sandbox's fault.
     pub(super) async fn look_after_sandbox(&mut self) {
         let Sandbox::Ready { id } = &self.state.sandbox else { return };
         let id = id.clone();

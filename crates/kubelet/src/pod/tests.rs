@@ -1,7 +1,7 @@
 //! Tables of decisions and statuses over pods in every situation.
 
 use super::{
-    decide::{Action, Stop, decide},
+    decide::{self, Action, Stop, decide},
     state::{Condemned, Container, Ended, Phase, PodState, Problem, Sandbox, Volumes},
     status::{self, NodeFacts},
 };
@@ -337,12 +337,38 @@ fn deadlines_and_lost_sandboxes() {
     let mut state = up(&[("i", ended(0, 1)), ("a", ended(137, 2))]);
     state.initialized = true;
     state.sandbox = Sandbox::Broken { id: "s".into() };
-    assert_eq!(words(&p, None, &state, 3), "remove-sandbox");
+    assert_eq!(words(&p, None, &state, 3), "remove-sandbox", "and nothing is started in it");
     state.lose_sandbox();
     assert_eq!(words(&p, None, &state, 3), "sandbox#1");
     state.sandbox = Sandbox::Ready { id: "s2".into() };
     assert_eq!(words(&p, None, &state, 3), "start:i#1");
     assert_eq!(state.containers["a"].last.as_ref().unwrap().exit_code, 137);
+}
+
+#[test]
+fn who_needs_a_sandbox() {
+    let stop = Some(Stop { deadline: at(9), delete: true });
+    for (policy, container, stop, want) in [
+        ("Always", ended(137, 2), None, true),
+        ("Always", ended(0, 2), None, true),
+        ("OnFailure", ended(137, 2), None, true),
+        ("OnFailure", ended(0, 2), None, false),
+        ("Never", ended(137, 2), None, false),
+        ("Never", running(1), None, true),
+        ("Always", ended(137, 2), stop, false),
+    ] {
+        let p = simple(&[], &["a"], policy);
+        let mut state = up(&[("a", container.clone())]);
+        assert_eq!(decide::needs_sandbox(&p, stop, &state), want, "{policy} {container:?}");
+        state.verdict = Some(super::state::Verdict { reason: "Evicted".into(), message: String::new() });
+        assert!(!decide::needs_sandbox(&p, stop, &state));
+        // In one that is broken nothing is started, back-off or not, while another container is thought to run.
+        state.verdict = None;
+        state.sandbox = Sandbox::Broken { id: "s".into() };
+        if want {
+            assert_eq!(words(&p, None, &state, 30), "remove-sandbox", "{policy} {container:?}");
+        }
+    }
 }
 
 fn facts() -> NodeFacts {

@@ -4,6 +4,7 @@ mod endpoint;
 mod fake_api;
 mod fake_cri;
 mod lives;
+mod sandboxes;
 mod tokens;
 
 use base::clock::System;
