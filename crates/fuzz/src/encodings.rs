@@ -38,7 +38,7 @@ pub fn protobuf(data: &[u8]) {
     // What Go does not hold by pointer is always written, so the first time may add zeros; the second adds nothing.
     let written = wire::protobuf::message(schema, &value);
     let whole = wire::protobuf::parse_message(schema, &written).expect("our own message");
-    assert_eq!(wire::protobuf::message(schema, &whole), written, "{whole}");
+    assert_eq!(wire::protobuf::message(schema, &whole), written, "{value} {whole}");
 }
 
 pub fn cbor(data: &[u8]) {

@@ -330,6 +330,9 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// 0000-01-01T00:00:00Z, in seconds.
+const YEAR_ZERO: i64 = -62_167_219_200;
+
 /// `None` for no time, which is an empty message.
 fn timestamp(bytes: &[u8]) -> Result<Option<Timestamp>> {
     if bytes.is_empty() {
@@ -338,8 +341,9 @@ fn timestamp(bytes: &[u8]) -> Result<Option<Timestamp>> {
     let fields = fields(bytes)?;
     let (seconds, nanos) = (fields.number(1).unwrap_or(0) as i64, fields.number(2).unwrap_or(0) as i32);
     match Timestamp::new(seconds, nanos) {
-        Ok(t) => Ok(Some(t)),
-        Err(_) => Err(Malformed(format!("timestamp out of range: {seconds}"))),
+        // Before the year 0 there is no RFC 3339: the text could not be read again.
+        Ok(t) if seconds >= YEAR_ZERO => Ok(Some(t)),
+        _ => Err(Malformed(format!("timestamp out of range: {seconds}"))),
     }
 }
 
