@@ -303,6 +303,8 @@ for (const [name, scenario] of Object.entries(scenarios).filter(([name]) => name
   }
   const namespace = `js-${number++}-${Math.random().toString(36).slice(2, 10)}`;
   await core.createNamespace({ body: { metadata: { name: namespace } } });
+  // Pods need it, and a controller makes it.
+  await eventually('its ServiceAccount', () => core.readNamespacedServiceAccount({ name: 'default', namespace }).catch(() => false));
   const start = Date.now();
   try {
     await scenario(namespace);

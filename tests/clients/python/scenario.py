@@ -535,6 +535,8 @@ def main():
             continue
         ns = f"py-{number}-{base64.b32encode(str(time.time_ns()).encode()).decode().lower().strip('=')[-8:]}"
         core.create_namespace({"metadata": {"name": ns}})
+        # Pods need a ServiceAccount, and a controller makes it.
+        eventually("its ServiceAccount", lambda: core.list_namespaced_service_account(ns).items)
         start = time.monotonic()
         try:
             scenario(ns)
