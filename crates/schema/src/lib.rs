@@ -16,6 +16,7 @@ mod hooks;
 mod kind;
 pub mod openapi;
 mod priority;
+mod review;
 mod structural;
 #[cfg(test)]
 mod testing;
@@ -35,5 +36,6 @@ pub use kind::{
     SubresourceAction, Verb, Version,
 };
 pub use priority::{by_priority, group_priority};
+pub use review::ReviewVersion;
 pub use structural::{Arena, Checks, Empty, Field, ListType, Node, NodeId, Patch, Pattern, Schema, Type, go_regex};
 pub use validate::{validate, validate_update};

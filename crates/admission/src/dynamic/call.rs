@@ -81,7 +81,7 @@ impl<'h> Ready<'h> {
         }
         let body = value::parse_lenient(&answer.body)
             .map_err(|e| failed(format!("couldn't get version/kind; json parse error: {e}")))?;
-        let api = self.hook.review.unwrap_or(review::ReviewVersion::V1);
+        let api = self.hook.review.unwrap_or(schema::ReviewVersion::V1);
         let read = review::response(api, &self.uid, self.mutating, &body)
             .map_err(|why| Failure::Unreached(format!("received invalid webhook response: {why}")))?;
         notes::of_webhook(&self.notes, self.hook, &read.annotations);

@@ -3,7 +3,6 @@
 use super::{
     conditions::{Conditions, Rights},
     matching::{Criteria, Facts},
-    review::ReviewVersion,
     versions::shown,
 };
 use auth::Authorizer;
@@ -12,6 +11,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use k8s_cel::Activation;
 use net::{Trust, outgoing::Target};
 use resource::Attributes;
+use schema::ReviewVersion;
 use std::time::Duration;
 use value::{Str, Value};
 

@@ -5,32 +5,8 @@ use super::{matching::Facts, notes, versions::kind_of};
 use base::Status;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use resource::WriteOptions;
-use schema::Operation;
+use schema::{Operation, ReviewVersion};
 use value::{Value, value};
-
-/// The version of the review that a webhook understands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReviewVersion {
-    V1,
-    V1Beta1,
-}
-
-impl ReviewVersion {
-    /// The first known one that a webhook names.
-    pub fn first(names: &[Value]) -> Option<Self> {
-        names.iter().find_map(|name| match name.as_str()? {
-            "v1" => Some(ReviewVersion::V1),
-            "v1beta1" => Some(ReviewVersion::V1Beta1),
-            _ => None,
-        })
-    }
-    fn name(self) -> &'static str {
-        match self {
-            ReviewVersion::V1 => "v1",
-            ReviewVersion::V1Beta1 => "v1beta1",
-        }
-    }
-}
 
 /// An answer in which nothing is wrong.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,8 +10,8 @@ use base::{BoxFuture, Result, Status, ids};
 use http::{HeaderMap, HeaderValue, Method, header};
 use net::{Outgoing, Trust, outgoing::Call};
 use resource::Converter;
-use review::{Fault, ReviewVersion};
-use schema::{ConversionWebhook, Kind};
+use review::Fault;
+use schema::{ConversionWebhook, Kind, ReviewVersion};
 use std::{
     sync::Arc,
     time::{Duration, Instant},

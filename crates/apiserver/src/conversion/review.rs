@@ -2,31 +2,8 @@
 //! `apiextensions-apiserver/pkg/apiserver/conversion`, whose sentences these are.
 
 use base::names;
+use schema::ReviewVersion;
 use value::{Value, value};
-
-/// The version of the review that a webhook understands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReviewVersion {
-    V1,
-    V1Beta1,
-}
-
-impl ReviewVersion {
-    /// The first known one that a webhook names.
-    pub fn first(names: &[Value]) -> Option<Self> {
-        names.iter().find_map(|name| match name.as_str()? {
-            "v1" => Some(ReviewVersion::V1),
-            "v1beta1" => Some(ReviewVersion::V1Beta1),
-            _ => None,
-        })
-    }
-    fn api_version(self) -> &'static str {
-        match self {
-            ReviewVersion::V1 => "apiextensions.k8s.io/v1",
-            ReviewVersion::V1Beta1 => "apiextensions.k8s.io/v1beta1",
-        }
-    }
-}
 
 /// Why there are no converted objects.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,7 +32,7 @@ impl Fault {
 /// The whole review that is sent.
 pub fn request(api: ReviewVersion, uid: &str, wanted: &str, objects: &[Value]) -> Value {
     value!({
-        "kind": "ConversionReview", "apiVersion": (api.api_version()),
+        "kind": "ConversionReview", "apiVersion": (format!("apiextensions.k8s.io/{}", api.name())),
         "request": {"uid": uid, "desiredAPIVersion": wanted, "objects": (objects.to_vec())},
         "response": {"uid": "", "convertedObjects": null, "result": {"metadata": {}}},
     })
