@@ -43,8 +43,8 @@ pub struct Data {
     pub data_dir: PathBuf,
 }
 
-/// Admission plugins, by their names in Kubernetes. README.md tells of these two; in the help, words as long would break the
-/// lines of all the others.
+/// Admission plugins, by their names in Kubernetes. docs/flags.md has all flags that are hidden here: in the help, words as
+/// long would break the lines of all the others.
 #[derive(Debug, Default, Clone, Args)]
 pub struct Admission {
     /// Admission plugins to run beside the default ones
@@ -61,7 +61,7 @@ impl Admission {
     }
 }
 
-/// Files and numbers of authentication, authorization and audit, by their names in Kubernetes; README.md tells of them.
+/// Files and numbers of authentication, authorization and audit, by their names in Kubernetes; docs/access.md tells of them.
 #[derive(Debug, Default, Clone, Args)]
 pub struct Access {
     /// Which requests are written into the audit log, and how much of them
@@ -130,7 +130,7 @@ impl Access {
     }
 }
 
-/// Keys of the operator, by their flags' names in Kubernetes; docs/encryption.md tells of them.
+/// Keys of the operator, by their flags' names in Kubernetes; docs/encryption.md and docs/tokens.md tell of them.
 #[derive(Debug, Default, Clone, Args)]
 pub struct KeyFiles {
     /// An EncryptionConfiguration: what stored objects are sealed with
@@ -183,7 +183,7 @@ impl KeyFiles {
     }
 }
 
-/// What is not on by default, by its name in Kubernetes; README.md tells of it.
+/// What is not on by default, by its name in Kubernetes; docs/flags.md tells of it.
 #[derive(Debug, Default, Clone, Copy, Args)]
 pub struct Gates {
     /// NAME=true or NAME=false, with commas between
@@ -358,6 +358,7 @@ fn https(url: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
 
     fn keys(arguments: &[&str]) -> Result<Keys, String> {
         let all = ["ferry", "server"].iter().chain(arguments);
@@ -365,6 +366,27 @@ mod tests {
             Command::Server(server) => Ok(server.keys.keys()),
             other => Err(format!("{other:?}")),
         }
+    }
+
+    /// What the help leaves out stands on one page.
+    #[test]
+    fn every_hidden_flag_is_told_of() {
+        let page = include_str!("../../../docs/flags.md");
+        let mut hidden = 0;
+        for command in Cli::command().get_subcommands() {
+            for flag in command.get_arguments().filter(|a| a.is_hide_set()).filter_map(|a| a.get_long()) {
+                hidden += 1;
+                let row = [' ', '`'].iter().any(|end| page.contains(&format!("| `--{flag}{end}")));
+                assert!(row, "docs/flags.md does not tell of --{flag} of `ferry {}`", command.get_name());
+            }
+        }
+        assert!(hidden > 60, "{hidden}: of up and server, some thirty each");
+        let told = page.lines().filter(|line| line.starts_with("| `--")).count();
+        let names: std::collections::BTreeSet<String> = Cli::command()
+            .get_subcommands()
+            .flat_map(|c| c.get_arguments().filter(|a| a.is_hide_set()).filter_map(|a| a.get_long().map(String::from)))
+            .collect();
+        assert_eq!(told, names.len(), "docs/flags.md tells of flags that there are not, or are not hidden");
     }
 
     #[test]
