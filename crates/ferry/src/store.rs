@@ -5,7 +5,7 @@ use pki::ClusterPki;
 use std::sync::Arc;
 use store::Store;
 use store_disk::Disk;
-use store_etcd::{Etcd, Options, TlsFiles, endpoints};
+use store_etcd::{Endpoint, Etcd, Options, TlsFiles, endpoints};
 
 /// What `--store` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,14 @@ pub struct Opened {
     pub disk: Option<Disk>,
 }
 
+/// Looks at what was typed, before anything is made.
+pub fn check(options: &StoreOptions) -> Result<(), String> {
+    match &options.store {
+        Choice::Disk => Ok(()),
+        Choice::Etcd(urls) => members(urls, options).map(drop),
+    }
+}
+
 /// Opens the store. One that holds anything is opened with the keys that it was written with, or not at all.
 pub async fn open(layout: &Layout, options: &StoreOptions) -> Result<Opened, String> {
     let dir = layout.pki();
@@ -48,16 +56,25 @@ pub async fn open(layout: &Layout, options: &StoreOptions) -> Result<Opened, Str
     if layout.store().exists() {
         return Err(format!("{} holds a cluster already: it is not moved to an etcd", layout.store().display()));
     }
+    let members = members(urls, options)?;
+    let store: Arc<dyn Store> = Etcd::open(Options::new(members)).await.map_err(|e| e.to_string())?;
+    let used = !store.range("/registry/", None, 1).await.map_err(|e| e.to_string())?.is_empty();
+    let what = format!("the cluster on the etcd at {urls}");
+    let pki = if used { ClusterPki::load(&dir, what.as_ref()) } else { ClusterPki::load_or_create(&dir) };
+    Ok(Opened { store, pki: pki.map_err(|e| e.to_string())?, disk: None })
+}
+
+fn members(urls: &str, options: &StoreOptions) -> Result<Vec<Endpoint>, String> {
     let files = TlsFiles {
         ca: options.etcd_cafile.clone(),
         cert: options.etcd_certfile.clone(),
         key: options.etcd_keyfile.clone(),
     };
-    let store: Arc<dyn Store> = Etcd::open(Options::new(endpoints(urls, &files)?)).await.map_err(|e| e.to_string())?;
-    let used = !store.range("/registry/", None, 1).await.map_err(|e| e.to_string())?.is_empty();
-    let what = format!("the cluster on the etcd at {urls}");
-    let pki = if used { ClusterPki::load(&dir, what.as_ref()) } else { ClusterPki::load_or_create(&dir) };
-    Ok(Opened { store, pki: pki.map_err(|e| e.to_string())?, disk: None })
+    match endpoints(urls, &files) {
+        Ok(none) if none.is_empty() => Err(format!("--store etcd={urls} names no member")),
+        Ok(members) => Ok(members),
+        Err(why) => Err(format!("--store etcd={urls}: {why}")),
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 pub async fn run(options: Server) -> Outcome {
     let admission = options.admission.choice()?;
+    crate::store::check(&options.store)?;
     let access = options.access.files();
     let keys = options.keys.keys();
     let mut steps = Steps::begin();

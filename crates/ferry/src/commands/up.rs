@@ -16,6 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub async fn run(options: Up) -> Outcome {
     super::need_root("up", super::MAKES)?;
     let admission = options.admission.choice()?;
+    crate::store::check(&options.store)?;
     let access = options.access.files();
     let keys = options.keys.keys();
     let mut steps = Steps::begin();

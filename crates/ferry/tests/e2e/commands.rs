@@ -170,6 +170,20 @@ fn words_it_does_not_know() {
         For more information, try '--help'.
     "#]],
     );
+    // Before anything is made: no directory, no network, no machine.
+    for command in ["up", "server"] {
+        let nowhere = "/tmp/ferry-e2e-nothing-is-made-here";
+        check(
+            &mut ferry(&[command, "--data-dir", nowhere, "--store", "etcd=nope"]),
+            &[],
+            expect![[r#"
+            exit code: 1
+            ----- stderr
+            ferry: --store etcd=nope: endpoint "nope": names no host and port
+        "#]],
+        );
+        assert!(!Path::new(nowhere).exists(), "{command}");
+    }
     check(
         &mut ferry(&["agent"]),
         &[],
@@ -643,6 +657,7 @@ fn images() {
         IMAGE  ID  SIZE
     "#]],
     );
+    assert!(!server.data().exists(), "looking makes nothing");
     check(
         &mut server.command(&["image", "import", &at("missing.tar")]),
         &hide,
