@@ -27,6 +27,8 @@ pub struct Access {
     pub audit: AuditConfig,
     pub authentication: Authentication,
     pub authorization: Authorization,
+    /// How often the files are looked at again; `None`: every minute, as upstream does where it is not told of changes.
+    pub look: Option<Duration>,
 }
 
 /// Who is asked whether a request may be made.
@@ -116,7 +118,7 @@ pub(crate) async fn follow(server: Weak<Inner>) {
     }
     let mut said = String::new();
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(known.look.unwrap_or(LOOK)).await;
         let Some(server) = server.upgrade() else { return };
         for look in [known.look_at_authentication(&server), known.look_at_authorization(&server)] {
             match look {
@@ -152,7 +154,6 @@ impl Access {
     }
 }
 
-/// How often files are looked at. Source: upstream polls each minute where it is not told of changes.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// The files, and the numbers beside them.
@@ -187,6 +188,7 @@ impl AccessFiles {
             audit: self.audit(log)?,
             authentication: self.authentication()?,
             authorization: self.authorization()?,
+            look: None,
         })
     }
 

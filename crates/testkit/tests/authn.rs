@@ -234,6 +234,55 @@ async fn a_webhook_knows_tokens() {
     assert!(reviewer.asked("/review").iter().all(|r| r["spec"]["token"] != "admin"));
 }
 
+/// What a file has become is taken over; what is wrong changes nothing.
+#[tokio::test]
+async fn files_are_looked_at_again() {
+    let dir = std::env::temp_dir().join(format!("ferry-authn-{}", base::ids::suffix(10)));
+    std::fs::create_dir(&dir).unwrap();
+    let (authentication, authorization) = (dir.join("authn.yaml"), dir.join("authz.yaml"));
+    let head = |kind: &str| format!("apiVersion: apiserver.config.k8s.io/v1\nkind: {kind}Configuration\n");
+    let anonymous = |enabled: bool| {
+        let text = format!("{}anonymous: {{enabled: {enabled}}}\n", head("Authentication"));
+        std::fs::write(&authentication, text).unwrap();
+    };
+    let modes = |modes: &[&str]| {
+        let entries = modes.iter().map(|mode| format!("- {{type: {mode}, name: {}}}\n", mode.to_lowercase()));
+        let text = format!("{}authorizers:\n{}", head("Authorization"), entries.collect::<String>());
+        std::fs::write(&authorization, text).unwrap();
+    };
+    anonymous(true);
+    modes(&["Node", "RBAC"]);
+    let files = apiserver::AccessFiles {
+        authentication: Some(authentication.clone()),
+        authorization: Some(authorization.clone()),
+        ..Default::default()
+    };
+    let access = Access { look: Some(Duration::from_millis(20)), ..files.load(dir.join("audit.log")).unwrap() };
+    let cluster = Cluster::open(Setup { access, ..Setup::default() }).await;
+    let (nobody, jane) = (cluster.anonymous(), cluster.user("jane", &[]));
+    let until = async |caller: &Caller, path: &str, code: u16| {
+        let looked = async {
+            while caller.get(path).await.code != code {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(testkit::PATIENCE, looked).await.unwrap_or_else(|_| panic!("{path} never was {code}"));
+    };
+    assert_eq!((nobody.get("/livez").await.code, jane.get("/api").await.code), (200, 200));
+    anonymous(false);
+    until(&nobody, "/livez", 401).await;
+    // RBAC lets everybody discover; nobody else does.
+    modes(&["Node"]);
+    until(&jane, "/api", 403).await;
+    std::fs::write(&authentication, "anonymous: [").unwrap();
+    modes(&["Node", "Everything"]);
+    // The next change that is fine shows that the wrong ones were passed over.
+    modes(&["RBAC"]);
+    until(&jane, "/api", 200).await;
+    assert_eq!(nobody.get("/livez").await.code, 401, "a file that is wrong opens nothing");
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
 #[tokio::test]
 #[should_panic(expected = "URL must not overlap with disallowed issuers")]
 async fn nobody_else_may_be_the_issuer_of_service_accounts() {
