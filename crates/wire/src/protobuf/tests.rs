@@ -88,7 +88,7 @@ fn lists_and_frames_hold_messages_that_exist() {
 fn the_older_list_of_metadata_has_its_fields_the_other_way_round() {
     let item = Bytes::from(partial(&value!({"name": "a"})));
     let meta = ListMeta::at(base::Revision(7));
-    let bytes = list("meta.k8s.io/v1beta1", "PartialObjectMetadataList", &meta, &[item.clone()]).concat();
+    let bytes = list("meta.k8s.io/v1beta1", "PartialObjectMetadataList", &meta, std::slice::from_ref(&item)).concat();
     let opened = open(&bytes).unwrap();
     assert_eq!(
         (&*opened.api_version, opened.raw[0], opened.raw[1] as usize),
