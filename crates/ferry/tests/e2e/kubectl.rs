@@ -3,7 +3,9 @@
 //!
 //! Outputs are snapshots with everything that differs between two runs (ages, hashes, addresses) replaced by a word.
 
+mod bulk;
 mod machinery;
+mod older;
 
 use crate::common::{Cluster, eventually};
 use expect_test::{Expect, expect};
@@ -122,6 +124,7 @@ fn what_people_type() {
     nodes_and_resources(&k);
     apply_and_look(&k);
     logs_and_exec(&k);
+    older::streams(&k);
     a_pod_with_everything(&k);
     scale_and_roll(&k);
     change_and_delete(&k);
