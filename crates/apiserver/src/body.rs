@@ -1,19 +1,27 @@
 //! Request bodies: where they come from, and how much of one is read.
+//!
+//! Who sends too much is answered at once, and what is still on its way is then taken and thrown away, up to a bound. Decided
+//! against leaving it: HTTP/2 then resets the stream, and clients that are still writing (curl 7.88) show the reset and not
+//! the answer, although RFC 9113, 8.1 lets a server do so; HTTP/1.1 closes the connection, and the answer may be lost with it.
 
 use base::{Reason, Result, Status};
 use bytes::Bytes;
+use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use net::BoxError;
-use std::pin::Pin;
+use std::{pin::Pin, time::Duration};
 
 /// The most that a request may carry. Source: upstream's `MaxRequestBodyBytes`.
 pub const LIMIT: usize = 3 * 1024 * 1024;
+/// The most that is taken of a refused body, and for how long.
+const DRAINED: usize = 4 * LIMIT;
+const DRAINING: Duration = Duration::from_secs(10);
 
 /// A request's body, from a socket or from a caller in the process.
 pub enum RequestBody {
     Incoming(Incoming),
-    Boxed(Pin<Box<dyn http_body::Body<Data = Bytes, Error = Broken> + Send>>),
+    Boxed(Pin<Box<dyn Body<Data = Bytes, Error = Broken> + Send>>),
     /// Read already.
     Whole(Bytes),
 }
@@ -33,7 +41,7 @@ impl RequestBody {
     /// The body of a caller in the process.
     pub fn boxed<B>(body: B) -> Self
     where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         RequestBody::Boxed(Box::pin(body.map_err(|e| Broken(e.into().to_string()))))
@@ -41,7 +49,13 @@ impl RequestBody {
     /// All of it; 413 beyond the limit, 400 where the client breaks off.
     pub async fn read(self) -> Result<Bytes> {
         match self {
-            RequestBody::Incoming(body) => collect(body).await,
+            RequestBody::Incoming(mut body) => {
+                let read = collect(&mut body).await;
+                if read.as_ref().is_err_and(|e| e.is(Reason::RequestEntityTooLarge)) {
+                    drain(body);
+                }
+                read
+            }
             RequestBody::Boxed(body) => collect(body).await,
             RequestBody::Whole(bytes) => Ok(bytes),
         }
@@ -58,7 +72,7 @@ impl RequestBody {
 
 async fn collect<B>(body: B) -> Result<Bytes>
 where
-    B: http_body::Body<Data = Bytes>,
+    B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     // A body that says beforehand that it is too large is not read at all.
@@ -70,6 +84,20 @@ where
         Err(e) if e.is::<http_body_util::LengthLimitError>() => Err(too_large()),
         Err(e) => Err(Status::bad_request(format!("the request body could not be read: {e}"))),
     }
+}
+
+/// Takes the rest of a body without holding up its answer.
+fn drain(mut body: Incoming) {
+    if body.size_hint().lower() > DRAINED as u64 {
+        return;
+    }
+    let taking = async move {
+        let mut taken = 0;
+        while let (true, Some(Ok(frame))) = (taken <= DRAINED, body.frame().await) {
+            taken += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    tokio::spawn(tokio::time::timeout(DRAINING, taking));
 }
 
 fn too_large() -> Status {

@@ -84,7 +84,7 @@ impl Caller {
         answer.await.unwrap_or_else(|why| panic!("{what}: {why}"))
     }
     /// One request as it stands; why there is no answer otherwise.
-    pub async fn try_send(
+    async fn try_send(
         &self,
         method: &str,
         path: &str,
