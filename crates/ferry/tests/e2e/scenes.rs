@@ -183,6 +183,15 @@ impl Scene {
         let accounts = self.api::<ServiceAccount>();
         wait("the namespace's ServiceAccount", async || accounts.get_opt("default").await.ok().flatten()).await;
     }
+    /// The real kubectl, in the namespace; it ends with its handle.
+    #[cfg(feature = "kubectl")]
+    pub fn kubectl(&self, args: &[&str]) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new("kubectl");
+        command.arg("--kubeconfig").arg(&self.kubeconfig).args(["--namespace", &self.namespace]).args(args);
+        command.env_remove("KUBECONFIG").env("HOME", self.kubeconfig.parent().unwrap_or(Path::new("/")));
+        command.kill_on_drop(true);
+        command
+    }
     pub fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = kube::core::NamespaceResourceScope>,
