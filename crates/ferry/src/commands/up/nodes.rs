@@ -1,6 +1,6 @@
 //! The nodes of `up`: a machine each, and in it an agent that is this same binary.
 
-use crate::{control_plane::ControlPlane, join, layout::Layout};
+use crate::{control_plane::ControlPlane, join, layout::Layout, steps::say};
 use base::time::{self, Timestamp};
 use client::{Client, kinds};
 use cloud_local::{Config, Machine, Machines, NodeRoute, Spec};
@@ -9,15 +9,19 @@ use netlink::Cidr;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     net::Ipv4Addr,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    pin::pin,
     process::Child,
     sync::Arc,
     time::{Duration, Instant},
 };
-use value::{Object, ObjectKey};
+use value::{Object, ObjectKey, Value};
 
 /// How long pods get to end when `up` is stopped, beyond their own grace period.
 const PATIENCE: Duration = Duration::from_secs(35);
+
+/// Nodes are Ready within a second or two; after this long somebody wants to know why they are not.
+const SILENCE: Duration = Duration::from_secs(30);
 
 pub struct Nodes {
     machines: Arc<Machines>,
@@ -97,7 +101,8 @@ impl Nodes {
         ["agent".to_string()].into_iter().chain(flags).chain(["--end-pods".to_string()]).collect()
     }
 
-    /// Waits until every node is Ready, and says so in this run: what an earlier one wrote is still there.
+    /// Waits until every node is Ready, and says so in this run: what an earlier one wrote is still there. Where that takes
+    /// long, says once what is known of those that are not; at the end, which of them take no pods.
     pub async fn wait_ready(&mut self, client: &Client, count: u16) -> Result<(), String> {
         let caches = Caches::new(client.clone());
         let nodes = caches.kind(&kinds::NODES);
@@ -110,6 +115,7 @@ impl Nodes {
             });
         }
         let names: Vec<String> = (1..=count).map(|n| format!("node-{n}")).collect();
+        let (mut late, mut told) = (pin!(tokio::time::sleep(SILENCE)), false);
         loop {
             let lives = |name: &str| {
                 let renewed = leases.get(&ObjectKey::new("kube-node-lease", name))?;
@@ -124,9 +130,22 @@ impl Nodes {
                 {
                     tracing::warn!(%error, "the nodes' bootstrap token could not be taken back; it expires by itself");
                 }
+                for name in &names {
+                    let node = nodes.get(&ObjectKey::cluster(name.as_str()));
+                    node.and_then(|n| pressed(name, &n.value())).iter().for_each(tell);
+                }
                 return Ok(());
             }
             tokio::select! {
+                () = &mut late, if !told => {
+                    told = true;
+                    for (machine, _) in &self.running {
+                        let node = nodes.get(&ObjectKey::cluster(machine.name.as_str()));
+                        let node = node.map(|n| n.value());
+                        let log = machine.directory.join("agent.log");
+                        unready(&machine.name, node.as_ref(), lives(&machine.name).is_some(), &log).iter().for_each(tell);
+                    }
+                }
                 _ = changed.recv() => {}
                 () = tokio::time::sleep(Duration::from_millis(200)) => self.check_agents()?,
             }
@@ -218,9 +237,47 @@ fn end_agents(machine: &Machine, signal: Signal) -> Result<(), String> {
 }
 
 fn is_ready(node: &Object) -> bool {
-    let conditions = node.value();
-    let conditions = conditions.items_at(&["status", "conditions"]);
-    conditions.iter().any(|c| c.str_at(&["type"]) == "Ready" && c.str_at(&["status"]) == "True")
+    condition(&node.value(), "Ready").is_some_and(|c| c.str_at(&["status"]) == "True")
+}
+
+fn condition<'a>(node: &'a Value, kind: &str) -> Option<&'a Value> {
+    node.items_at(&["status", "conditions"]).iter().find(|c| c.str_at(&["type"]) == kind)
+}
+
+/// A line below the steps.
+fn tell(line: &String) {
+    say(format_args!("{:>8}  {line}", ""));
+}
+
+/// Why a node is not Ready, as far as its object says, and where its agent says more. `lives`: it has renewed its lease in
+/// this run.
+fn unready(name: &str, node: Option<&Value>, lives: bool, log: &Path) -> Option<String> {
+    let why = match node {
+        None => "has not registered".to_string(),
+        Some(node) if condition(node, "Ready").is_none_or(|c| c.str_at(&["status"]) != "True") => {
+            // All that is not as it should be: a condition of trouble is no trouble where it is False.
+            let wrong = |c: &&Value| {
+                let (kind, status) = (c.str_at(&["type"]), c.str_at(&["status"]));
+                status != if kind == "Ready" { "True" } else { "False" }
+            };
+            let conditions = node.items_at(&["status", "conditions"]).iter().filter(wrong);
+            let words: Vec<&str> = conditions.map(|c| c.str_at(&["message"])).filter(|text| !text.is_empty()).collect();
+            match words.is_empty() {
+                true => "is not Ready, and does not say why".to_string(),
+                false => format!("is not Ready: {}", words.join("; ")),
+            }
+        }
+        Some(_) if !lives => "has not reported in this run".to_string(),
+        Some(_) => return None,
+    };
+    Some(format!("{name} {why}; see {}", log.display()))
+}
+
+/// That a node is Ready and yet takes no pods, because its disk is full.
+fn pressed(name: &str, node: &Value) -> Option<String> {
+    let disk = condition(node, "DiskPressure").filter(|c| c.str_at(&["status"]) == "True")?;
+    let why = disk.str_at(&["message"]);
+    Some(format!("{name} reports DiskPressure ({why}): it takes no pods, and may end some, until its disk has room"))
 }
 
 /// Keeps the routes to the nodes' pods, on the host and in every machine.
@@ -250,4 +307,47 @@ fn route_of(node: &Object) -> Option<NodeRoute> {
     let address = addresses.iter().find(|a| a.str_at(&["type"]) == "InternalIP")?.str_at(&["address"]).parse().ok()?;
     let pod_cidrs = value.items_at(&["spec", "podCIDRs"]).iter().filter_map(|c| c.as_str()?.parse().ok()).collect();
     Some(NodeRoute { node: node.name().into(), address, pod_cidrs })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use value::value;
+
+    fn node(ready: &str, disk: &str) -> Value {
+        value!({"status": {"conditions": [
+            {"type": "MemoryPressure", "status": "False", "message": "kubelet has sufficient memory available"},
+            {"type": "DiskPressure", "status": disk, "message": "kubelet has disk pressure"},
+            {"type": "Ready", "status": ready, "message": "container runtime network not ready"},
+        ]}})
+    }
+
+    #[test]
+    fn why_nodes_are_not_ready() {
+        let see = "; see /m/agent.log";
+        for (node, lives, want) in [
+            (None, false, Some("node-1 has not registered")),
+            (Some(value!({})), true, Some("node-1 is not Ready, and does not say why")),
+            (Some(node("False", "False")), true, Some("node-1 is not Ready: container runtime network not ready")),
+            (
+                Some(node("Unknown", "True")),
+                false,
+                Some("node-1 is not Ready: kubelet has disk pressure; container runtime network not ready"),
+            ),
+            // What an earlier run wrote.
+            (Some(node("True", "False")), false, Some("node-1 has not reported in this run")),
+            (Some(node("True", "True")), true, None),
+        ] {
+            let said = unready("node-1", node.as_ref(), lives, Path::new("/m/agent.log"));
+            assert_eq!(said, want.map(|text| format!("{text}{see}")), "{node:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_named() {
+        let said = pressed("node-1", &node("True", "True"));
+        assert!(said.is_some_and(|text| text.starts_with("node-1 reports DiskPressure (kubelet has disk pressure)")));
+        assert_eq!(pressed("node-1", &node("True", "False")), None);
+        assert_eq!(pressed("node-1", &value!({})), None);
+    }
 }

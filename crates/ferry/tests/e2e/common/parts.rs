@@ -82,7 +82,10 @@ impl Parts {
     }
     pub fn kill_agent(&mut self) {
         let mut agent = self.agent.take().expect("it runs");
-        self.said.push(agent.words());
+        let said = agent.words();
+        // Its standard error is a pipe.
+        assert!(said.contains(" INFO ") && !said.contains('\u{1b}'), "{said:?}");
+        self.said.push(said);
         agent.kill();
     }
     pub fn kill_server(&mut self) {
