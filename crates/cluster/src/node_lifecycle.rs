@@ -7,8 +7,9 @@ use base::{
 };
 use client::{Client, Patch, kinds};
 use control::{Cache, Caches, Outcome, Queue, Reconciler, Recorder, Reference, Selection};
-use std::{sync::Arc, time::Duration};
-use value::{Object, ObjectKey, Value, value};
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use value::{Object, ObjectKey, Str, Value, value};
 
 /// `--node-monitor-grace-period`
 const GRACE: SignedDuration = SignedDuration::from_secs(50);
@@ -33,6 +34,8 @@ struct Nodes {
     pods: Cache,
     leases: Cache,
     recorder: Recorder,
+    /// The nodes that were told of, by name, with their uids.
+    known: Mutex<HashMap<Str, Str>>,
 }
 
 /// Runs both controllers until their caches end.
@@ -59,7 +62,7 @@ pub async fn run(caches: Caches, recorder: Recorder, clock: Arc<dyn Clock>) {
     }
     let client = caches.client().clone();
     let evict = Evictions::new(client.clone(), nodes.clone(), pods.clone(), recorder.clone());
-    let nodes = Nodes { client, nodes, pods, leases, recorder };
+    let nodes = Nodes { client, nodes, pods, leases, recorder, known: Mutex::default() };
     let (a, b) =
         (control::run(Arc::new(nodes), queue, 2, clock.clone()), control::run(Arc::new(evict), evictions, 2, clock));
     tokio::join!(a, b);
@@ -182,6 +185,17 @@ impl Reconciler for Nodes {
     async fn execute(&self, key: &ObjectKey, (node, plan, now): Self::Plan) -> Result<Outcome, client::Error> {
         let api = self.client.api(&kinds::NODES);
         let uid = node.meta.uid.as_str();
+        let about = Reference {
+            api_version: "v1".into(),
+            kind: "Node".into(),
+            name: key.name.clone(),
+            uid: uid.into(),
+            ..Reference::default()
+        };
+        if self.meet(&node) {
+            let text = format!("Node {0} event: Registered Node {0} in Controller", key.name);
+            self.recorder.normal(&about, "RegisteredNode", text);
+        }
         if let Some(taints) = plan.taints {
             // The list is written whole: what somebody else set since the cache was read must not go with it.
             let mut patch = value!({"metadata": {"uid": uid, "resourceVersion": node.revision.to_string()}});
@@ -194,8 +208,6 @@ impl Reconciler for Nodes {
             api.patch_status(&key.name, &Patch::Strategic(patch)).await?;
         }
         if plan.fell_silent {
-            let about =
-                Reference { kind: "Node".into(), name: key.name.clone(), uid: uid.into(), ..Reference::default() };
             self.recorder.normal(&about, "NodeNotReady", format!("Node {} status is now: NodeNotReady", key.name));
         }
         if plan.silent {
@@ -206,6 +218,12 @@ impl Reconciler for Nodes {
 }
 
 impl Nodes {
+    /// True the first time; a node that was made anew under its name is another one.
+    fn meet(&self, node: &Object) -> bool {
+        let before = self.known.lock().insert(node.key.name.clone(), node.meta.uid.clone());
+        before.as_ref() != Some(&node.meta.uid)
+    }
+
     /// Pods of a silent node are not ready any more: Services stop sending to them.
     async fn mark_pods(&self, node: &ObjectKey, now: Timestamp) -> Result<(), client::Error> {
         let now = time::seconds(now);

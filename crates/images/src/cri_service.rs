@@ -3,6 +3,7 @@
 use crate::auth::Credentials;
 use crate::error::Error;
 use crate::pull::blocking;
+use crate::reference::Reference;
 use crate::store::{Image, Store};
 use cri::{AuthConfig, BoxFuture, FilesystemUsage, ImageReason, ImageService};
 
@@ -18,7 +19,12 @@ impl ImageService for Store {
     fn image_status<'a>(&'a self, image: &'a str) -> BoxFuture<'a, cri::Result<Option<cri::Image>>> {
         let (store, name) = (self.clone(), image.to_string());
         Box::pin(async move {
-            blocking(move || Ok(store.get(&name))).await.map_err(to_cri).map(|found| found.map(describe))
+            let work = move || match store.get(&name) {
+                Some(image) => Ok(Some(image)),
+                // What is no name will not be there later either.
+                None => name.parse::<Reference>().map(|_| None),
+            };
+            blocking(work).await.map_err(to_cri).map(|found| found.map(describe))
         })
     }
 

@@ -39,13 +39,16 @@ pub async fn ensure(
     let name = spec.image.as_deref().unwrap_or_default();
     let policy = policy(spec);
     let present = node.images.image_status(name).await.map_err(|e| {
-        let message = format!("Failed to inspect image {name:?}: {e}");
-        node.recorder.warning(about, "InspectFailed", &message);
-        let reason = match e {
-            cri::Error::Image(reason, _) => reason,
-            cri::Error::InvalidArgument(_) => ImageReason::InvalidImageName,
-            _ => ImageReason::ImageInspectError,
+        let (reason, message) = match e {
+            // Nobody is asked for what is no name.
+            cri::Error::Image(ImageReason::InvalidImageName, why) | cri::Error::InvalidArgument(why) => {
+                (ImageReason::InvalidImageName, format!("Failed to apply default image tag {name:?}: {why}"))
+            }
+            cri::Error::Image(reason, why) => (reason, format!("Failed to inspect image {name:?}: {why}")),
+            other => (ImageReason::ImageInspectError, format!("Failed to inspect image {name:?}: {other}")),
         };
+        node.recorder.warning(about, "InspectFailed", &message);
+        node.recorder.warning(about, "Failed", format!("Error: {}", reason.as_str()));
         ImageProblem { reason: reason.as_str(), message }
     })?;
     match present {

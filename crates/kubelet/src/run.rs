@@ -8,7 +8,7 @@ use crate::{
     registration,
 };
 use client::kinds;
-use control::{Caches, Selection};
+use control::{Caches, Reference, Selection};
 use tokio::sync::watch;
 
 /// Runs a node until `ending` says how to end, and then returns when it has ended that way. Needs a multi-threaded Tokio
@@ -19,6 +19,13 @@ pub async fn run(config: KubeletConfig, ending: watch::Receiver<Ending>) -> std:
     }
     let caches = Caches::new(config.client.clone());
     let node = Node::new(&config, &caches);
+    let about = Reference {
+        api_version: "v1".into(),
+        kind: "Node".into(),
+        name: config.node_name.as_str().into(),
+        ..Reference::default()
+    };
+    node.recorder.normal(&about, "Starting", "Starting kubelet.");
     let pods = caches.select(&kinds::PODS, Selection::fields(format!("spec.nodeName={}", config.node_name)));
     let (ready, is_ready) = watch::channel(false);
     let stop = watch::Sender::new(false);

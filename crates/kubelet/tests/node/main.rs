@@ -4,6 +4,7 @@ mod endpoint;
 mod fake_api;
 mod fake_cri;
 mod lives;
+mod names;
 mod sandboxes;
 mod tokens;
 

@@ -71,6 +71,15 @@ async fn invalid_name(scene: Scene) {
     scene.pod("p", always(with(sh("true"), json!({"image": image})))).await;
     let message = waits(&scene, "p", "InvalidImageName").await;
     assert!(message.contains(image), "{message}");
+    // Nobody was asked for it.
+    let events = wait("its events", async || {
+        let events = scene.events().await;
+        events.iter().any(|e| e == "p Failed: Error: InvalidImageName").then_some(events)
+    })
+    .await;
+    let inspected = format!("p InspectFailed: Failed to apply default image tag {image:?}: couldn't parse image name");
+    assert!(events.iter().any(|e| e.starts_with(&inspected)), "{events:?}");
+    assert!(!events.iter().any(|e| e.starts_with("p Pulling")), "{events:?}");
 }
 
 async fn running(scene: Scene) {
