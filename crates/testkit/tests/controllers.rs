@@ -92,6 +92,18 @@ async fn a_deployment_becomes_pods_that_say_why_they_wait() {
             .any(|c| c["type"] == "PodScheduled" && c["status"] == "True")
     );
 
+    // Each node is told of once.
+    let mut watch = admin.watch(&format!("{DEFAULT}/events?watch=1&fieldSelector=reason%3DRegisteredNode")).await;
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let (_, event) = watch.next().await;
+        assert_eq!((&event["involvedObject"]["kind"], &event["count"]), (&json!("Node"), &json!(1)), "{event}");
+        told.push(event["message"].as_str().unwrap_or_default().to_string());
+    }
+    told.sort();
+    let words = |node: &str| format!("Node {node} event: Registered Node {node} in Controller");
+    assert_eq!(told, [words("free"), words("full")]);
+
     let status: Deployment = Api::<Deployment>::namespaced(admin.kube(), "default").get_status("web").await.unwrap();
     assert_eq!(status.metadata.annotations.unwrap()["deployment.kubernetes.io/revision"], "1");
     cluster.stop().await;

@@ -228,9 +228,10 @@ async fn outward(
     }
 }
 
-/// When to write to a client whose input is held: its end is not read then, and only a write that fails tells of it.
+/// When to write to a client whose input is held: its end is not read then, and only a write that fails tells of it. One of
+/// the first few does: each hop learns from a write of its own.
 pub(super) fn signs_of_life() -> Interval {
-    const PERIOD: Duration = Duration::from_secs(5);
+    const PERIOD: Duration = Duration::from_secs(1);
     let mut interval = tokio::time::interval_at(Instant::now() + PERIOD, PERIOD);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval

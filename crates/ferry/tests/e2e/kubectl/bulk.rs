@@ -5,7 +5,7 @@ use crate::{
     common::Cluster,
     scenes::{self, Scene, always, scenarios, sh, wait},
 };
-use std::{process::Stdio, time::Duration};
+use std::{cell::Cell, process::Stdio, rc::Rc, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStdin, ChildStdout},
@@ -85,15 +85,21 @@ async fn gone_with_its_client(scene: Scene) {
         stdout.read_line(&mut line).await.expect("a line");
         let process = format!("test -d /proc/{}", line.trim());
         assert_eq!(scene.exec("p", "c", &process).await.code, 0, "{program} over websockets {protocol}: {line:?}");
-        let mut writing = tokio::task::spawn_local(async move { stdin.write_all(&bytes()).await });
+        let sent = Rc::new(Cell::new(0));
+        let count = sent.clone();
+        let mut writing = tokio::task::spawn_local(async move {
+            let part = vec![7; 1 << 16];
+            while stdin.write_all(&part).await.is_ok() {
+                count.set(count.get() + part.len());
+            }
+        });
         if program == "cat" {
-            // Some has come back, the rest is on its way.
+            // Some has come back, and nobody takes the rest.
             stdout.read_exact(&mut [0; 1000]).await.expect("read");
-        } else {
-            // Until nothing goes any more: every buffer on the way is full.
-            let stuck = tokio::time::timeout(Duration::from_secs(2), &mut writing).await;
-            assert!(stuck.is_err(), "ten megabytes went to a process that reads nothing, websockets {protocol}");
         }
+        // Until nothing goes any more: every buffer on the way is full, and none grows without end.
+        let stuck = tokio::time::timeout(Duration::from_secs(2), &mut writing).await;
+        assert!(stuck.is_err() && sent.get() < 100_000_000, "{} bytes, websockets {protocol}", sent.get());
         child.kill().await.expect("killed");
         drop(writing.await);
         wait(&format!("the end of {program}, websockets {protocol}"), async || {
