@@ -25,7 +25,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         pki: pki.clone(),
         advertise: address,
         names: Vec::new(),
-        access: apiserver::Access { audit: apiserver::AuditConfig::to_file(dir.join("audit.log")), ..Default::default() },
+        access: apiserver::Access {
+            audit: apiserver::AuditConfig::to_file(dir.join("audit.log")),
+            ..Default::default()
+        },
         clock: Arc::new(base::clock::System),
         keys: apiserver::Keys::default(),
     };

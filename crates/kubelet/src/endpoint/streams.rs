@@ -358,7 +358,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_writes_everything_before_it_reads_anything() {
         let (mut command, mut client) = begun().await;
-        let part = [7; 1 << 15];
+        let part = Bytes::from(vec![7; 1 << 15]);
+        let said = part.clone();
         let process = tokio::spawn(async move {
             let reading = async {
                 let mut read = 0;
@@ -369,8 +370,8 @@ mod tests {
             };
             let stdout = command.stdout;
             let writing = async move {
-                for _ in 0..MUCH / part.len() {
-                    stdout.send(Bytes::copy_from_slice(&part)).await.unwrap();
+                for _ in 0..MUCH / said.len() {
+                    stdout.send(said.clone()).await.unwrap();
                 }
             };
             let (read, ()) = join(reading, writing).await;
