@@ -31,6 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         },
         clock: Arc::new(base::clock::System),
         keys: apiserver::Keys::default(),
+        request_headers: None,
     };
     let server = Server::open(disk.keyspace("cluster"), kinds::builtin(), config).await?;
     server.ensure_bootstrap().await?;
