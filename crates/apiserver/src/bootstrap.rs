@@ -11,6 +11,10 @@ use value::{Value, value};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
+/// How often, and after how long, what could not be made is looked for before it counts as an error.
+const OTHERS: u32 = 20;
+const MOMENT: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// Creates what is missing and repairs what the server itself owns.
 pub async fn ensure(server: &Inner) -> Result<()> {
     for name in NAMESPACES {
@@ -123,9 +127,19 @@ async fn put(server: &Inner, group: &str, plural: &str, object: Value, repair: b
         name: "".into(),
         subresource: None,
     };
-    let Some(present) = engine.view().get(group, plural, object.namespace(), object.name()) else {
+    let key = (object.namespace().to_string(), object.name().to_string());
+    let find = || engine.view().get(group, plural, &key.0, &key.1);
+    let Some(present) = find() else {
         let created = engine.create(&call, Body::from(object), &WriteOptions::default()).await;
-        return ignore(created.map(drop), Reason::AlreadyExists);
+        let created = ignore(created.map(drop), Reason::AlreadyExists);
+        // Another server of the store may be making the same: what it claims is seen a moment before the object.
+        for _ in 0..OTHERS {
+            if created.is_ok() || find().is_some() {
+                return Ok(());
+            }
+            tokio::time::sleep(MOMENT).await;
+        }
+        return created;
     };
     if !repair {
         return Ok(());
