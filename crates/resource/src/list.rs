@@ -75,10 +75,13 @@ impl Engine {
             }
             let token = Token::decode(token)?;
             if token.revision == Revision::ZERO {
+                self.catch_up().await?;
                 let applied = self.revision();
                 let (objects, last) = cache.snapshot();
                 return Ok((objects, applied.max(last), Some(token.last)));
             }
+            // The page before may be another server's, which was further: none is older than the one before it.
+            self.wait_for(token.revision).await?;
             return match cache.snapshot_at(token.revision) {
                 Ok(objects) => Ok((objects, token.revision, Some(token.last))),
                 Err(_) => Err(continue_expired(token.last)),

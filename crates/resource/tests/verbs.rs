@@ -510,6 +510,25 @@ async fn another_engine_on_the_same_store_sees_the_same() {
     assert_eq!(drain(&mut watcher, 1).await, ["MODIFIED a@3"]);
 }
 
+/// A page waits for its list's revision: another server may have made the page before it, and been further.
+#[tokio::test]
+async fn a_page_is_never_older_than_the_one_before() {
+    let (here, there) = (door().await, door().await);
+    for name in ["a", "b", "c"] {
+        there.create("configmaps", config_map(name)).await.unwrap();
+    }
+    here.create("configmaps", config_map("a")).await.unwrap();
+    let first = there.list("configmaps", ListQuery { limit: Some(1), ..ListQuery::default() }).await.unwrap();
+    let next = ListQuery { continue_token: first.continue_token, ..ListQuery::default() };
+    let (second, ()) = tokio::join!(here.list("configmaps", next), async {
+        for name in ["b", "c"] {
+            here.create("configmaps", config_map(name)).await.unwrap();
+        }
+    });
+    let second = second.unwrap();
+    assert_eq!((names(&second.items), second.revision), (vec!["b".into(), "c".into()], Revision(3)));
+}
+
 #[tokio::test]
 async fn revisions_and_strings_are_checked() {
     let door = door().await;
