@@ -24,6 +24,7 @@ pub mod references;
 pub mod request_header;
 pub mod review;
 pub mod rule;
+pub mod shape;
 pub mod token;
 pub mod token_request;
 pub mod token_webhook;

@@ -4,7 +4,10 @@
 //! `system:masters` comes before all of them, as upstream has it. There is no AlwaysAllow here: this server has no way to
 //! turn authorization off.
 
-use crate::access_webhook::{AccessWebhookConfig, Condition};
+use crate::{
+    access_webhook::{AccessWebhookConfig, Condition},
+    shape::{self, Shape},
+};
 use base::{FieldErrors, names};
 use net::Endpoint;
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -40,9 +43,7 @@ pub fn of(file: &Value, load: &dyn Fn(&str) -> Result<Endpoint, String>) -> Resu
     if !VERSIONS.contains(&api_version) || kind != "AuthorizationConfiguration" {
         return Err(format!("no kind {kind:?} is registered for version {api_version:?}"));
     }
-    if let Some(field) = unknown(file) {
-        return Err(format!("strict decoding error: unknown field \"{field}\""));
-    }
+    shape::check(file, FILE, true)?;
     let mut errors = FieldErrors::default();
     let list = file.items_at(&["authorizers"]);
     if list.is_empty() {
@@ -88,37 +89,24 @@ pub fn of(file: &Value, load: &dyn Fn(&str) -> Result<Endpoint, String>) -> Resu
     if errors.is_empty() { Ok(modes) } else { Err(errors.aggregate()) }
 }
 
-/// A field that nobody knows.
-fn unknown(file: &Value) -> Option<String> {
-    const WEBHOOK: [&str; 10] = [
-        "authorizedTTL",
-        "cacheAuthorizedRequests",
-        "unauthorizedTTL",
-        "cacheUnauthorizedRequests",
-        "timeout",
-        "subjectAccessReviewVersion",
-        "matchConditionSubjectAccessReviewVersion",
-        "failurePolicy",
-        "connectionInfo",
-        "matchConditions",
-    ];
-    let stray = |of: &Value, at: &str, known: &[&str]| {
-        let found = of.members_at(&[]).map(|(key, _)| key).find(|key| !known.contains(key));
-        found.map(|key| if at.is_empty() { key.to_string() } else { format!("{at}.{key}") })
-    };
-    stray(file, "", &["apiVersion", "kind", "authorizers"]).or_else(|| {
-        file.items_at(&["authorizers"]).iter().enumerate().find_map(|(i, entry)| {
-            let at = format!("authorizers[{i}]");
-            let webhook = entry.at(&["webhook"]);
-            stray(entry, &at, &["type", "name", "webhook"])
-                .or_else(|| stray(webhook, &format!("{at}.webhook"), &WEBHOOK))
-                .or_else(|| {
-                    let at = format!("{at}.webhook.connectionInfo");
-                    stray(webhook.at(&["connectionInfo"]), &at, &["type", "kubeConfigFile"])
-                })
-        })
-    })
-}
+/// What the file may hold.
+const FILE: Shape = Shape::Struct(&[
+    ("apiVersion", Shape::Text),
+    ("kind", Shape::Text),
+    ("authorizers", Shape::List(&Shape::Struct(&[("type", Shape::Text), ("name", Shape::Text), ("webhook", WEBHOOK)]))),
+]);
+const WEBHOOK: Shape = Shape::Struct(&[
+    ("authorizedTTL", Shape::Text),
+    ("cacheAuthorizedRequests", Shape::Bool),
+    ("unauthorizedTTL", Shape::Text),
+    ("cacheUnauthorizedRequests", Shape::Bool),
+    ("timeout", Shape::Text),
+    ("subjectAccessReviewVersion", Shape::Text),
+    ("matchConditionSubjectAccessReviewVersion", Shape::Text),
+    ("failurePolicy", Shape::Text),
+    ("connectionInfo", Shape::Struct(&[("type", Shape::Text), ("kubeConfigFile", Shape::Text)])),
+    ("matchConditions", Shape::List(&Shape::Struct(&[("expression", Shape::Text)]))),
+]);
 
 fn webhook(
     name: &str,
@@ -349,6 +337,14 @@ mod tests {
             (
                 with(&["failurePolice"], value!("Deny")),
                 "strict decoding error: unknown field \"authorizers[0].webhook.failurePolice\"",
+            ),
+            (
+                with(&["matchConditions"], value!({"expression": "true"})),
+                "strict decoding error: cannot unmarshal object into field \"authorizers[0].webhook.matchConditions\" of type array",
+            ),
+            (
+                with(&["cacheAuthorizedRequests"], value!("false")),
+                "strict decoding error: cannot unmarshal string into field \"authorizers[0].webhook.cacheAuthorizedRequests\" of type boolean",
             ),
         ] {
             assert_eq!(got, want);

@@ -3,6 +3,7 @@
 //! `apiserver/pkg/apis/audit/validation`, whose sentences these are.
 
 use crate::request_info::RequestInfo;
+use auth::shape::{self, Shape, TEXTS};
 use base::{FieldErrors, User};
 use value::Value;
 
@@ -108,6 +109,8 @@ impl Policy {
         if (api_version, kind) != ("audit.k8s.io/v1", "Policy") {
             return Err(format!("unknown group version field {api_version}, Kind={kind} in policy"));
         }
+        // Fields that nobody knows are passed over, as upstream does: only their types are law.
+        shape::check(policy, FILE, false)?;
         let rules = policy.items_at(&["rules"]);
         let mut errors = FieldErrors::default();
         check_stages(policy.items_at(&["omitStages"]), "omitStages", &mut errors);
@@ -136,6 +139,22 @@ impl Policy {
         })
     }
 }
+
+/// What the file may hold. A list that is no list would be empty: a rule about one user would be about all of them.
+const FILE: Shape =
+    Shape::Struct(&[("omitStages", TEXTS), ("omitManagedFields", Shape::Bool), ("rules", Shape::List(&RULE))]);
+const RULE: Shape = Shape::Struct(&[
+    ("level", Shape::Text),
+    ("users", TEXTS),
+    ("userGroups", TEXTS),
+    ("verbs", TEXTS),
+    ("resources", Shape::List(&RESOURCES)),
+    ("namespaces", TEXTS),
+    ("nonResourceURLs", TEXTS),
+    ("omitStages", TEXTS),
+    ("omitManagedFields", Shape::Bool),
+]);
+const RESOURCES: Shape = Shape::Struct(&[("group", Shape::Text), ("resources", TEXTS), ("resourceNames", TEXTS)]);
 
 fn texts(list: &[Value]) -> Vec<String> {
     list.iter().filter_map(Value::as_str).map(String::from).collect()
@@ -358,6 +377,9 @@ mod tests {
     fn wrong_policies_are_refused() {
         let stages = "allowed stages are RequestReceived,ResponseStarted,ResponseComplete,Panic";
         let levels = r#"supported values: "None", "Metadata", "Request", "RequestResponse""#;
+        let mistyped = |got: &str, at: &str, of: &str| {
+            format!("strict decoding error: cannot unmarshal {got} into field \"{at}\" of type {of}")
+        };
         for (rules, want) in [
             (value!([]), "loaded illegal policy with 0 rules".to_string()),
             (value!([{}]), "rules[0].level: Required value".into()),
@@ -382,9 +404,15 @@ mod tests {
                 value!([{"level": "None", "resources": [{"group": "", "resourceNames": ["n"]}]}]),
                 "rules[0].resources.resourceNames: Invalid value: [\"n\"]: using resourceNames requires at least one resource".into(),
             ),
+            (value!({"level": "None"}), mistyped("object", "rules", "array")),
+            (value!([{"level": "None", "users": "bob"}]), mistyped("string", "rules[0].users", "array")),
+            (value!([{"level": "None", "users": [1]}]), mistyped("integer", "rules[0].users[0]", "string")),
+            (value!([{"level": "None", "resources": {"group": ""}}]), mistyped("object", "rules[0].resources", "array")),
+            (value!([{"level": "None", "omitManagedFields": "true"}]), mistyped("string", "rules[0].omitManagedFields", "boolean")),
         ] {
             assert_eq!(Policy::of(&policy(rules)).unwrap_err(), want);
         }
+        assert!(Policy::of(&policy(value!([{"level": "None", "later": 1}]))).is_ok());
         let old = value!({"apiVersion": "audit.k8s.io/v1beta1", "kind": "Policy", "rules": [{"level": "None"}]});
         assert!(Policy::of(&old).unwrap_err().starts_with("unknown group version field"));
         let group = policy(value!([{"level": "None", "resources": [{"group": "apps/v1"}]}]));

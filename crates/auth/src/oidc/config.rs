@@ -1,6 +1,7 @@
 //! `AuthenticationConfiguration`: which issuers are believed and how their claims become users, read and compiled once.
 //! Source: KEP-3331; `apiserver/pkg/apis/apiserver/validation`, whose sentences these are.
 
+use crate::shape::{self, Shape, TEXTS};
 use base::{FieldErrors, names};
 use k8s_cel::{Decl, Env, Program, Type};
 use net::Trust;
@@ -79,9 +80,7 @@ impl Configuration {
         if !VERSIONS.contains(&api_version) || kind != "AuthenticationConfiguration" {
             return Err(format!("no kind {kind:?} is registered for version {api_version:?}"));
         }
-        if let Some(field) = unknown(file) {
-            return Err(format!("strict decoding error: unknown field \"{field}\""));
-        }
+        shape::check(file, FILE, true)?;
         let mut errors = FieldErrors::default();
         let list = file.items_at(&["jwt"]);
         if list.len() > MOST {
@@ -118,49 +117,43 @@ impl Configuration {
     }
 }
 
-/// A field that nobody knows: a wrong word here would open a door, or close one.
-fn unknown(file: &Value) -> Option<String> {
-    type Known = &'static [(&'static str, &'static [&'static str])];
-    const JWT: Known = &[
-        ("", &["issuer", "claimValidationRules", "claimMappings", "userValidationRules"]),
-        (
-            "issuer",
-            &["url", "discoveryURL", "certificateAuthority", "audiences", "audienceMatchPolicy", "egressSelectorType"],
-        ),
-        ("claimMappings", &["username", "groups", "uid", "extra"]),
-        ("claimMappings.username", &["claim", "prefix", "expression"]),
-        ("claimMappings.groups", &["claim", "prefix", "expression"]),
-        ("claimMappings.uid", &["claim", "expression"]),
-        ("claimMappings.extra", &["key", "valueExpression"]),
-        ("claimValidationRules", &["claim", "requiredValue", "expression", "message"]),
-        ("userValidationRules", &["expression", "message"]),
-    ];
-    let stray = |of: &Value, at: &str, known: &[&str]| {
-        let found = of.members_at(&[]).map(|(key, _)| key).find(|key| !known.contains(key));
-        found.map(|key| if at.is_empty() { key.to_string() } else { format!("{at}.{key}") })
-    };
-    let own = stray(file, "", &["apiVersion", "kind", "jwt", "anonymous"])
-        .or_else(|| stray(file.at(&["anonymous"]), "anonymous", &["enabled", "conditions"]));
-    if own.is_some() {
-        return own;
-    }
-    for (i, jwt) in file.items_at(&["jwt"]).iter().enumerate() {
-        for (place, known) in JWT {
-            let path: Vec<&str> = place.split('.').filter(|step| !step.is_empty()).collect();
-            let at = if place.is_empty() { format!("jwt[{i}]") } else { format!("jwt[{i}].{place}") };
-            let found = match jwt.at(&path) {
-                Value::Array(items) => {
-                    items.iter().enumerate().find_map(|(n, item)| stray(item, &format!("{at}[{n}]"), known))
-                }
-                one => stray(one, &at, known),
-            };
-            if found.is_some() {
-                return found;
-            }
-        }
-    }
-    None
-}
+/// What the file may hold: a wrong word here would open a door, or close one.
+const FILE: Shape = Shape::Struct(&[
+    ("apiVersion", Shape::Text),
+    ("kind", Shape::Text),
+    ("jwt", Shape::List(&JWT)),
+    ("anonymous", Shape::Struct(&[("enabled", Shape::Bool), ("conditions", Shape::List(&CONDITION))])),
+]);
+const CONDITION: Shape = Shape::Struct(&[("path", Shape::Text)]);
+const JWT: Shape = Shape::Struct(&[
+    ("issuer", ISSUER),
+    ("claimValidationRules", Shape::List(&CLAIM_RULE)),
+    ("claimMappings", MAPPINGS),
+    ("userValidationRules", Shape::List(&USER_RULE)),
+]);
+const ISSUER: Shape = Shape::Struct(&[
+    ("url", Shape::Text),
+    ("discoveryURL", Shape::Text),
+    ("certificateAuthority", Shape::Text),
+    ("audiences", TEXTS),
+    ("audienceMatchPolicy", Shape::Text),
+    ("egressSelectorType", Shape::Text),
+]);
+const CLAIM_RULE: Shape = Shape::Struct(&[
+    ("claim", Shape::Text),
+    ("requiredValue", Shape::Text),
+    ("expression", Shape::Text),
+    ("message", Shape::Text),
+]);
+const USER_RULE: Shape = Shape::Struct(&[("expression", Shape::Text), ("message", Shape::Text)]);
+const MAPPINGS: Shape = Shape::Struct(&[
+    ("username", PREFIXED),
+    ("groups", PREFIXED),
+    ("uid", Shape::Struct(&[("claim", Shape::Text), ("expression", Shape::Text)])),
+    ("extra", Shape::List(&EXTRA)),
+]);
+const PREFIXED: Shape = Shape::Struct(&[("claim", Shape::Text), ("prefix", Shape::Text), ("expression", Shape::Text)]);
+const EXTRA: Shape = Shape::Struct(&[("key", Shape::Text), ("valueExpression", Shape::Text)]);
 
 /// `None` where anything is wrong.
 fn issuer(jwt: &Value, at: &str, own: &[String], errors: &mut FieldErrors) -> Option<Issuer> {
@@ -546,6 +539,41 @@ mod tests {
         assert_eq!(twice, "jwt[1].issuer.url: Duplicate value: \"https://i\"");
     }
 
+    /// What has the wrong type would not be found, and would not hold.
+    #[test]
+    fn fields_of_the_wrong_type_are_refused() {
+        let rule = || value!({"claim": "hd", "requiredValue": "x"});
+        for (path, v, got, at, of) in [
+            (&["claimValidationRules"][..], rule(), "object", "jwt[0].claimValidationRules", "array"),
+            (&["claimValidationRules"], value!(["x"]), "string", "jwt[0].claimValidationRules[0]", "object"),
+            (
+                &["claimValidationRules"],
+                value!([{"claim": "hd", "requiredValue": true}]),
+                "boolean",
+                "jwt[0].claimValidationRules[0].requiredValue",
+                "string",
+            ),
+            (&["userValidationRules"], value!({"expression": "x"}), "object", "jwt[0].userValidationRules", "array"),
+            (&["userValidationRules"], value!("x"), "string", "jwt[0].userValidationRules", "array"),
+            (&["claimMappings"], value!([]), "array", "jwt[0].claimMappings", "object"),
+            (&["claimMappings", "groups"], value!("groups"), "string", "jwt[0].claimMappings.groups", "object"),
+            (
+                &["claimMappings", "username", "prefix"],
+                value!(1),
+                "integer",
+                "jwt[0].claimMappings.username.prefix",
+                "string",
+            ),
+            (&["issuer", "audiences"], value!("a"), "string", "jwt[0].issuer.audiences", "array"),
+            (&["issuer", "discoveryURL"], value!(["https://j"]), "array", "jwt[0].issuer.discoveryURL", "string"),
+        ] {
+            check(path, v, &format!("strict decoding error: cannot unmarshal {got} into field \"{at}\" of type {of}"));
+        }
+        check(&["userValidationRules"], value!(null), "");
+        let refused = Configuration::of(&file(good()), &[]).unwrap_err();
+        assert_eq!(refused, "strict decoding error: cannot unmarshal object into field \"jwt\" of type array");
+    }
+
     #[test]
     fn what_is_wrong_with_mappings_and_rules() {
         let username: &[&str] = &["claimMappings", "username"];
@@ -602,6 +630,14 @@ mod tests {
         assert!(of(value!({"enabled": true})).unwrap().may("/x"));
         assert!(!of(value!({"enabled": false})).unwrap().may("/livez"));
         assert!(of(value!({"conditions": [{"path": "/"}]})).unwrap_err().contains("enabled should be set to true"));
+        for (anonymous, at) in [
+            (value!({"enabled": true, "conditions": {"path": "/livez"}}), "anonymous.conditions"),
+            (value!({"enabled": "false"}), "anonymous.enabled"),
+            (value!(false), "anonymous"),
+        ] {
+            let refused = of(anonymous).unwrap_err();
+            assert!(refused.contains(&format!("into field \"{at}\"")), "{refused}");
+        }
         assert!(Configuration::of(&value!({"apiVersion": "v1", "kind": "Pod"}), &[]).is_err());
     }
 
