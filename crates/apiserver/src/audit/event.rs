@@ -8,6 +8,14 @@ use bytes::Bytes;
 use std::{cell::RefCell, io::Write};
 use value::Value;
 
+/// The most bytes of a text of the caller's in the line of a request that was refused: what anybody may say costs little.
+/// A request that was let in is written down in full, or padding would hide what was done.
+const REFUSED: usize = 2048;
+/// The most that is ever written of a client's name. Source: upstream's `maxUserAgentLength`.
+const AGENT: usize = 1024;
+/// What stands for the rest. Source: upstream's mark of a client's name.
+const CUT: &str = "...TRUNCATED";
+
 /// What a line says, borrowed from the request.
 pub struct Entry<'a> {
     pub level: Level,
@@ -69,11 +77,13 @@ impl Pending {
 
 /// Appends the line; says where in the buffer the time of the stage begins.
 pub fn write(out: &mut Vec<u8>, e: &Entry<'_>) -> usize {
+    let most = if e.code.is_some_and(|code| (400..500).contains(&code)) { REFUSED } else { usize::MAX };
     let _ = write!(out, r#"{{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"{}","auditID":"#, e.level.name());
     text(out, e.id);
     let _ = write!(out, r#","stage":"{}","requestURI":"#, e.stage.name());
-    text(out, e.uri);
-    member(out, "verb", e.info.verb);
+    clipped(out, e.uri, most);
+    out.extend_from_slice(br#","verb":"#);
+    clipped(out, e.info.verb, most);
     out.extend_from_slice(br#","user":"#);
     user(out, e.user);
     if let Some(impersonated) = e.impersonated {
@@ -89,13 +99,14 @@ pub fn write(out: &mut Vec<u8>, e: &Entry<'_>) -> usize {
         let _ = write!(out, r#","sourceIPs":["{address}"]"#);
     }
     if !e.agent.is_empty() {
-        member(out, "userAgent", e.agent);
+        out.extend_from_slice(br#","userAgent":"#);
+        clipped(out, e.agent, AGENT);
     }
     if e.info.is_resource {
-        object_ref(out, e.info, e.object);
+        object_ref(out, e.info, e.object, most);
     }
     if let Some(code) = e.code {
-        response_status(out, code, e.status);
+        response_status(out, code, e.status, most);
     }
     for (key, object) in [("requestObject", e.request_object), ("responseObject", e.response_object)] {
         if let Some(object) = object {
@@ -114,9 +125,9 @@ pub fn write(out: &mut Vec<u8>, e: &Entry<'_>) -> usize {
     at
 }
 
-fn object_ref(out: &mut Vec<u8>, info: &RequestInfo<'_>, object: &ObjectRef) {
+fn object_ref(out: &mut Vec<u8>, info: &RequestInfo<'_>, object: &ObjectRef, most: usize) {
     out.extend_from_slice(br#","objectRef":{"resource":"#);
-    text(out, info.resource);
+    clipped(out, info.resource, most);
     let name = if info.name.is_empty() { &object.name } else { &*info.name };
     for (key, value) in [
         ("namespace", info.namespace),
@@ -128,25 +139,35 @@ fn object_ref(out: &mut Vec<u8>, info: &RequestInfo<'_>, object: &ObjectRef) {
         ("subresource", info.subresource),
     ] {
         if !value.is_empty() {
-            member(out, key, value);
+            let _ = write!(out, ",\"{key}\":");
+            clipped(out, value, most);
         }
     }
     out.push(b'}');
 }
 
 /// Of a Status that was the answer its bounded fields.
-fn response_status(out: &mut Vec<u8>, code: u16, status: Option<&Value>) {
+fn response_status(out: &mut Vec<u8>, code: u16, status: Option<&Value>, most: usize) {
     out.extend_from_slice(br#","responseStatus":{"metadata":{}"#);
     if let Some(status) = status {
         for key in ["status", "message", "reason"] {
             let said = status.str_at(&[key]);
             if !said.is_empty() {
-                member(out, key, said);
+                let _ = write!(out, ",\"{key}\":");
+                clipped(out, said, most);
             }
         }
-        let details = status.at(&["details"]);
-        if !details.is_null() {
-            let _ = write!(out, r#","details":{details}"#);
+        for (i, (key, said)) in status.members_at(&["details"]).enumerate() {
+            out.extend_from_slice(if i == 0 { br#","details":{"# } else { b"," });
+            text(out, key);
+            out.push(b':');
+            match said.as_str() {
+                Some(said) => clipped(out, said, most),
+                None => _ = write!(out, "{said}"),
+            }
+        }
+        if status.members_at(&["details"]).next().is_some() {
+            out.push(b'}');
         }
     }
     let _ = write!(out, r#","code":{code}}}"#);
@@ -204,8 +225,18 @@ fn member(out: &mut Vec<u8>, key: &str, value: &str) {
 
 /// A JSON string.
 fn text(out: &mut Vec<u8>, value: &str) {
+    clipped(out, value, usize::MAX);
+}
+
+/// A JSON string of about so many bytes of the line; a mark says that there was more.
+fn clipped(out: &mut Vec<u8>, value: &str, most: usize) {
     out.push(b'"');
-    for b in value.bytes() {
+    let end = out.len().saturating_add(most);
+    for (i, b) in value.bytes().enumerate() {
+        if out.len() >= end && value.is_char_boundary(i) {
+            out.extend_from_slice(CUT.as_bytes());
+            break;
+        }
         match b {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', b]),
             0..0x20 => {
@@ -287,6 +318,33 @@ mod tests {
         assert_eq!(event.str_at(&["requestReceivedTimestamp"]), "2026-01-02T03:04:05.000678Z");
         assert_eq!(event.at(&["sourceIPs"]).to_string(), r#"["127.0.0.1"]"#);
         assert_eq!(event.at(&["annotations"]).to_string(), r#"{"a/decision":"RBAC: \"x\"","b/c":"x"}"#);
+
+        // A line of a refused request is short, whatever the caller says; one of a request that was let in is whole.
+        let path = format!("/api/v1/namespaces/d/pods/{}", "é".repeat(30_000));
+        let long = RequestInfo::parse(&Method::GET, &path, &Query::default());
+        let status = value!({"message": path, "details": {"name": path, "causes": []}});
+        let line = |code: u16| {
+            let (info, uri, status) = (&long, path.as_str(), Some(&status));
+            let entry = Entry { info, uri, status, agent: &path, code: Some(code), ..entry };
+            let mut line = Vec::new();
+            write(&mut line, &entry);
+            (line.len(), told(&entry))
+        };
+        let (length, refused) = line(403);
+        assert!(length < 16 << 10, "{length}");
+        for at in [
+            &["requestURI"][..],
+            &["objectRef", "name"],
+            &["responseStatus", "message"],
+            &["responseStatus", "details", "name"],
+        ] {
+            let said = refused.str_at(at);
+            assert!(said.ends_with("é...TRUNCATED") && said.len() <= 2048 + CUT.len(), "{at:?}: {}", said.len());
+        }
+        assert_eq!(refused.at(&["responseStatus", "details", "causes"]), &value!([]));
+        let done = line(101).1;
+        assert_eq!(done.str_at(&["requestURI"]), path);
+        assert_eq!(done.str_at(&["userAgent"]).len(), AGENT + CUT.len());
 
         let later = base::time::parse("2026-01-02T03:05:06.123456Z").unwrap();
         let end = value::parse(&Pending::of(&entry).at(later)).unwrap().value;

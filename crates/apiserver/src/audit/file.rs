@@ -31,9 +31,10 @@ pub struct LogConfig {
 }
 
 impl LogConfig {
-    /// Ferry's own limits: 100 MB, and one older file.
+    /// Ferry's own limits: 100 MB, and ten older files, as upstream's documents advise: a flood takes long to push out what
+    /// was before it.
     pub fn at(path: PathBuf) -> Self {
-        LogConfig { path, max_age: 0, max_backups: 1, max_size: 100 }
+        LogConfig { path, max_age: 0, max_backups: 10, max_size: 100 }
     }
 }
 

@@ -19,9 +19,10 @@ pub use policy::{Level, Policy, Stage, Stages, Verdict};
 pub use webhook::WebhookConfig;
 
 use crate::request_info::RequestInfo;
-use base::User;
+use base::{User, time::Timestamp};
 use file::Log;
 use net::Outgoing;
+use parking_lot::Mutex;
 use schema::Catalog;
 use std::{io, path::PathBuf, sync::Arc};
 use telemetry::{Counter, Family, Registry};
@@ -47,6 +48,27 @@ impl AuditConfig {
     }
 }
 
+/// Lines a second, and at once, of refusals of callers that nobody knows. What is beyond is counted: a caller that needs no
+/// credential could push everything else out of the log.
+const NOBODYS: (f64, f64) = (10.0, 100.0);
+
+/// What may be written of a flood: tokens that come back with time.
+struct Bucket {
+    left: f64,
+    at: Timestamp,
+}
+
+impl Bucket {
+    fn take(&mut self, now: Timestamp) -> bool {
+        let (rate, most) = NOBODYS;
+        let passed = now.duration_since(self.at).as_secs_f64().max(0.0);
+        (self.left, self.at) = ((self.left + passed * rate).min(most), now);
+        let taken = self.left >= 1.0;
+        self.left -= f64::from(u8::from(taken));
+        taken
+    }
+}
+
 /// The audit log of one server.
 pub struct Audit {
     policy: Option<Policy>,
@@ -55,6 +77,8 @@ pub struct Audit {
     dropped: Arc<Counter>,
     written: Arc<Counter>,
     levels: Arc<Family<Counter>>,
+    nobodys: Mutex<Bucket>,
+    unwritten: Arc<Counter>,
 }
 
 impl Audit {
@@ -73,7 +97,20 @@ impl Audit {
             dropped,
             written: registry.single("apiserver_audit_event_total", "Audit events."),
             levels: registry.family("apiserver_audit_level_total", "Requests by level of the policy.", &["level"]),
+            nobodys: Mutex::new(Bucket { left: NOBODYS.1, at: Timestamp::UNIX_EPOCH }),
+            unwritten: registry.single(
+                "ferry_audit_unwritten_refusals_total",
+                "Refusals of unauthenticated callers that were too many to write down.",
+            ),
         }))
+    }
+    /// Whether one more refusal of an unauthenticated caller is written down; counts it where not.
+    pub fn may_flood(&self, now: Timestamp) -> bool {
+        let may = self.nobodys.lock().take(now);
+        if !may {
+            self.unwritten.inc();
+        }
+        may
     }
     /// What is to be written of a request. Without a policy that is seen at its end.
     pub fn judge(&self, info: &RequestInfo<'_>, user: &User) -> Verdict {
@@ -159,6 +196,18 @@ mod tests {
     use super::*;
     use crate::query::Query;
     use http::Method;
+
+    #[test]
+    fn a_flood_of_nobodys_is_thinned() {
+        let start = base::time::parse("2026-01-02T03:04:05Z").unwrap();
+        let mut bucket = Bucket { left: NOBODYS.1, at: Timestamp::UNIX_EPOCH };
+        let mut written = |millis: i64| {
+            let now = start + base::time::SignedDuration::from_millis(millis);
+            (0..1000).filter(|_| bucket.take(now)).count()
+        };
+        assert_eq!([written(0), written(0), written(50), written(1000), written(500)], [100, 0, 0, 10, 0]);
+        assert_eq!(written(3_600_000), 100);
+    }
 
     #[test]
     fn routine_is_left_out() {

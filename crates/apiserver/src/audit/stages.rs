@@ -17,9 +17,6 @@ use std::{
 };
 use value::{Value, value};
 
-/// The most that is written of a client's name. Source: upstream's `maxUserAgentLength`.
-const AGENT: usize = 1024;
-
 /// The caller is known, or known to be nobody that is let in.
 pub fn begins(x: &mut Exchange<'_>, authenticated: bool) {
     let Some(log) = &x.server.audit else { return };
@@ -42,6 +39,11 @@ pub fn ends(x: &Exchange<'_>, response: &mut Response<Body>, failure: Option<Fai
     let code = response.status().as_u16();
     let routine = || x.impersonator.is_none() && !worth(&x.info, x.caller(), code, || x.server.engine.catalog());
     if !log.has_policy() && routine() {
+        return;
+    }
+    let nobody =
+        (code == 401 && x.decision.is_none()) || (code >= 400 && x.caller().in_group("system:unauthenticated"));
+    if nobody && !log.has_policy() && !log.may_flood(x.server.config.clock.now()) {
         return;
     }
     let status = failure.as_ref().map(|failure| match &failure.panicked {
@@ -124,8 +126,7 @@ fn with_entry<T>(
         impersonated: x.impersonator.is_some().then_some(&*x.user),
         constraint: x.constraint,
         origin: x.origin,
-        // Visible ASCII, as a header's text is: no character is cut in two.
-        agent: &agent[..agent.len().min(AGENT)],
+        agent,
         object: &object,
         code,
         status,
