@@ -42,6 +42,7 @@ mod watch;
 pub use access::{Access, AccessFiles, Authentication, Authorization, ConfigFile};
 pub use admission::Choice as AdmissionChoice;
 pub use audit::AuditConfig;
+pub use auth::RequestHeaders;
 pub use keys::{Keys, TokenKeys};
 pub use request_info::RequestInfo;
 pub use seal::Settings as EncryptionSettings;

@@ -79,7 +79,7 @@ pub async fn stream(x: &mut Exchange<'_>, call: &Call) -> Result<Response<Body>>
     if !net::websocket::is_upgrade(&x.parts.headers) || x.upgrade.is_none() {
         return Err(Status::bad_request("Upgrade request required"));
     }
-    let request = request(x.parts.method.clone(), &path, forwarded(&x.parts.headers), Body::Empty)?;
+    let request = request(x.parts.method.clone(), &path, forwarded(x), Body::Empty)?;
     let response = send(x, node, request).await?;
     Ok(switch(x, response))
 }
@@ -174,8 +174,8 @@ fn query_string<'a>(pairs: impl Iterator<Item = (&'a str, String)>) -> String {
 }
 
 /// The client's headers without its credentials.
-fn forwarded(headers: &HeaderMap) -> HeaderMap {
-    let mut out = proxy::onward(headers, true);
+fn forwarded(x: &Exchange<'_>) -> HeaderMap {
+    let mut out = proxy::onward(&x.parts.headers, &x.server.fronts.headers, true);
     out.remove(header::COOKIE);
     out.remove(header::HOST);
     out

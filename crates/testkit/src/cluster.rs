@@ -1,7 +1,7 @@
 //! One control plane as a value.
 
 use crate::Caller;
-use apiserver::{Access, AuditConfig, Config, Keys, Server};
+use apiserver::{Access, AuditConfig, Config, Keys, RequestHeaders, Server};
 use base::{
     User,
     clock::{Clock, System},
@@ -29,7 +29,8 @@ const POD_NETWORK: PodNetwork = PodNetwork { base: Ipv4Addr::new(10, 244, 0, 0),
 
 const ADVERTISED: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
-const CLIENT_LIFE: Duration = Duration::from_secs(3600);
+/// Tests move clocks by hours.
+const CLIENT_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// What a cluster is made of.
 #[derive(Clone)]
@@ -44,6 +45,8 @@ pub struct Setup {
     pub access: Access,
     /// Keys of an operator.
     pub keys: Keys,
+    /// Which headers are read of proxies in front; their authority is the cluster's own.
+    pub request_headers: Option<RequestHeaders>,
     /// Where nodes would reach the server. Not a loopback address, because such a one gets no endpoints.
     pub advertise: SocketAddr,
     /// A store that others may use as well, with the cluster's keys; the directory's or memory without one.
@@ -58,6 +61,7 @@ impl Default for Setup {
             features: Features::default(),
             access: Access::default(),
             keys: Keys::default(),
+            request_headers: None,
             advertise: SocketAddr::new(ADVERTISED.into(), 6443),
             store: None,
         }
@@ -108,11 +112,12 @@ impl Cluster {
         let mut access = setup.access.clone();
         let own = AuditConfig::to_file(scratch.0.join("audit.log"));
         access.audit.log = access.audit.log.or(own.log);
+        let authorities = pki.front_proxy.cert_pem().to_string();
         let config = Config {
             cluster: ClusterConfig { features: setup.features, ..ClusterConfig::default() },
             pki: pki.clone(),
             advertise: setup.advertise,
-            request_headers: None,
+            request_headers: setup.request_headers.clone().map(|headers| RequestHeaders { authorities, ..headers }),
             names: Vec::new(),
             access,
             clock: setup.clock.clone(),

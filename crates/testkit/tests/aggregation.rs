@@ -2,6 +2,7 @@
 
 mod namespace;
 
+use auth::RequestHeaders;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{Request, Response, header};
 use hyper::body::Incoming;
@@ -9,7 +10,7 @@ use namespace::{POD_ADDRESS, beside_a_pod};
 use net::{Body, Peer};
 use pki::{ClusterPki, Leaf};
 use std::{net::SocketAddr, time::Duration};
-use testkit::{Caller, Cluster, Value, json};
+use testkit::{Caller, Cluster, Setup, Value, json};
 use tokio::{net::TcpListener, sync::watch};
 
 const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
@@ -36,6 +37,7 @@ impl net::Handler for Extension {
             let values = request.headers().get_all(name).iter();
             values.map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned()).collect()
         };
+        let claimed = ["x-user", "x-uid", "x-group", "x-more-a"].map(&all).concat();
         match request.uri().path() {
             "/apis/wardle.example.com/v1alpha1" => answer(
                 200,
@@ -60,6 +62,7 @@ impl net::Handler for Extension {
                 json!({
                     "method": request.method().as_str(), "uri": request.uri().to_string(),
                     "user": all("x-remote-user"), "groups": all("x-remote-group"),
+                    "claimed": claimed,
                     "authorization": all("authorization"), "impersonate": all("impersonate-user"),
                 }),
             ),
@@ -80,6 +83,16 @@ fn described() -> Value {
             taken: {"type": "object", "description": "not the usual one"},
         },
     })
+}
+
+/// The usual headers, and others that the operator has chosen.
+fn more_names() -> RequestHeaders {
+    let mut headers = RequestHeaders::usual(String::new());
+    headers.usernames.push("X-User".into());
+    headers.uids.push("X-Uid".into());
+    headers.groups.push("X-Group".into());
+    headers.extra_prefixes.push("X-More-".into());
+    headers
 }
 
 struct Running {
@@ -117,7 +130,7 @@ async fn reason(admin: &Caller, reason: &str) -> String {
 #[test]
 fn another_server_has_its_group() {
     beside_a_pod(|| async {
-        let cluster = Cluster::start().await;
+        let cluster = Cluster::open(Setup { request_headers: Some(more_names()), ..Setup::default() }).await;
         let admin = cluster.admin();
         let authority = ClusterPki::ephemeral().expect("keys").ca;
         let leaf = authority.server("wardle", &["wardle.default.svc".into()]).expect("a certificate");
@@ -144,7 +157,10 @@ fn another_server_has_its_group() {
         assert_eq!(reason(&admin, "Passed").await, "all checks passed");
 
         // The caller's name arrives, and nothing by which it could be somebody else.
-        let seen = admin.with("X-Remote-User", "root").get(&format!("{FLUNDERS}/f?x=1")).await.expect(200);
+        let liar = admin.with("X-Remote-User", "root").with("X-User", "root").with("X-Uid", "0");
+        let liar = liar.with("X-Group", "system:masters").with("X-More-A", "b");
+        let seen = liar.get(&format!("{FLUNDERS}/f?x=1")).await.expect(200);
+        assert_eq!(seen["claimed"], json!([]), "names that the server tells others to believe");
         assert_eq!((&seen["uri"], &seen["user"]), (&format!("{FLUNDERS}/f?x=1").into(), &json!(["admin"])));
         assert_eq!(seen["groups"], json!(["system:masters", "system:authenticated"]));
         assert_eq!(seen["authorization"], json!([]));

@@ -23,7 +23,7 @@ pub async fn pass(x: &mut Exchange<'_>, remote: &Remote, body: RequestBody) -> R
         Err(why) => return Ok(text(500, &why)),
     };
     let upgrades = net::websocket::is_upgrade(&x.parts.headers) && x.upgrade.is_some();
-    let mut headers = onward(&x.parts.headers, upgrades);
+    let mut headers = onward(&x.parts.headers, &x.server.fronts.headers, upgrades);
     headers.remove(header::COOKIE);
     identity(&mut headers, &x.user);
     let address = format!("{}:{}", remote.host(), remote.port);

@@ -10,7 +10,8 @@ mod html;
 mod links;
 pub mod locate;
 
-use crate::{body::RequestBody, nodes, query, server::Origin, stack::Exchange};
+use crate::{body::RequestBody, fronts, nodes, query, server::Origin, stack::Exchange};
+use auth::RequestHeaders;
 use base::{Reason, Result, Status};
 use html::Rewritten;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -110,7 +111,7 @@ async fn pass(x: &mut Exchange<'_>, backend: Backend, body: RequestBody) -> Resu
     let address = authority(&backend.host, backend.port);
     let kubelet = matches!(backend.speaks, Speaks::Kubelet(_));
     let host = if kubelet { address.clone() } else { own_host(x).unwrap_or(&address).to_string() };
-    let mut headers = onward(&x.parts.headers, upgrades);
+    let mut headers = onward(&x.parts.headers, &x.server.fronts.headers, upgrades);
     if kubelet {
         headers.remove(header::COOKIE);
     }
@@ -186,14 +187,16 @@ pub(crate) fn forwarded_for(x: &Exchange<'_>) -> Option<String> {
     (!all.is_empty()).then(|| all.join(", "))
 }
 
-/// The client's headers without its credentials and, but for an upgrade, without those of its connection.
-pub(crate) fn onward(headers: &HeaderMap, upgrades: bool) -> HeaderMap {
+/// The client's headers without its credentials, without any that a server might take for a proxy's word on who asks
+/// and, but for an upgrade, without those of its connection.
+pub(crate) fn onward(headers: &HeaderMap, named: &RequestHeaders, upgrades: bool) -> HeaderMap {
     let mut out = headers.clone();
+    fronts::strip(named, &mut out);
     if !upgrades {
         drop_hop_by_hop(&mut out);
     }
     let own = |name: &HeaderName| {
-        ["impersonate-", "x-remote-"].iter().any(|prefix| name.as_str().starts_with(prefix))
+        name.as_str().starts_with("impersonate-")
             || [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::CONTENT_LENGTH].contains(name)
     };
     let own: Vec<HeaderName> = out.keys().filter(|name| own(name)).cloned().collect();
@@ -275,14 +278,16 @@ mod tests {
             ("impersonate-user", "u"),
             ("impersonate-extra-a", "b"),
             ("x-remote-user", "u"),
+            ("x-user", "u"),
             ("cookie", "c=d"),
             ("accept", "*/*"),
             ("content-length", "5"),
         ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
+        let named = RequestHeaders { usernames: vec!["X-User".into()], ..RequestHeaders::usual(String::new()) };
         let names = |upgrades| {
-            let out = onward(&headers, upgrades);
+            let out = onward(&headers, &named, upgrades);
             let mut names: Vec<String> = out.keys().map(|n| n.to_string()).collect();
             names.sort();
             names.join(" ")
