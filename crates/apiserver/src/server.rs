@@ -17,7 +17,7 @@ use crate::{
     stack,
 };
 use auth::{Authenticator, Authorizer, RequestHeaders, Tokens};
-use base::{Result, Status, User, clock::Clock};
+use base::{Result, Status, User, clock::Clock, time::Timestamp};
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -153,6 +153,8 @@ pub struct Caller {
     pub(crate) proxy: bool,
     /// Shows a certificate that names no user.
     pub(crate) stranger: bool,
+    /// When the client certificate ends. TLS has looked at it once, at the beginning of the connection.
+    pub(crate) not_after: Option<Timestamp>,
     /// The caller takes shared objects instead of bytes.
     pub(crate) shared: bool,
 }
@@ -294,7 +296,7 @@ impl Server {
     {
         let own = request.extensions_mut().remove::<InProcess>();
         let (user, shared) = own.map_or((None, false), |own| (Some(authenticated(own.user)), own.shared));
-        let caller = Caller { origin: Origin::InProcess, user, proxy: false, stranger: false, shared };
+        let caller = Caller { origin: Origin::InProcess, user, proxy: false, stranger: false, not_after: None, shared };
         let (parts, body) = request.into_parts();
         stack::run(&self.0, &caller, parts, RequestBody::boxed(body)).await
     }
@@ -338,7 +340,9 @@ impl net::Handler for Server {
         let own = identity.filter(|_| self.0.clients.knows(&peer));
         let user = own.and_then(Authenticator::certificate).map(Arc::new);
         let stranger = identity.is_some() && user.is_none();
-        Arc::new(Caller { origin: Origin::Address(peer.address.ip()), user, proxy, stranger, shared: false })
+        let not_after = identity.map(|identity| identity.not_after);
+        let origin = Origin::Address(peer.address.ip());
+        Arc::new(Caller { origin, user, proxy, stranger, not_after, shared: false })
     }
     async fn handle(&self, caller: &Arc<Caller>, mut request: Request<Incoming>) -> Response<Body> {
         // Nothing that came over a socket may say who it is.

@@ -171,20 +171,22 @@ async fn catch_panics(answer: impl Future<Output = Result<Response<Body>>>) -> R
     })
 }
 
-/// What a proxy says first, then certificate or in-process identity, then a bearer token, then nobody.
+/// What a proxy says first, then certificate or in-process identity, then a bearer token, then nobody. A certificate
+/// that has expired during its connection says nothing any more, and whoever shows it is not anonymous either.
 async fn authenticate(x: &mut Exchange<'_>, caller: &Caller, offered: Option<socket::Token>) -> Result<()> {
     let header = || x.parts.headers.get(header::AUTHORIZATION)?.to_str().ok();
-    let fronted = caller.proxy.then(|| x.server.fronts.headers.user(&x.parts.headers)).flatten();
+    let expired = caller.not_after.is_some_and(|end| x.received > end);
+    let fronted = (caller.proxy && !expired).then(|| x.server.fronts.headers.user(&x.parts.headers)).flatten();
     if let Some(user) = fronted {
         x.user = Arc::new(user);
-    } else if let Some(user) = &caller.user {
+    } else if let Some(user) = caller.user.as_ref().filter(|_| !expired) {
         x.user = user.clone();
     } else if let Some(token) = header().and_then(bearer_token) {
         x.user = Arc::new(x.server.authenticator.bearer(token).await?);
     } else if let Some(offered) = offered {
         let token = offered.map_err(|_| Status::unauthorized())?;
         x.user = Arc::new(x.server.authenticator.bearer(&token).await?);
-    } else if caller.stranger || !x.server.authenticator.admits_anonymous(x.info.path) {
+    } else if expired || caller.stranger || !x.server.authenticator.admits_anonymous(x.info.path) {
         return Err(Status::unauthorized());
     }
     Ok(())

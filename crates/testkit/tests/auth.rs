@@ -7,6 +7,7 @@ use k8s_openapi::api::{
     rbac::v1::{ClusterRole, Role, RoleBinding},
 };
 use kube::api::{Api, ListParams, PostParams};
+use std::time::Duration;
 use testkit::{Caller, Cluster, ManualClock, Setup, Value, json};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -288,6 +289,37 @@ async fn tokens_expire() {
     // Clocks differ: a minute is allowed beyond the end.
     clock.advance(SignedDuration::from_secs(200));
     bot.get("/version").await.refused(401, "Unauthorized");
+}
+
+/// On connections that were made while they were good.
+#[tokio::test]
+async fn certificates_expire() {
+    let clock = ManualClock::new();
+    let cluster = Cluster::open(Setup { clock: clock.clone(), ..Setup::default() }).await;
+    let pki = &cluster.pki;
+    let life = Duration::from_secs(3600);
+    let shown = |authority: &pki::Authority, name: &str| {
+        cluster.with_certificate(&authority.issue(name, &[], &[], pki::Usage::Client, life).expect("a certificate"))
+    };
+    let jane = shown(&pki.ca, "jane");
+    let joe = shown(&pki.front_proxy, "front-proxy-client").with("X-Remote-User", "joe");
+    for seconds in [0, 3500] {
+        clock.advance(SignedDuration::from_secs(seconds));
+        jane.get("/version").await.expect(200);
+        joe.get("/version").await.expect(200);
+    }
+    clock.advance(SignedDuration::from_secs(200));
+    // Not even what anybody may read without a certificate.
+    cluster.anonymous().get("/version").await.expect(200);
+    jane.get("/version").await.refused(401, "Unauthorized");
+    joe.get("/version").await.refused(401, "Unauthorized");
+    // Another credential on the same connection is looked at for itself.
+    let admin = cluster.admin();
+    account(&admin, "bot").await;
+    let request = json!({"spec": {"expirationSeconds": 3600}});
+    let issued = admin.create("/api/v1/namespaces/default/serviceaccounts/bot/token", &request).await;
+    let token = format!("Bearer {}", issued["status"]["token"].as_str().expect("a token"));
+    jane.with("Authorization", &token).get("/version").await.expect(200);
 }
 
 #[tokio::test]
