@@ -1,7 +1,7 @@
 //! A body of HTML whose links are rewritten on its way, plain or compressed.
 
 use super::links::{Html, Place};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use flate2::{
     Compression,
     write::{DeflateDecoder, DeflateEncoder, GzDecoder, GzEncoder},
@@ -68,20 +68,32 @@ impl Body for Rewritten {
         let this = &mut *self;
         loop {
             let Some(filter) = &mut this.filter else { return Poll::Ready(None) };
-            let out = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => filter.push(&data),
-                    // Trailers are of the connection.
-                    Err(_) => continue,
-                },
-                Some(Err(e)) => {
-                    this.filter = None;
-                    return Poll::Ready(Some(Err(e.into())));
+            let out = if filter.rest.is_empty() {
+                match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+                    Some(Ok(frame)) => {
+                        // Trailers are of the connection.
+                        if let Ok(data) = frame.into_data() {
+                            filter.take(data);
+                        }
+                        continue;
+                    }
+                    Some(Err(e)) => {
+                        this.filter = None;
+                        return Poll::Ready(Some(Err(e.into())));
+                    }
+                    None => this.filter.take().map_or(Ok(Vec::new()), Filter::finish),
                 }
-                None => this.filter.take().map_or(Ok(Vec::new()), Filter::finish),
+            } else {
+                filter.step()
             };
             match out {
-                Ok(out) if out.is_empty() => continue,
+                Ok(out) if out.is_empty() => {
+                    // Others come first while there is much in little.
+                    if this.filter.as_ref().is_some_and(|filter| !filter.rest.is_empty()) {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
                 Ok(out) => return Poll::Ready(Some(Ok(Frame::data(out.into())))),
                 Err(e) => {
                     this.filter = None;
@@ -95,6 +107,8 @@ impl Body for Rewritten {
 struct Filter {
     packed: Packed,
     html: Html,
+    /// What has come and is not read yet.
+    rest: Bytes,
     /// A body without a byte is none, packed or not.
     begun: bool,
 }
@@ -109,26 +123,44 @@ impl Filter {
                 Packed::Deflate(Box::new((DeflateDecoder::new(Vec::new()), DeflateEncoder::new(Vec::new(), level))))
             }
         };
-        Filter { packed, html: Html::new(place), begun: false }
+        Filter { packed, html: Html::new(place), rest: Bytes::new(), begun: false }
     }
 
-    fn push(&mut self, piece: &[u8]) -> io::Result<Vec<u8>> {
+    /// The next piece, once the one before is read.
+    fn take(&mut self, piece: Bytes) {
         self.begun |= !piece.is_empty();
+        self.rest = piece;
+    }
+
+    /// Reads on in the piece, as far as memory may be taken for at once.
+    fn step(&mut self) -> io::Result<Vec<u8>> {
+        let text = self.unpack()?;
+        let text = self.html.push(&text);
         match &mut self.packed {
-            Packed::Plain => Ok(self.html.push(piece)),
+            Packed::Plain => Ok(text),
             Packed::Gzip(packed) => {
-                let (from, to) = &mut **packed;
-                from.write_all(piece)?;
-                from.flush()?;
-                to.write_all(&self.html.push(&std::mem::take(from.get_mut())))?;
-                Ok(std::mem::take(to.get_mut()))
+                packed.1.write_all(&text)?;
+                Ok(std::mem::take(packed.1.get_mut()))
             }
             Packed::Deflate(packed) => {
-                let (from, to) = &mut **packed;
-                from.write_all(piece)?;
-                from.flush()?;
-                to.write_all(&self.html.push(&std::mem::take(from.get_mut())))?;
-                Ok(std::mem::take(to.get_mut()))
+                packed.1.write_all(&text)?;
+                Ok(std::mem::take(packed.1.get_mut()))
+            }
+        }
+    }
+
+    /// The text of one step.
+    fn unpack(&mut self) -> io::Result<Bytes> {
+        let rest = &mut self.rest;
+        match &mut self.packed {
+            Packed::Plain => Ok(std::mem::take(rest)),
+            Packed::Gzip(packed) => {
+                inflate(&mut packed.0, rest)?;
+                Ok(std::mem::take(packed.0.get_mut()).into())
+            }
+            Packed::Deflate(packed) => {
+                inflate(&mut packed.0, rest)?;
+                Ok(std::mem::take(packed.0.get_mut()).into())
             }
         }
     }
@@ -157,6 +189,17 @@ impl Filter {
     }
 }
 
+/// One write: a decoder stops reading when its own buffer of 32 KiB is full, whatever is left of the piece, so that what
+/// comes out of it is never much more (deflate packs a thousand bytes into one). What it holds back comes with the last.
+fn inflate(decoder: &mut impl Write, rest: &mut Bytes) -> io::Result<()> {
+    match decoder.write(rest)? {
+        // There is more than what was packed.
+        0 => return Err(io::ErrorKind::WriteZero.into()),
+        read => rest.advance(read),
+    }
+    if rest.is_empty() { decoder.flush() } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,7 +213,13 @@ mod tests {
     fn through(encoding: Encoding, page: &[u8]) -> Vec<u8> {
         let place = Place { prefix: "/p".into(), backend: "b".into(), host: "h".into() };
         let mut filter = Filter::new(encoding, place);
-        let mut out: Vec<u8> = page.chunks(5).flat_map(|piece| filter.push(piece).unwrap()).collect();
+        let mut out = Vec::new();
+        for piece in page.chunks(5) {
+            filter.take(Bytes::copy_from_slice(piece));
+            while !filter.rest.is_empty() {
+                out.extend(filter.step().unwrap());
+            }
+        }
         out.extend(filter.finish().unwrap());
         out
     }
@@ -191,6 +240,42 @@ mod tests {
         read::DeflateDecoder::new(&out[..]).read_to_string(&mut text).unwrap();
         assert_eq!(text, WANT);
         assert!(through(Encoding::Gzip, b"").is_empty());
+    }
+
+    /// Much in little takes no more memory at once than anything else.
+    #[test]
+    fn a_bomb() {
+        const SIZE: usize = 32 << 20;
+        let text = vec![b' '; SIZE];
+        let level = Compression::best();
+        let mut gzip = GzEncoder::new(Vec::new(), level);
+        gzip.write_all(&text).unwrap();
+        let mut deflate = DeflateEncoder::new(Vec::new(), level);
+        deflate.write_all(&text).unwrap();
+        for (encoding, packed) in
+            [(Encoding::Gzip, gzip.finish().unwrap()), (Encoding::Deflate, deflate.finish().unwrap())]
+        {
+            assert!(packed.len() < SIZE / 900, "{encoding:?}");
+            let place = Place { prefix: "/p".into(), backend: "b".into(), host: "h".into() };
+            let mut filter = Filter::new(encoding, place.clone());
+            filter.take(packed.clone().into());
+            let (mut largest, mut whole) = (0, 0);
+            while !filter.rest.is_empty() {
+                let text = filter.unpack().unwrap();
+                (largest, whole) = (largest.max(text.len()), whole + text.len());
+            }
+            assert_eq!(whole, SIZE, "{encoding:?}");
+            assert!(largest <= 128 << 10, "{encoding:?}: {largest} bytes at once");
+            // And what goes out is again as small.
+            let mut filter = Filter::new(encoding, place);
+            filter.take(packed.into());
+            let mut steps = 0;
+            while !filter.rest.is_empty() {
+                assert!(filter.step().unwrap().len() <= 128 << 10);
+                steps += 1;
+            }
+            assert!(steps >= SIZE / (128 << 10), "{encoding:?}: {steps} steps");
+        }
     }
 
     #[test]
