@@ -11,6 +11,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
+use telemetry::Counter;
 
 /// The most that may wait for the disk, in bytes.
 const BOUND: usize = 16 << 20;
@@ -57,23 +58,29 @@ struct Buffer {
 
 enum Target {
     Out,
-    File { file: File, size: u64, config: LogConfig },
+    /// `torn`: the last line is half of one.
+    File {
+        file: File,
+        size: u64,
+        torn: bool,
+        config: LogConfig,
+    },
 }
 
 impl Log {
-    /// Appends to the file (mode 0600).
-    pub fn open(config: &LogConfig) -> io::Result<Self> {
+    /// Appends to the file (mode 0600). `lost` counts the lines that it does not take.
+    pub fn open(config: &LogConfig, lost: Arc<Counter>) -> io::Result<Self> {
         let target = match config.path.as_os_str() == "-" {
             true => Target::Out,
             false => {
                 let file = append(&config.path)?;
                 let size = file.metadata()?.len();
-                Target::File { file, size, config: config.clone() }
+                Target::File { file, size, torn: false, config: config.clone() }
             }
         };
         let shared = Arc::new(Shared { buffer: Mutex::default(), filled: Condvar::new() });
         let theirs = shared.clone();
-        let writer = std::thread::Builder::new().name("audit".into()).spawn(move || carry(&theirs, target))?;
+        let writer = std::thread::Builder::new().name("audit".into()).spawn(move || carry(&theirs, target, &lost))?;
         Ok(Log { shared, writer: Some(writer) })
     }
     /// Lets `line` append a line; false where too many wait, and nothing is written.
@@ -103,7 +110,7 @@ impl Drop for Log {
 }
 
 /// The writer thread: waits for lines, lets more gather, writes them.
-fn carry(shared: &Shared, mut target: Target) {
+fn carry(shared: &Shared, mut target: Target, lost: &Counter) {
     let mut taken = Vec::new();
     loop {
         let closed = {
@@ -117,7 +124,7 @@ fn carry(shared: &Shared, mut target: Target) {
             std::mem::swap(&mut taken, &mut buffer.lines);
             buffer.closed
         };
-        target.take(&taken);
+        lost.add(target.take(&taken));
         taken.clear();
         taken.shrink_to(1 << 20);
         if closed {
@@ -127,30 +134,59 @@ fn carry(shared: &Shared, mut target: Target) {
 }
 
 impl Target {
-    fn take(&mut self, lines: &[u8]) {
-        let Target::File { file, size, config } = self else {
-            if let Err(e) = io::stdout().write_all(lines) {
+    /// Says how many lines are lost.
+    fn take(&mut self, lines: &[u8]) -> u64 {
+        let Target::File { file, size, torn, config } = self else {
+            let (written, end) = pour(&mut io::stdout(), lines);
+            if let Err(e) = end {
                 tracing::error!("audit log: {e}");
             }
-            return;
+            return count(&lines[written..]);
         };
         let path = &config.path;
-        if let Err(e) = file.write_all(lines) {
+        // Half a line takes no whole one with it.
+        let begun = if *torn { pour(file, b"\n").1 } else { Ok(()) };
+        let (written, end) = if begun.is_ok() { pour(file, lines) } else { (0, begun) };
+        if let Err(e) = end {
             tracing::error!("audit log {}: {e}", path.display());
         }
-        *size += lines.len() as u64;
+        if written > 0 {
+            *torn = lines[written - 1] != b'\n';
+        }
+        let lost = count(&lines[written..]);
+        *size += written as u64;
         if config.max_size == 0 || *size < config.max_size << 20 {
-            return;
+            return lost;
         }
         let at = System.now();
         match std::fs::rename(path, aside(path, at)).and_then(|()| append(path)) {
-            Ok(fresh) => (*file, *size) = (fresh, 0),
+            Ok(fresh) => (*file, *size, *torn) = (fresh, 0, false),
             Err(e) => tracing::error!("audit log {}: {e}", path.display()),
         }
         if let Err(e) = clear(config, at.into()) {
             tracing::error!("old files of audit log {}: {e}", path.display());
         }
+        lost
     }
+}
+
+/// Writes what can be written, and says how many bytes that were.
+fn pour(out: &mut impl Write, lines: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < lines.len() {
+        match out.write(&lines[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(n) => written += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return (written, Err(e)),
+        }
+    }
+    (written, Ok(()))
+}
+
+/// How many lines end here.
+fn count(lines: &[u8]) -> u64 {
+    lines.iter().filter(|b| **b == b'\n').count() as u64
 }
 
 /// `dir/audit-2026-01-02T03-04-05.678.log`, of `dir/audit.log`.
@@ -228,14 +264,52 @@ mod tests {
             std::fs::write(dir.0.join(name), "old").unwrap();
         }
         let file = append(&config.path).unwrap();
-        let mut target = Target::File { file, size: 0, config };
-        target.take(&vec![b'x'; 1 << 20]);
-        target.take(b"next\n");
+        let mut target = Target::File { file, size: 0, torn: false, config };
+        assert_eq!(target.take(&vec![b'x'; 1 << 20]), 0);
+        assert_eq!(target.take(b"next\n"), 0);
         let names = names(&dir);
         assert_eq!(names.len(), 5, "{names:?}");
         assert!(names.contains(&"audit-2026-01-02T00-00-00.000.log".into()), "the oldest one is gone: {names:?}");
         assert!(!names.contains(&"audit-2026-01-01T00-00-00.000.log".into()), "{names:?}");
         assert_eq!(std::fs::read(dir.0.join("audit.log")).unwrap(), b"next\n");
+    }
+
+    #[test]
+    fn lines_that_a_full_disk_does_not_take_are_counted() {
+        let config = LogConfig { max_size: 1, ..LogConfig::at("/dev/full".into()) };
+        let lost = Arc::new(Counter::default());
+        let log = Log::open(&config, lost.clone()).unwrap();
+        assert!(log.write(|out| out.extend_from_slice(b"a\nb\n")));
+        drop(log);
+        assert_eq!(lost.get(), 2);
+    }
+
+    /// A line of which half was written is lost, and none after it.
+    #[test]
+    fn half_a_line_is_lost() {
+        struct Small(Vec<u8>);
+        impl Write for Small {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let n = bytes.len().min(3).min(5 - self.0.len());
+                self.0.extend_from_slice(&bytes[..n]);
+                if n == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(n) }
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut small = Small(Vec::new());
+        let (written, end) = pour(&mut small, b"one\ntwo\nthree\n");
+        assert_eq!((written, end.map_err(|e| e.kind())), (5, Err(io::ErrorKind::StorageFull)));
+        assert_eq!(count(&b"one\ntwo\nthree\n"[written..]), 2);
+
+        let dir = dir();
+        let config = LogConfig::at(dir.0.join("audit.log"));
+        let mut target = Target::File { file: append(&config.path).unwrap(), size: 0, torn: false, config };
+        target.take(b"ha");
+        target.take(b"whole\n");
+        target.take(b"next\n");
+        assert_eq!(std::fs::read(dir.0.join("audit.log")).unwrap(), b"ha\nwhole\nnext\n");
     }
 
     #[test]

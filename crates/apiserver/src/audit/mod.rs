@@ -84,7 +84,11 @@ pub struct Audit {
 impl Audit {
     /// `None` where nothing is written anywhere.
     pub fn open(config: AuditConfig, outgoing: &Arc<Outgoing>, registry: &Registry) -> io::Result<Option<Self>> {
-        let log = config.log.as_ref().map(Log::open).transpose()?;
+        let lost = || {
+            let help = "Audit events that a backend could not write.";
+            registry.family::<Counter>("apiserver_audit_error_total", help, &["plugin"]).with(&["log"])
+        };
+        let log = config.log.as_ref().map(|log| Log::open(log, lost())).transpose()?;
         let dropped: Arc<Counter> = registry.single("apiserver_audit_dropped_total", "Audit events that were lost.");
         let webhook = config.webhook.map(|webhook| Webhook::start(webhook, outgoing.clone(), dropped.clone()));
         if log.is_none() && webhook.is_none() {
