@@ -187,8 +187,7 @@ impl<'a> Reader<'a> {
     }
 
     fn array(&mut self, length: Option<u64>, level: usize, later: Later) -> Result<Value> {
-        // A length is a claim: room is made for what the bytes could hold.
-        let mut items = Vec::with_capacity(length.unwrap_or(0).min(self.0.len() as u64) as usize);
+        let mut items = Vec::with_capacity(room(length, self.0.len()));
         while length.is_none_or(|length| (items.len() as u64) < length) {
             match self.head()? {
                 Head::Break if length.is_none() => break,
@@ -199,7 +198,7 @@ impl<'a> Reader<'a> {
     }
 
     fn map(&mut self, length: Option<u64>, level: usize, later: Later) -> Result<Value> {
-        let mut entries = Vec::with_capacity(length.unwrap_or(0).min(self.0.len() as u64 / 2) as usize);
+        let mut entries = Vec::with_capacity(room(length, self.0.len() / 2));
         while length.is_none_or(|length| (entries.len() as u64) < length) {
             let key = match self.head()? {
                 Head::Break if length.is_none() => break,
@@ -274,6 +273,13 @@ impl<'a> Reader<'a> {
 
 fn text_of(time: Timestamp) -> Value {
     time.to_string().into()
+}
+
+/// For how many entries to make room at once. A length is a claim, and an entry takes far more room than its byte: what is
+/// nested may claim the same bytes at every level, so that beyond a little only entries that are there are worth room.
+pub(super) fn room(claimed: Option<u64>, possible: usize) -> usize {
+    const MOST: usize = 4096;
+    usize::try_from(claimed.unwrap_or(0)).unwrap_or(usize::MAX).min(possible).min(MOST)
 }
 
 fn deeper(level: usize) -> Result<usize> {

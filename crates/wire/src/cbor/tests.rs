@@ -119,6 +119,23 @@ fn refuses() {
 }
 
 #[test]
+fn a_claimed_length_makes_little_room() {
+    for (claimed, possible, want) in [
+        (None, 1 << 20, 0),
+        (Some(3), 1 << 20, 3),
+        (Some(3), 2, 2),
+        (Some(u64::MAX), 10, 10),
+        (Some(u64::MAX), 3 << 20, 4096),
+        (Some(1 << 20), 3 << 20, 4096),
+    ] {
+        assert_eq!(super::read::room(claimed, possible), want, "{claimed:?} of {possible}");
+    }
+    // What is there is read, however much.
+    let many = [vec![0x9a, 0, 0, 0x20, 0], vec![0xf6; 0x2000]].concat();
+    assert_eq!(decode(&many).unwrap().as_array().map(Vec::len), Some(0x2000));
+}
+
+#[test]
 fn writes_one_form() {
     for (value, want) in [
         (value!(null), "f6"),
