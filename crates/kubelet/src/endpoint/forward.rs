@@ -4,11 +4,7 @@
 //! `v4.channel.k8s.io` there are two channels per port, data and errors, whose first message holds the port (two bytes,
 //! little-endian).
 
-use super::{
-    NodeEndpoint, query,
-    spdy::{self, Frame},
-    streams::frame,
-};
+use super::{NodeEndpoint, multiplex, query, streams::frame};
 use base::{Result, Status};
 use bytes::Bytes;
 use cri::ByteStream;
@@ -78,20 +74,6 @@ struct Session {
     sandbox: String,
 }
 
-/// A stream that the client opened.
-struct Opened {
-    /// Of a data stream; dropped when the client has said all.
-    input: Option<mpsc::Sender<Bytes>>,
-}
-
-/// Error and data stream of a request, until both are there.
-#[derive(Default)]
-struct Pair {
-    error: Option<u32>,
-    data: Option<(u32, mpsc::Receiver<Bytes>)>,
-    port: u16,
-}
-
 impl Session {
     fn spdy<B>(self, request: &mut Request<B>) -> Response<Body> {
         let upgrade = hyper::upgrade::on(request);
@@ -145,7 +127,7 @@ impl Session {
 
     /// Speaks SPDY until the client goes.
     async fn streams(self, stream: impl AsyncRead + AsyncWrite + Send + 'static) {
-        let (mut from, mut to) = tokio::io::split(stream);
+        let (from, mut to) = tokio::io::split(stream);
         let (sender, mut outgoing) = mpsc::channel::<Vec<u8>>(16);
         let writing = tokio::spawn(async move {
             while let Some(frame) = outgoing.recv().await {
@@ -154,85 +136,14 @@ impl Session {
                 }
             }
         });
-        if let Err(error) = self.read(&mut from, &sender).await {
+        let dial = move |port| {
+            let session = self.clone();
+            async move { session.endpoint.node.runtime.port_forward(&session.sandbox, port).await }
+        };
+        if let Err(error) = multiplex::serve(from, sender, dial).await {
             tracing::debug!(%error, "port-forward");
         }
-        drop(sender);
         writing.abort();
-    }
-
-    async fn read(&self, from: &mut (impl AsyncRead + Unpin), sender: &mpsc::Sender<Vec<u8>>) -> std::io::Result<()> {
-        let (mut reader, mut writer) = (spdy::Reader::default(), spdy::Writer::new()?);
-        let mut opened: HashMap<u32, Opened> = HashMap::new();
-        let mut pairs: HashMap<String, Pair> = HashMap::new();
-        let mut tasks = tokio::task::JoinSet::new();
-        while let Some(next) = reader.next(from).await? {
-            let answer = match next {
-                Frame::Open { stream, headers, .. } => {
-                    let get = |name: &str| headers.iter().find(|(k, _)| k == name).map_or("", |(_, v)| v.as_str());
-                    let request = get("requestid").to_string();
-                    let pair = pairs.entry(request.clone()).or_default();
-                    pair.port = get("port").parse().unwrap_or(0);
-                    let input = match get("streamtype") {
-                        "data" => {
-                            let (input, receiver) = mpsc::channel(16);
-                            pair.data = Some((stream, receiver));
-                            Some(input)
-                        }
-                        _ => {
-                            pair.error = Some(stream);
-                            None
-                        }
-                    };
-                    opened.insert(stream, Opened { input });
-                    if pair.error.is_some()
-                        && pair.data.is_some()
-                        && let Some(pair) = pairs.remove(&request)
-                    {
-                        tasks.spawn(self.clone().connection(pair, sender.clone()));
-                    }
-                    Some(writer.reply(stream)?)
-                }
-                Frame::Data { stream, fin, bytes } => {
-                    if let Some(opened) = opened.get_mut(&stream) {
-                        if let Some(input) = opened.input.as_ref().filter(|_| !bytes.is_empty()) {
-                            let _ = input.send(bytes.into()).await;
-                        }
-                        if fin {
-                            opened.input = None;
-                        }
-                    }
-                    None
-                }
-                Frame::Reset { stream } => {
-                    opened.remove(&stream);
-                    None
-                }
-                Frame::Ping { id } => Some(spdy::ping(id)),
-                Frame::GoAway => return Ok(()),
-                Frame::Other => None,
-            };
-            if let Some(answer) = answer
-                && sender.send(answer).await.is_err()
-            {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// One connection into the pod, over a pair of streams.
-    async fn connection(self, pair: Pair, sender: mpsc::Sender<Vec<u8>>) {
-        let (Some(errors), Some((data, input))) = (pair.error, pair.data) else { return };
-        let failure = match self.endpoint.node.runtime.port_forward(&self.sandbox, pair.port).await {
-            Ok(stream) => {
-                pump(stream, input, sender.clone(), move |bytes| spdy::data(data, false, bytes)).await;
-                Vec::new()
-            }
-            Err(error) => format!("an error occurred forwarding port {}: {error}", pair.port).into_bytes(),
-        };
-        let _ = sender.send(spdy::data(data, true, &[])).await;
-        let _ = sender.send(spdy::data(errors, true, &failure)).await;
     }
 
     /// Two channels per port.
@@ -284,16 +195,16 @@ impl Session {
 }
 
 /// Copies both ways until the pod's end closes, or nobody takes its bytes any more.
-async fn pump<M: Send>(
+pub(super) async fn pump<M: Send>(
     stream: Box<dyn ByteStream>,
-    mut input: mpsc::Receiver<Bytes>,
+    mut input: mpsc::Receiver<impl AsRef<[u8]> + Send>,
     output: mpsc::Sender<M>,
     make: impl Fn(&[u8]) -> M + Send,
 ) {
     let (mut read, mut write) = tokio::io::split(stream);
     let up = async {
         while let Some(bytes) = input.recv().await {
-            if write.write_all(&bytes).await.is_err() {
+            if write.write_all(bytes.as_ref()).await.is_err() {
                 return;
             }
         }

@@ -8,6 +8,7 @@ mod access;
 mod command;
 mod forward;
 mod log;
+mod multiplex;
 mod observe;
 mod spdy;
 mod streams;

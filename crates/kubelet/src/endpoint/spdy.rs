@@ -35,6 +35,8 @@ pub enum Frame {
 
 /// The longest frame that is taken: clients send pieces of 32 KiB.
 const MAX: usize = 1 << 20;
+/// The longest headers of one frame, unpacked: clients send a few short ones, and a little can unpack to very much.
+const HEADERS: usize = 16 << 10;
 
 /// Reads frames; holds the state of the headers' compression.
 pub struct Reader {
@@ -89,7 +91,7 @@ impl Reader {
         loop {
             let done = usize::try_from(self.headers.total_in() - begun).unwrap_or(packed.len());
             let produced = plain.len();
-            if plain.len() > MAX {
+            if plain.len() > HEADERS {
                 return Err(bad("too long"));
             }
             plain.reserve(4096);
@@ -231,7 +233,7 @@ pub(crate) mod tests {
                 plain.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
                 plain.extend_from_slice(text.as_bytes());
             }
-            let mut packed = Vec::with_capacity(1024);
+            let mut packed = Vec::with_capacity(4096);
             self.0.compress_vec(&plain, &mut packed, FlushCompress::Sync).unwrap();
             let mut body = stream.to_be_bytes().to_vec();
             body.extend([0; 6]);
@@ -281,5 +283,12 @@ pub(crate) mod tests {
         );
         let torn = client.open(5, false, &[("a", "b")]);
         assert!(Reader::default().next(&mut &torn[..]).await.is_err(), "headers of another connection");
+    }
+    #[tokio::test]
+    async fn headers_that_unpack_to_much_are_refused() {
+        for (length, taken) in [(100, true), (HEADERS - 100, true), (HEADERS + 1, false), (1 << 19, false)] {
+            let frame = ClientSide::new().open(1, false, &[("requestid", &"7".repeat(length))]);
+            assert_eq!(Reader::default().next(&mut &frame[..]).await.is_ok(), taken, "{length}");
+        }
     }
 }

@@ -1,0 +1,460 @@
+//! port-forward's connections over SPDY: an error stream and a data stream each, which name the same request.
+//!
+//! What a client may leave here is bounded: streams, halves of pairs and how long they wait, and bytes that nobody in the
+//! pod has taken. Decided against an entry per stream for as long as the client likes: only the client would know when it
+//! ends. Source of the wait: `k8s.io/cri-streaming/pkg/streaming/portforward`.
+
+use super::{
+    forward::pump,
+    spdy::{self, Frame},
+};
+use cri::ByteStream;
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    io,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::AsyncRead,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    task::JoinSet,
+    time::Instant,
+};
+
+/// Streams that are open at once, two to a connection.
+const STREAMS: usize = 1000;
+/// Streams whose other half has not come: as many as a client's programs connect at the same moment.
+const INCOMPLETE: usize = 256;
+/// How long such a half waits. Source: upstream's `DefaultStreamCreationTimeout`.
+const WAIT: Duration = Duration::from_secs(30);
+/// Bytes from the client that the pod has not taken, over all streams; more than the longest frame.
+const QUEUED: usize = 8 << 20;
+
+/// Bytes on their way into the pod, and the room that they take.
+struct Piece {
+    bytes: Vec<u8>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The pod's side of a data stream.
+struct Data {
+    stream: u32,
+    input: mpsc::Receiver<Piece>,
+    /// Resolves when the client wants no more of it.
+    gone: oneshot::Receiver<()>,
+}
+
+/// A stream that the client opened. Kept until its connection has ended: how many there are bounds the connections.
+#[derive(Default)]
+struct Opened {
+    /// Of a data stream; dropped when the client has said all.
+    input: Option<mpsc::Sender<Piece>>,
+    /// Of a data stream; dropped when the client wants no more of it.
+    _wanted: Option<oneshot::Sender<()>>,
+}
+
+/// Error and data stream of a request, until both are there.
+struct Pair {
+    error: Option<u32>,
+    data: Option<Data>,
+    port: u16,
+    since: Instant,
+}
+
+impl Pair {
+    fn streams(&self) -> impl Iterator<Item = u32> + use<> {
+        self.error.into_iter().chain(self.data.as_ref().map(|data| data.stream))
+    }
+}
+
+/// A pair that is complete.
+struct Connection {
+    error: u32,
+    data: Data,
+    port: u16,
+}
+
+/// What becomes of a stream that the client opens.
+enum Taken {
+    /// It is too much, or there is one already.
+    Refused,
+    /// Its other half is missing.
+    Half,
+    Whole(Connection),
+}
+
+#[derive(Default)]
+struct Table {
+    opened: HashMap<u32, Opened>,
+    pairs: HashMap<String, Pair>,
+}
+
+impl Table {
+    fn open(&mut self, stream: u32, headers: &[(String, String)], now: Instant) -> Taken {
+        let get = |name: &str| headers.iter().find(|(k, _)| k == name).map_or("", |(_, v)| v.as_str());
+        if self.opened.len() >= STREAMS || self.opened.contains_key(&stream) {
+            return Taken::Refused;
+        }
+        let incomplete = self.pairs.len();
+        let mut entry = match self.pairs.entry(get("requestid").to_string()) {
+            Entry::Occupied(entry) => entry,
+            Entry::Vacant(_) if incomplete >= INCOMPLETE => return Taken::Refused,
+            Entry::Vacant(entry) => entry.insert_entry(Pair { error: None, data: None, port: 0, since: now }),
+        };
+        let pair = entry.get_mut();
+        let opened = match get("streamtype") {
+            "data" if pair.data.is_some() => return Taken::Refused,
+            "data" => {
+                let ((sender, input), (wanted, gone)) = (mpsc::channel(16), oneshot::channel());
+                pair.data = Some(Data { stream, input, gone });
+                Opened { input: Some(sender), _wanted: Some(wanted) }
+            }
+            _ if pair.error.is_some() => return Taken::Refused,
+            _ => {
+                pair.error = Some(stream);
+                Opened::default()
+            }
+        };
+        pair.port = get("port").parse().unwrap_or(0);
+        self.opened.insert(stream, opened);
+        if pair.error.is_none() || pair.data.is_none() {
+            return Taken::Half;
+        }
+        match entry.remove() {
+            Pair { error: Some(error), data: Some(data), port, .. } => Taken::Whole(Connection { error, data, port }),
+            _ => Taken::Half,
+        }
+    }
+
+    fn input(&self, stream: u32) -> Option<mpsc::Sender<Piece>> {
+        self.opened.get(&stream)?.input.clone()
+    }
+
+    /// The client has said all on a stream.
+    fn said(&mut self, stream: u32) {
+        if let Some(opened) = self.opened.get_mut(&stream) {
+            opened.input = None;
+        }
+    }
+
+    /// The client wants no more of a stream: its connection ends, or does not begin.
+    fn reset(&mut self, stream: u32) {
+        let request = self.pairs.iter().find(|(_, pair)| pair.streams().any(|s| s == stream)).map(|(k, _)| k.clone());
+        match request.and_then(|request| self.pairs.remove(&request)) {
+            Some(pair) => self.ended(pair.streams()),
+            None => {
+                if let Some(opened) = self.opened.get_mut(&stream) {
+                    *opened = Opened::default();
+                }
+            }
+        }
+    }
+
+    fn ended(&mut self, streams: impl IntoIterator<Item = u32>) {
+        for stream in streams {
+            self.opened.remove(&stream);
+        }
+    }
+
+    /// When the first half has waited long enough.
+    fn due(&self) -> Option<Instant> {
+        self.pairs.values().map(|pair| pair.since + WAIT).min()
+    }
+
+    /// Takes out the halves that have waited long enough.
+    fn expire(&mut self, now: Instant) -> Vec<Pair> {
+        let old = self.pairs.extract_if(|_, pair| pair.since + WAIT <= now);
+        let old: Vec<Pair> = old.map(|(_, pair)| pair).collect();
+        for pair in &old {
+            self.ended(pair.streams());
+        }
+        old
+    }
+}
+
+/// Speaks SPDY until the client goes. `dial` connects to a port in the pod; frames for the client go to `sender`.
+pub(super) async fn serve<R, D, F>(mut from: R, sender: mpsc::Sender<Vec<u8>>, dial: D) -> io::Result<()>
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    D: Fn(u16) -> F,
+    F: Future<Output = cri::Result<Box<dyn ByteStream>>> + Send + 'static,
+{
+    // Frames are read whole by a task of their own: a reader that is dropped in the middle of one is lost.
+    let (hear, mut heard) = mpsc::channel(1);
+    let mut reading = JoinSet::new();
+    reading.spawn(async move {
+        let mut reader = spdy::Reader::default();
+        while let Some(next) = reader.next(&mut from).await.transpose() {
+            let last = next.is_err();
+            if hear.send(next).await.is_err() || last {
+                return;
+            }
+        }
+    });
+    let room = Arc::new(Semaphore::new(QUEUED));
+    let writer = spdy::Writer::new()?;
+    let mut client = Client { table: Table::default(), tasks: JoinSet::new(), room, writer, sender, dial };
+    loop {
+        let due = client.table.due();
+        tokio::select! {
+            frame = heard.recv() => match frame {
+                Some(frame) => if !client.take(frame?).await? { return Ok(()) },
+                None => return Ok(()),
+            },
+            Some(ended) = client.tasks.join_next() => client.table.ended(ended.into_iter().flatten()),
+            () = until(due) => client.expire().await,
+        }
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Client<D> {
+    table: Table,
+    /// The connections; each ends with its streams.
+    tasks: JoinSet<[u32; 2]>,
+    /// What is left of [`QUEUED`].
+    room: Arc<Semaphore>,
+    writer: spdy::Writer,
+    sender: mpsc::Sender<Vec<u8>>,
+    dial: D,
+}
+
+impl<D, F> Client<D>
+where
+    D: Fn(u16) -> F,
+    F: Future<Output = cri::Result<Box<dyn ByteStream>>> + Send + 'static,
+{
+    /// False where the client goes.
+    async fn take(&mut self, frame: Frame) -> io::Result<bool> {
+        let answer = match frame {
+            Frame::Open { stream, headers, .. } => match self.table.open(stream, &headers, Instant::now()) {
+                Taken::Refused => spdy::reset(stream),
+                Taken::Half => self.writer.reply(stream)?,
+                Taken::Whole(connection) => {
+                    let stream_of = (self.dial)(connection.port);
+                    self.tasks.spawn(connection.run(stream_of, self.sender.clone()));
+                    self.writer.reply(stream)?
+                }
+            },
+            Frame::Data { stream, fin, bytes } => {
+                if let Some(input) = self.table.input(stream).filter(|_| !bytes.is_empty()) {
+                    self.deliver(input, bytes).await;
+                }
+                if fin {
+                    self.table.said(stream);
+                }
+                return Ok(true);
+            }
+            Frame::Reset { stream } => {
+                self.table.reset(stream);
+                return Ok(true);
+            }
+            Frame::Ping { id } => spdy::ping(id),
+            Frame::GoAway => return Ok(false),
+            Frame::Other => return Ok(true),
+        };
+        Ok(self.sender.send(answer).await.is_ok())
+    }
+
+    /// Waits until there is room; what ends meanwhile makes some.
+    async fn deliver(&mut self, input: mpsc::Sender<Piece>, bytes: Vec<u8>) {
+        let (room, count) = (self.room.clone(), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        let mut delivery = pin!(async move {
+            if let Ok(room) = room.acquire_many_owned(count).await {
+                let _ = input.send(Piece { bytes, _room: room }).await;
+            }
+        });
+        loop {
+            let due = self.table.due();
+            tokio::select! {
+                () = &mut delivery => return,
+                Some(ended) = self.tasks.join_next() => self.table.ended(ended.into_iter().flatten()),
+                () = until(due) => self.expire().await,
+            }
+        }
+    }
+
+    async fn expire(&mut self) {
+        for pair in self.table.expire(Instant::now()) {
+            let answer = match (pair.error, pair.data) {
+                (Some(error), _) => spdy::data(error, true, b"timed out waiting for streams"),
+                (None, Some(data)) => spdy::reset(data.stream),
+                (None, None) => continue,
+            };
+            let _ = self.sender.send(answer).await;
+        }
+    }
+}
+
+impl Connection {
+    /// From the dialling to the end; its streams.
+    async fn run(
+        self,
+        dialled: impl Future<Output = cri::Result<Box<dyn ByteStream>>> + Send,
+        sender: mpsc::Sender<Vec<u8>>,
+    ) -> [u32; 2] {
+        let Connection { error: errors, data: Data { stream: data, input, gone }, port } = self;
+        let carried = async {
+            match dialled.await {
+                Ok(stream) => {
+                    pump(stream, input, sender.clone(), move |bytes| spdy::data(data, false, bytes)).await;
+                    Vec::new()
+                }
+                Err(error) => format!("an error occurred forwarding port {port}: {error}").into_bytes(),
+            }
+        };
+        let failure = tokio::select! {
+            failure = carried => failure,
+            _ = gone => Vec::new(),
+        };
+        let _ = sender.send(spdy::data(data, true, &[])).await;
+        let _ = sender.send(spdy::data(errors, true, &failure)).await;
+        [data, errors]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::spdy::tests::ClientSide, *};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    fn headers(kind: &str, request: usize) -> Vec<(String, String)> {
+        let request = request.to_string();
+        [("streamtype", kind), ("requestid", &request), ("port", "80")].map(|(k, v)| (k.into(), v.into())).to_vec()
+    }
+
+    fn word(taken: &Taken) -> &'static str {
+        match taken {
+            Taken::Refused => "refused",
+            Taken::Half => "half",
+            Taken::Whole(_) => "whole",
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pairs_become_connections() {
+        let mut table = Table::default();
+        let now = Instant::now();
+        for (stream, kind, request, want) in [
+            (1, "error", 1, "half"),
+            (1, "data", 1, "refused"),
+            (3, "error", 1, "refused"),
+            (5, "data", 2, "half"),
+            (7, "data", 2, "refused"),
+            (9, "data", 1, "whole"),
+            (11, "error", 2, "whole"),
+            (13, "error", 2, "half"),
+        ] {
+            assert_eq!(word(&table.open(stream, &headers(kind, request), now)), want, "{stream} {kind} {request}");
+        }
+        let mut open: Vec<u32> = table.opened.keys().copied().collect();
+        open.sort_unstable();
+        assert_eq!((open, table.pairs.len()), (vec![1, 5, 9, 11, 13], 1));
+        table.reset(13);
+        assert!(table.pairs.is_empty() && !table.opened.contains_key(&13));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_and_halves_are_bounded() {
+        let mut table = Table::default();
+        let now = Instant::now();
+        let ids = |at: usize| u32::try_from(at).unwrap() * 4 + 1;
+        let mut connections = Vec::new();
+        for i in 0..STREAMS / 2 {
+            assert_eq!(word(&table.open(ids(i), &headers("error", i), now)), "half");
+            match table.open(ids(i) + 2, &headers("data", i), now) {
+                Taken::Whole(connection) => connections.push(connection),
+                other => panic!("{}", word(&other)),
+            }
+        }
+        assert_eq!(word(&table.open(9001, &headers("error", 9001), now)), "refused");
+        // A reset is the client's word; the connection is there until it has ended.
+        table.reset(3);
+        assert_eq!(word(&table.open(9001, &headers("error", 9001), now)), "refused");
+        assert!((&mut connections[0].data.gone).await.is_err(), "the connection hears of it");
+        table.ended([1, 3]);
+        assert_eq!(word(&table.open(9001, &headers("error", 9001), now)), "half");
+
+        let mut table = Table::default();
+        for i in 0..INCOMPLETE {
+            assert_eq!(word(&table.open(ids(i), &headers("error", i), now)), "half");
+        }
+        assert_eq!(word(&table.open(9001, &headers("error", 9001), now)), "refused");
+        assert_eq!(word(&table.open(9003, &headers("data", 7), now)), "whole", "the other half of one that waits");
+        assert_eq!(table.due(), Some(now + WAIT));
+        assert!(table.expire(now + WAIT - Duration::from_millis(1)).is_empty());
+        assert_eq!(table.expire(now + WAIT).len(), INCOMPLETE - 1);
+        assert_eq!((table.opened.len(), table.pairs.len(), table.due()), (2, 0, None));
+    }
+
+    /// A client, what it is told, and the pods' ends of its connections.
+    fn begun() -> (DuplexStream, mpsc::Receiver<Vec<u8>>, mpsc::UnboundedReceiver<DuplexStream>) {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let (sender, told) = mpsc::channel(16);
+        let (pods, dialled) = mpsc::unbounded_channel();
+        tokio::spawn(serve(ours, sender, move |_| {
+            let (near, far) = tokio::io::duplex(64);
+            pods.send(far).unwrap();
+            async move { Ok(Box::new(near) as Box<dyn ByteStream>) }
+        }));
+        (theirs, told, dialled)
+    }
+
+    fn open(client: &mut ClientSide, stream: u32, kind: &str, request: &str) -> Vec<u8> {
+        client.open(stream, false, &[("streamtype", kind), ("requestid", request), ("port", "80")])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_half_is_dropped_after_its_wait() {
+        let (mut to, mut told, mut dialled) = begun();
+        let mut client = ClientSide::new();
+        let start = Instant::now();
+        to.write_all(&open(&mut client, 1, "error", "0")).await.unwrap();
+        assert_eq!(told.recv().await.unwrap()[..4], [0x80, 3, 0, 2]);
+        assert_eq!(told.recv().await.unwrap(), spdy::data(1, true, b"timed out waiting for streams"));
+        assert_eq!(start.elapsed().as_secs(), WAIT.as_secs());
+        // Nobody takes what is said on a data stream alone: it must not stand in the way for ever.
+        let mut frames = open(&mut client, 3, "data", "1");
+        frames.extend((0..20).flat_map(|_| spdy::data(3, false, b"much")));
+        frames.extend(spdy::ping(7));
+        to.write_all(&frames).await.unwrap();
+        assert_eq!(told.recv().await.unwrap()[..4], [0x80, 3, 0, 2]);
+        assert_eq!(told.recv().await.unwrap(), spdy::reset(3));
+        assert_eq!(told.recv().await.unwrap(), spdy::ping(7));
+        assert!(dialled.try_recv().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_carries_bytes_and_ends_with_a_reset() {
+        let (mut to, mut told, mut dialled) = begun();
+        let mut client = ClientSide::new();
+        let opening = [open(&mut client, 1, "error", "0"), open(&mut client, 3, "data", "0")].concat();
+        to.write_all(&[opening, spdy::data(3, false, b"ask")].concat()).await.unwrap();
+        let mut pod = dialled.recv().await.unwrap();
+        let mut asked = [0; 3];
+        pod.read_exact(&mut asked).await.unwrap();
+        pod.write_all(b"answer").await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(told.recv().await.unwrap()[..4], [0x80, 3, 0, 2]);
+        }
+        assert_eq!((&asked, told.recv().await.unwrap()), (b"ask", spdy::data(3, false, b"answer")));
+        to.write_all(&spdy::reset(3)).await.unwrap();
+        assert_eq!(pod.read(&mut asked).await.unwrap(), 0, "the pod's end is closed");
+        assert_eq!(told.recv().await.unwrap(), spdy::data(3, true, b""));
+        assert_eq!(told.recv().await.unwrap(), spdy::data(1, true, b""));
+    }
+}
