@@ -8,7 +8,7 @@ use std::fmt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::{
     client_async_with_config,
-    tungstenite::{client::IntoClientRequest, handshake::derive_accept_key},
+    tungstenite::{client::IntoClientRequest, handshake::derive_accept_key, protocol::WebSocketConfig},
 };
 
 pub use tokio_tungstenite::WebSocketStream;
@@ -18,6 +18,11 @@ pub use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message, proto
 
 /// The server's end of an accepted WebSocket.
 pub type ServerSocket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// The longest message that a server takes unless it says otherwise, in bytes. Source: not more than upstream takes
+/// (32 MiB, `golang.org/x/net/websocket`); not much less, for the Python client sends what its caller writes to a command
+/// (a file, an archive) as one message of one frame, and frames were never longer here.
+pub const LONGEST: usize = 16 << 20;
 
 /// Why a request is no WebSocket that we speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,18 +48,30 @@ pub struct Pending {
     upgrade: OnUpgrade,
     /// The negotiated subprotocol; empty where the client offered none.
     pub protocol: String,
+    longest: usize,
 }
 
 impl Pending {
     /// After [`answer`], with what it has chosen.
     pub fn new(upgrade: OnUpgrade, protocol: String) -> Self {
-        Pending { upgrade, protocol }
+        Pending { upgrade, protocol, longest: LONGEST }
+    }
+    /// With another bound for the client's messages than [`LONGEST`].
+    pub fn at_most(self, longest: usize) -> Self {
+        Pending { longest, ..self }
     }
     /// Waits for the connection to switch.
     pub async fn ready(self) -> Result<ServerSocket, BoxError> {
         let upgraded = self.upgrade.await?;
-        Ok(WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await)
+        Ok(server(TokioIo::new(upgraded), self.longest).await)
     }
+}
+
+/// The server's side of a connection that has switched. A client's message beyond `longest` bytes, in one frame or several,
+/// is an error, and not gathered.
+pub async fn server<S: AsyncRead + AsyncWrite + Unpin>(stream: S, longest: usize) -> WebSocketStream<S> {
+    let limits = WebSocketConfig::default().max_message_size(Some(longest)).max_frame_size(Some(longest));
+    WebSocketStream::from_raw_socket(stream, Role::Server, Some(limits)).await
 }
 
 /// True where the request asks for a WebSocket.
@@ -127,4 +144,43 @@ fn tokens(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item =
 
 fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
     tokens(headers, name).any(|t| t.eq_ignore_ascii_case(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::{SinkExt, StreamExt};
+    use tokio_tungstenite::tungstenite::protocol::frame::{
+        Frame,
+        coding::{Data, OpCode},
+    };
+
+    /// How the server takes a message of frames with so many bytes each.
+    async fn taken(longest: usize, frames: &[usize]) -> Result<usize, WebSocketError> {
+        let (ours, theirs) = tokio::io::duplex(1 << 20);
+        let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+        for (i, length) in frames.iter().enumerate() {
+            let code = if i == 0 { Data::Binary } else { Data::Continue };
+            let frame = Frame::message(vec![7; *length], OpCode::Data(code), i + 1 == frames.len());
+            client.send(Message::Frame(frame)).await.unwrap();
+        }
+        server(ours, longest).await.next().await.unwrap().map(|message| message.len())
+    }
+
+    #[tokio::test]
+    async fn messages_are_bounded() {
+        for (frames, ok) in [
+            (&[1000][..], true),
+            (&[1001], false),
+            (&[500, 500], true),
+            (&[500, 501], false),
+            (&[400, 400, 400], false),
+        ] {
+            match taken(1000, frames).await {
+                Ok(length) => assert!(ok && length == frames.iter().sum::<usize>(), "{frames:?}"),
+                Err(WebSocketError::Capacity(_)) => assert!(!ok, "{frames:?}"),
+                Err(other) => panic!("{frames:?}: {other}"),
+            }
+        }
+    }
 }

@@ -26,6 +26,8 @@ const SPDY: &str = "SPDY/3.1";
 /// SPDY inside a WebSocket (KEP-4006).
 const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 const PROTOCOL: &str = "portforward.k8s.io";
+/// The longest message of a WebSocket. kubectl sends pieces of 32 KiB, the Python client 1 MiB and a channel's byte.
+const LONGEST: usize = 2 << 20;
 
 /// Answers in the protocol that the client offers.
 pub(super) async fn serve(
@@ -50,7 +52,7 @@ pub(super) async fn serve(
         return Err(Status::bad_request("query parameter \"port\" is required"));
     }
     tokio::spawn(async move {
-        match pending.ready().await {
+        match pending.at_most(LONGEST).ready().await {
             Ok(socket) if tunnel => session.tunnel(socket).await,
             Ok(socket) => session.channels(socket, ports).await,
             Err(error) => tracing::debug!(%error, "port-forward"),
