@@ -138,6 +138,24 @@ async fn who_is_not_let_in_is_written_down() {
     assert_eq!(refused[0]["responseStatus"]["message"], "Unauthorized");
 }
 
+/// Each refusal of a caller without a credential is written or counted; one of a known caller is always written.
+#[tokio::test]
+async fn a_flood_of_nobodys_does_not_fill_the_log() {
+    let cluster = Cluster::start().await;
+    let nobody = cluster.anonymous();
+    for _ in 0..500 {
+        nobody.get("/flood").await.expect(403);
+    }
+    cluster.user("jane", &[]).get("/known").await.expect(403);
+    let all = events(&cluster, |event| event["requestURI"] == "/known").await;
+    let written = all.iter().filter(|event| event["requestURI"] == "/flood").count();
+    let metrics = cluster.admin().get("/metrics").await.text();
+    let counted = metrics.lines().find_map(|line| line.strip_prefix("ferry_audit_unwritten_refusals_total "));
+    let counted: usize = counted.unwrap().parse().unwrap();
+    assert!(written >= 100 && counted > 0, "{written} written, {counted} counted");
+    assert_eq!(written + counted, 500);
+}
+
 /// Takes what is posted.
 #[derive(Clone)]
 struct Sink(mpsc::UnboundedSender<Value>);
