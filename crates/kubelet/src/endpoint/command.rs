@@ -31,6 +31,10 @@ const VERSIONS: [&str; 4] = ["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.chann
 
 /// How long the client may take to open its streams. Source: upstream's `DefaultStreamCreationTimeout`.
 const OPENING: Duration = Duration::from_secs(30);
+/// Bytes that may come before the streams are open, a frame counting for some by itself. Clients say nothing by then.
+const EARLY: usize = 4 << 20;
+/// The longest size of a terminal, in JSON.
+const SIZE: usize = 1 << 10;
 /// Answers that wait for the client to read. One that reads nothing does not miss what is beyond.
 const ANSWERS: usize = 64;
 
@@ -190,6 +194,7 @@ impl<W: AsyncWrite + Unpin> Client<W> {
 
     /// Waits for the streams; false where the client went.
     async fn open(&mut self, expected: usize) -> io::Result<bool> {
+        let mut room = EARLY;
         while self.streams.count() < expected {
             match self.heard.recv().await {
                 Some(Frame::Open { stream, headers, .. }) => {
@@ -202,7 +207,12 @@ impl<W: AsyncWrite + Unpin> Client<W> {
                 }
                 Some(Frame::Ping { id }) => self.send(&spdy::ping(id)).await?,
                 Some(Frame::GoAway) | None => return Ok(false),
-                Some(frame) => self.early.push(frame),
+                Some(frame) => {
+                    let length = 64 + if let Frame::Data { bytes, .. } = &frame { bytes.len() } else { 0 };
+                    let left = room.checked_sub(length);
+                    room = left.ok_or_else(|| io::Error::other("too much came before the streams were open"))?;
+                    self.early.push(frame);
+                }
             }
         }
         Ok(true)
@@ -354,18 +364,22 @@ impl Output<'_> {
     }
 }
 
-/// Takes the whole ones of JSON texts that stand one behind the other.
+/// Takes the whole ones of JSON texts that stand one behind the other. What cannot become one is not kept.
 fn sizes(bytes: &mut Vec<u8>) -> Vec<TerminalSize> {
-    let mut sizes = Vec::new();
     // They hold numbers only: the first closing brace is the end.
-    while let Some(end) = bytes.iter().position(|b| *b == b'}') {
-        let text: Vec<u8> = bytes.drain(..=end).collect();
-        if let Ok(size) = value::parse_lenient(text.trim_ascii()) {
-            let side = |key: &str| size.at(&[key]).as_i64().and_then(|n| u16::try_from(n).ok()).unwrap_or(0);
-            sizes.push(TerminalSize { width: side("Width"), height: side("Height") });
-        }
+    let whole = bytes.iter().rposition(|b| *b == b'}').map_or(0, |end| end + 1);
+    let whole: Vec<u8> = bytes.drain(..whole).collect();
+    if bytes.len() > SIZE {
+        *bytes = Vec::new();
     }
+    let texts = whole.split_inclusive(|b| *b == b'}').filter(|text| text.len() <= SIZE);
+    let sizes = texts.filter_map(|text| value::parse_lenient(text.trim_ascii()).ok());
     sizes
+        .map(|size| {
+            let side = |key: &str| size.at(&[key]).as_i64().and_then(|n| u16::try_from(n).ok()).unwrap_or(0);
+            TerminalSize { width: side("Width"), height: side("Height") }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -468,6 +482,41 @@ mod tests {
         command.exit.send(Ok(0)).unwrap();
         assert!(read(theirs).await.iter().all(|(_, text, ends)| text.is_empty() && *ends == 1));
         server.await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn what_becomes_no_size_is_not_kept() {
+        let size = |width, height| TerminalSize { width, height };
+        let long = format!("{}{{\"Width\":7}}", " ".repeat(SIZE));
+        for (said, found, kept) in [
+            ("{\"Width\":1,\"Height\":2}{\"Wid", vec![size(1, 2)], 5),
+            ("{\"Width\":1} \n{\"Width\":3}", vec![size(1, 0), size(3, 0)], 0),
+            ("}}{\"Width\":1}", vec![size(1, 0)], 0),
+            (&" ".repeat(SIZE), vec![], SIZE),
+            (&" ".repeat(SIZE + 1), vec![], 0),
+            (&long, vec![], 0),
+        ] {
+            let mut bytes = said.as_bytes().to_vec();
+            assert_eq!((sizes(&mut bytes), bytes.len()), (found, kept), "{said}");
+        }
+    }
+
+    /// A client that speaks on and on, and never opens the last stream.
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_before_the_streams_is_bounded() {
+        for frame in [spdy::data(3, false, &[b'x'; 1 << 15]), spdy::data(3, false, &[]), spdy::reset(9)] {
+            let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+            let (_command, streams) = command();
+            let server = tokio::spawn(session(ours, VERSIONS[0], all(false), async { Ok(streams) }));
+            theirs.write_all(&ClientSide::new().open(3, false, &[("streamtype", "stdin")])).await.unwrap();
+            for _ in 0..EARLY / 64 + 10_000 {
+                if theirs.write_all(&frame).await.is_err() {
+                    break;
+                }
+            }
+            let ended = server.await.unwrap().unwrap_err().to_string();
+            assert_eq!(ended, "too much came before the streams were open");
+        }
     }
 
     /// What is sent each way; far more than all buffers on the way hold.
