@@ -457,4 +457,28 @@ mod tests {
         assert_eq!(told.recv().await.unwrap(), spdy::data(3, true, b""));
         assert_eq!(told.recv().await.unwrap(), spdy::data(1, true, b""));
     }
+    /// Pods that take nothing hold back their client, however many streams it has.
+    #[tokio::test(start_paused = true)]
+    async fn bytes_that_nobody_takes_are_bounded() {
+        let (mut to, mut told, mut dialled) = begun();
+        tokio::spawn(async move { while told.recv().await.is_some() {} });
+        let (mut client, mut pods, mut sent) = (ClientSide::new(), Vec::new(), 0);
+        let ids: Vec<u32> = (0..40).map(|i| i * 4 + 1).collect();
+        for id in &ids {
+            let request = id.to_string();
+            to.write_all(&open(&mut client, *id, "error", &request)).await.unwrap();
+            to.write_all(&open(&mut client, *id + 2, "data", &request)).await.unwrap();
+            pods.push(dialled.recv().await.unwrap());
+        }
+        // Less than any stream's own queue would hold.
+        let frames = ids.iter().flat_map(|id| std::iter::repeat_n(*id + 2, 10));
+        let writing = async {
+            for stream in frames {
+                to.write_all(&spdy::data(stream, false, &[7; 1 << 16])).await.unwrap();
+                sent += 1 << 16;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(3600), writing).await.is_err(), "all was taken");
+        assert!((QUEUED..QUEUED + (1 << 20)).contains(&sent), "{sent}");
+    }
 }
