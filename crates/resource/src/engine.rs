@@ -80,6 +80,7 @@ impl Engine {
         }
         layout::move_old(&*store, &published).await?;
         tokio::spawn(publish::age(Arc::downgrade(&published)));
+        tokio::spawn(publish::compact(Arc::downgrade(&published)));
         let news = published.sealer.changes();
         tokio::spawn(unreadable::follow(Arc::downgrade(&published), Arc::downgrade(&store), news));
         let reader = Reader { published: published.clone() };

@@ -12,7 +12,10 @@ use crate::{
 use base::{Result, Revision, Status};
 use schema::{Kind, SubresourceAction};
 use select::CompiledFieldSelector;
-use std::{ops::ControlFlow, sync::Arc};
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 use value::{Object, ObjectKey};
 
 impl Engine {
@@ -82,6 +85,9 @@ impl Engine {
             }
             // The page before may be another server's, which was further: none is older than the one before it.
             self.wait_for(token.revision).await?;
+            if token.revision.0 < self.published.compacted.load(Relaxed) {
+                return Err(continue_expired(token.last));
+            }
             return match cache.snapshot_at(token.revision) {
                 Ok(objects) => Ok((objects, token.revision, Some(token.last))),
                 Err(_) => Err(continue_expired(token.last)),

@@ -19,7 +19,10 @@ use schema::{Catalog, Kind};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     ops::{Bound, ControlFlow},
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use store::{Change, Item, Sink};
@@ -46,6 +49,8 @@ pub(crate) struct Published {
     orphans: Mutex<BTreeMap<Arc<str>, (Revision, Bytes)>>,
     pub claims: RwLock<HashSet<String>>,
     pub applied: watch::Sender<Revision>,
+    /// Lists of an older revision are not gone on with.
+    pub compacted: AtomicU64,
     pub prepared: Mutex<HashMap<usize, Prepared>>,
     pub sealer: Arc<dyn Sealer>,
     /// What could not be opened.
@@ -77,6 +82,7 @@ impl Published {
             orphans: Mutex::default(),
             claims: RwLock::default(),
             applied: watch::Sender::new(Revision::ZERO),
+            compacted: AtomicU64::new(0),
             prepared: Mutex::default(),
             sealer,
             unreadable: Unreadable::default(),
@@ -357,6 +363,21 @@ fn definitions(entry: &Entry, items: &mut BTreeMap<Arc<str>, (Revision, Bytes)>,
         }
     }
     changes
+}
+
+/// A list can be gone on with for so long, and for twice as long at most. Source: upstream compacts etcd every five
+/// minutes to where it was five minutes before.
+const COMPACTION: Duration = Duration::from_secs(300);
+
+/// Lets lists expire, until it is dropped: clients rely on being told, and a consistent list of an hour ago helps nobody.
+pub(crate) async fn compact(published: Weak<Published>) {
+    let mut before = Revision::ZERO;
+    loop {
+        tokio::time::sleep(COMPACTION).await;
+        let Some(published) = published.upgrade() else { return };
+        published.compacted.store(before.0, Relaxed);
+        before = *published.applied.borrow();
+    }
 }
 
 /// Makes cached objects anew where a changed definition shows them differently: with other defaults, or selectable by

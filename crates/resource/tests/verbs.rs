@@ -6,7 +6,7 @@ use base::{Reason, Revision, Status, User, clock::System};
 use resource::*;
 use schema::*;
 use sealer::Marked;
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 use store::{Memory, Store};
 use value::{Object, Str, Value, value};
 
@@ -527,6 +527,30 @@ async fn a_page_is_never_older_than_the_one_before() {
     });
     let second = second.unwrap();
     assert_eq!((names(&second.items), second.revision), (vec!["b".into(), "c".into()], Revision(3)));
+}
+
+/// A list of long ago is not gone on with as it was, but from the same key in whatever state there is.
+#[tokio::test(start_paused = true)]
+async fn pages_expire() {
+    let door = door().await;
+    for name in ["a", "b", "c"] {
+        door.create("configmaps", config_map(name)).await.unwrap();
+    }
+    let first = door.list("configmaps", ListQuery { limit: Some(1), ..ListQuery::default() }).await.unwrap();
+    let next = || ListQuery { continue_token: first.continue_token.clone(), ..ListQuery::default() };
+    // Nothing is written: the state of then is that of now.
+    tokio::time::sleep(Duration::from_secs(1200)).await;
+    assert_eq!(names(&door.list("configmaps", next()).await.unwrap().items), ["b", "c"]);
+    door.create("configmaps", config_map("bb")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(names(&door.list("configmaps", next()).await.unwrap().items), ["b", "c"]);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let expired = door.list("configmaps", next()).await.unwrap_err();
+    assert_eq!(expired.reason(), "Expired");
+    let fresh = expired.to_json()["metadata"]["continue"].as_str().map(str::to_string);
+    assert!(fresh.is_some());
+    let rest = door.list("configmaps", ListQuery { continue_token: fresh, ..ListQuery::default() }).await.unwrap();
+    assert_eq!((names(&rest.items), rest.revision), (vec!["b".into(), "bb".into(), "c".into()], Revision(4)));
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ async fn encoded(admin: &Caller, encoding: &str) -> u64 {
 
 #[tokio::test]
 async fn an_event_is_encoded_once_for_all_watchers() {
-    const WATCHERS: usize = 200;
+    const WATCHERS: usize = 1000;
     const EVENTS: usize = 10;
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
