@@ -27,6 +27,8 @@ use std::{
 use tokio::task::JoinSet;
 
 const NODE: &str = "bench-node";
+/// A lease that its role lets the controller manager renew.
+const LEADER: &str = "kube-controller-manager";
 const USER: &str = "bench-flood";
 /// Pods that the lists read (4.5 KB each).
 const PODS: u64 = 5_000;
@@ -51,7 +53,7 @@ pub async fn measure(options: &Options, program: &Path, figures: &mut Figures) -
     let mut renewals = JoinSet::new();
     let node = Acting { user: "system:node:bench-node", groups: &["system:nodes", "system:authenticated"] };
     let leader = Acting { user: "system:kube-controller-manager", groups: &["system:authenticated"] };
-    for (who, namespace, name) in [(node, "kube-node-lease", NODE), (leader, "kube-system", "bench-leader")] {
+    for (who, namespace, name) in [(node, "kube-node-lease", NODE), (leader, "kube-system", LEADER)] {
         let connection = Connection::open(&admin.acting(who)).await?;
         renewals.spawn(renew(connection, namespace, name, over.clone()));
     }
@@ -99,7 +101,7 @@ async fn prepare(options: &Options, admin: &Target) -> Result<(), String> {
         ("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings".into(), binding.to_string().into_bytes()),
         ("/api/v1/nodes".into(), objects::node(NODE)),
         (lease("kube-node-lease"), objects::lease("kube-node-lease", NODE)),
-        (lease("kube-system"), objects::lease("kube-system", "bench-leader")),
+        (lease("kube-system"), objects::lease("kube-system", LEADER)),
     ] {
         let (status, answer) = control.fetch(&Call::post(path.as_str(), body)).await?;
         if !status.is_success() && status != StatusCode::CONFLICT {
@@ -111,24 +113,25 @@ async fn prepare(options: &Options, admin: &Target) -> Result<(), String> {
     Ok(())
 }
 
-/// Renews until it is over; the microseconds of each.
+/// Renews until it is over, each time what the last answer said; the microseconds of each.
 async fn renew(
     mut connection: Connection,
     namespace: &'static str,
     name: &'static str,
     over: Arc<AtomicBool>,
 ) -> Result<Vec<u32>, String> {
-    let call = Call {
-        method: Method::PUT,
-        path: format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"),
-        content_type: "application/json",
-        body: objects::lease(namespace, name).into(),
-    };
+    let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}");
+    let (_, mut body) = connection.fetch(&Call::get(path.as_str())).await?;
     let mut took = Vec::new();
     while !over.load(Relaxed) {
+        let call = Call { method: Method::PUT, path: path.clone(), content_type: "application/json", body };
         let sent = Instant::now();
-        connection.exchange(&call).await?;
+        let (status, answer) = connection.fetch(&call).await?;
+        if !status.is_success() {
+            return Err(format!("{path}: {status}: {}", String::from_utf8_lossy(&answer)));
+        }
         took.push(sent.elapsed().as_micros() as u32);
+        body = answer;
         tokio::time::sleep_until((sent + PACE).into()).await;
     }
     Ok(took)
