@@ -2,9 +2,9 @@
 //! what kinds themselves bring along ([`schema::Hooks::initial`]): flow schemas, priority levels, the Service network.
 
 use crate::server::Inner;
-use base::{Reason, Result, Status, User};
+use base::{Reason, Result, Status};
 use futures::future::try_join_all;
-use resource::{Body, Call, WriteOptions};
+use resource::{Body, WriteOptions};
 use schema::{AUTO_UPDATE, ClusterConfig, Initial, Keep, Kind};
 use std::{net::IpAddr, sync::Arc};
 use value::{Value, value};
@@ -117,16 +117,7 @@ async fn config_maps(server: &Inner) -> Result<()> {
 /// Creates an object that is missing; `repair` also makes an existing one agree in everything that is given.
 async fn put(server: &Inner, group: &str, plural: &str, object: Value, repair: bool) -> Result<()> {
     let engine = &server.engine;
-    let Some(kind) = engine.catalog().get(group, plural).cloned() else { return Ok(()) };
-    let version = kind.storage;
-    let mut call = Call {
-        user: Arc::new(User::master("system:apiserver")),
-        kind,
-        version,
-        namespace: object.namespace().into(),
-        name: "".into(),
-        subresource: None,
-    };
+    let Some(mut call) = engine.own_call(group, plural, object.namespace(), "") else { return Ok(()) };
     let key = (object.namespace().to_string(), object.name().to_string());
     let find = || engine.view().get(group, plural, &key.0, &key.1);
     let Some(present) = find() else {

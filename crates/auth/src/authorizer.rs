@@ -12,7 +12,7 @@ use crate::{
 use base::{Revision, User, clock::Clock};
 use net::Outgoing;
 use parking_lot::RwLock;
-use resource::{Body, Call, Delivery, Engine, EventKind, ListQuery, VersionMatch, WriteOptions};
+use resource::{Body, Call, Delivery, Engine, EventKind, WriteOptions};
 use schema::View;
 use std::{
     collections::HashSet,
@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::watch;
-use value::{ObjectKey, Str, Value};
+use value::{ObjectKey, Value};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -221,7 +221,7 @@ fn waited(answer: impl Future<Output = Decision>) -> Decision {
 
 /// Applies the events of one kind; begins anew where the watch is cut off.
 async fn follow(inner: Weak<Inner>, engine: Weak<Engine>, kind: RbacKind, i: usize) {
-    while let Some(mut watcher) = start(&inner, &engine, kind).await {
+    while let Some(mut watcher) = resource::follow(&inner, &engine, GROUP, kind.plural()).await {
         // What the initial list does not name is gone since the last watch.
         let mut listed = Some(HashSet::new());
         let mut batch = Vec::new();
@@ -263,27 +263,6 @@ fn apply(inner: &Inner, kind: RbacKind, i: usize, batch: &[Delivery], listed: &m
     inner.seen.send_modify(|seen| seen[i] = seen[i].max(last));
 }
 
-async fn start(inner: &Weak<Inner>, engine: &Weak<Engine>, kind: RbacKind) -> Option<resource::Watcher> {
-    loop {
-        inner.upgrade()?;
-        let engine = engine.upgrade()?;
-        if let Some(call) = call(&engine, kind.plural(), "", "") {
-            let query = ListQuery {
-                send_initial_events: Some(true),
-                version_match: Some(VersionMatch::NotOlderThan),
-                allow_bookmarks: true,
-                ..ListQuery::default()
-            };
-            match engine.watch(&call, &query).await {
-                Ok(watcher) => return Some(watcher),
-                Err(e) => tracing::warn!("watch of {}: {e}", kind.plural()),
-            }
-        }
-        drop(engine);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
 /// Writes the gathered rules of aggregated cluster roles whenever cluster roles change.
 async fn aggregate(inner: Weak<Inner>, engine: Weak<Engine>) {
     let Some(mut seen) = inner.upgrade().map(|inner| inner.seen.subscribe()) else { return };
@@ -310,14 +289,5 @@ async fn aggregate(inner: Weak<Inner>, engine: Weak<Engine>) {
 
 /// A call of the server itself on an RBAC kind; `None` where the catalog does not have it.
 pub(crate) fn call(engine: &Engine, plural: &str, namespace: &str, name: &str) -> Option<Call> {
-    let kind = engine.catalog().get(GROUP, plural)?.clone();
-    let version = kind.storage;
-    Some(Call {
-        user: Arc::new(User::master("system:apiserver")),
-        kind,
-        version,
-        namespace: Str::from(namespace),
-        name: Str::from(name),
-        subresource: None,
-    })
+    engine.own_call(GROUP, plural, namespace, name)
 }

@@ -140,4 +140,11 @@ impl Connection {
         let body = response.into_body().collect().await.map_err(|e| format!("{}: {e}", call.path))?;
         Ok((status, body.to_bytes()))
     }
+    /// Creates one object; one that is there already is as good.
+    pub async fn make(&mut self, path: &str, body: Vec<u8>) -> Result<Bytes, String> {
+        match self.fetch(&Call::post(path, body)).await? {
+            (StatusCode::CREATED | StatusCode::CONFLICT, answer) => Ok(answer),
+            (status, answer) => Err(format!("{path}: {status}: {}", String::from_utf8_lossy(&answer))),
+        }
+    }
 }

@@ -96,17 +96,14 @@ async fn prepare(options: &Options, admin: &Target) -> Result<(), String> {
     let account = "/api/v1/namespaces/bench-flood/serviceaccounts";
     let lease = |namespace: &str| format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
     for (path, body) in [
-        ("/api/v1/namespaces".into(), objects::named("Namespace", "bench-flood")),
+        ("/api/v1/namespaces".to_string(), objects::named("Namespace", "bench-flood")),
         (account.into(), objects::named("ServiceAccount", "default")),
         ("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings".into(), binding.to_string().into_bytes()),
         ("/api/v1/nodes".into(), objects::node(NODE)),
         (lease("kube-node-lease"), objects::lease("kube-node-lease", NODE)),
         (lease("kube-system"), objects::lease("kube-system", LEADER)),
     ] {
-        let (status, answer) = control.fetch(&Call::post(path.as_str(), body)).await?;
-        if !status.is_success() && status != StatusCode::CONFLICT {
-            return Err(format!("{path}: {status}: {}", String::from_utf8_lossy(&answer)));
-        }
+        control.make(&path, body).await?;
     }
     let bounds = Bounds { requests: PODS, time: PATIENCE };
     load::run(load::handles(admin, options).await?, bounds, None, phases::creates("bench-flood", 4_500)).await?;

@@ -11,8 +11,7 @@ use crate::{
     target::Target,
     watchers,
 };
-use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::Method;
 use std::{
     sync::{PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
@@ -84,19 +83,11 @@ impl Run<'_> {
     /// A namespace with its ServiceAccount, which pods ask for; its name.
     async fn namespace(&mut self, phase: &str) -> Result<String, String> {
         let name = format!("bench-{phase}-{}", self.id);
-        self.post("/api/v1/namespaces".into(), objects::named("Namespace", &name)).await?;
+        self.control.make("/api/v1/namespaces", objects::named("Namespace", &name)).await?;
         // The control plane makes it too, if it is faster.
         let account = format!("/api/v1/namespaces/{name}/serviceaccounts");
-        self.post(account, objects::named("ServiceAccount", "default")).await?;
+        self.control.make(&account, objects::named("ServiceAccount", "default")).await?;
         Ok(name)
-    }
-
-    /// Creates one object; one that is there already is as good.
-    async fn post(&mut self, path: String, body: Vec<u8>) -> Result<Bytes, String> {
-        match self.control.fetch(&Call::post(path.as_str(), body)).await? {
-            (StatusCode::CREATED | StatusCode::CONFLICT, answer) => Ok(answer),
-            (status, answer) => Err(format!("{path}: {status}: {}", String::from_utf8_lossy(&answer))),
-        }
     }
 
     /// Removes what a phase made, as far as the server lets us.
@@ -151,7 +142,7 @@ impl Run<'_> {
         let namespace = self.namespace("list").await?;
         let path = format!("/api/v1/namespaces/{namespace}/pods");
         // What the server adds to a pod is the same for each of them.
-        let sample = self.post(path.clone(), objects::pod("sample-0000", LISTED)).await?;
+        let sample = self.control.make(&path, objects::pod("sample-0000", LISTED)).await?;
         let size = (2 * LISTED).saturating_sub(sample.len());
         self.control.exchange(&Call::delete(format!("{path}/sample-0000"))).await?;
         self.fill(&namespace, self.options.pods, size).await?;
@@ -196,7 +187,7 @@ impl Run<'_> {
         for n in 0..PACED {
             let body = objects::config_map(&format!("map-{n:07}"), MAP);
             let _ = watchers.written[n as usize].set(Instant::now());
-            self.post(format!("/api/v1/namespaces/{namespace}/configmaps"), body).await?;
+            self.control.make(&format!("/api/v1/namespaces/{namespace}/configmaps"), body).await?;
             tokio::time::sleep_until((began + Duration::from_millis(n * 1000 / PACE)).into()).await;
         }
         let want = PACED * self.options.watchers as u64;

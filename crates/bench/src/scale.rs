@@ -38,10 +38,7 @@ pub async fn measure(options: &Options, program: &Path, figures: &mut Figures) -
         ("/api/v1/namespaces/bench-scale/serviceaccounts", "ServiceAccount", "default"),
     ] {
         // The control plane makes the account too, if it is faster.
-        let (status, answer) = control.fetch(&Call::post(path, objects::named(kind, name))).await?;
-        if !status.is_success() && status != http::StatusCode::CONFLICT {
-            return Err(format!("{path}: {status}: {}", String::from_utf8_lossy(&answer)));
-        }
+        control.make(path, objects::named(kind, name)).await?;
     }
     let bounds = |requests| Bounds { requests, time: PATIENCE };
     let node = |_, n| Call::post("/api/v1/nodes", objects::node(&format!("node-{n:05}")));

@@ -36,14 +36,11 @@ use mutating::Mutations;
 use net::Outgoing;
 use parking_lot::{Mutex, RwLock};
 use policy::{Binding, Bound, Policy, bound};
-use resource::{Call, Engine, ListQuery, VersionMatch};
+use resource::{Call, Engine};
 use schema::{Catalog, View};
-use std::{
-    sync::{
-        Arc, OnceLock, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, OnceLock, Weak,
+    atomic::{AtomicBool, Ordering},
 };
 use validating::Validations;
 
@@ -157,7 +154,7 @@ impl Dynamic {
 }
 
 async fn follow(dynamic: Weak<Dynamic>, engine: Weak<Engine>, source: Source) {
-    while let Some(mut watcher) = start(&dynamic, &engine, source).await {
+    while let Some(mut watcher) = resource::follow(&dynamic, &engine, GROUP, source.plural()).await {
         let mut batch = Vec::new();
         loop {
             batch.clear();
@@ -174,35 +171,5 @@ async fn follow(dynamic: Weak<Dynamic>, engine: Weak<Engine>, source: Source) {
                 break;
             }
         }
-    }
-}
-
-/// A watch of one kind, tried until there is one; `None` where there is nobody left to tell.
-async fn start(dynamic: &Weak<Dynamic>, engine: &Weak<Engine>, source: Source) -> Option<resource::Watcher> {
-    loop {
-        dynamic.upgrade()?;
-        let engine = engine.upgrade()?;
-        if let Some(kind) = engine.catalog().get(GROUP, source.plural()).cloned() {
-            let call = Call {
-                user: Arc::new(base::User::master("system:apiserver")),
-                version: kind.storage,
-                kind,
-                namespace: "".into(),
-                name: "".into(),
-                subresource: None,
-            };
-            let query = ListQuery {
-                send_initial_events: Some(true),
-                version_match: Some(VersionMatch::NotOlderThan),
-                allow_bookmarks: true,
-                ..ListQuery::default()
-            };
-            match engine.watch(&call, &query).await {
-                Ok(watcher) => return Some(watcher),
-                Err(e) => tracing::warn!("watch of {}: {e}", source.plural()),
-            }
-        }
-        drop(engine);
-        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

@@ -27,7 +27,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use net::{Outgoing, Trust, outgoing::Connector};
 use parking_lot::{Mutex, RwLock};
 use pki::{ClusterPki, Leaf};
-use resource::{Call, Engine, ListQuery, VersionMatch};
+use resource::{Call, Engine};
 use schema::View;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -241,15 +241,8 @@ pub(crate) fn identity(headers: &mut HeaderMap, user: &User) {
 
 /// A call of the server itself; `None` where the kind is not served.
 fn call(engine: &Engine, name: &str, subresource: Option<&str>) -> Option<Call> {
-    let kind = engine.catalog().get(GROUP, PLURAL).cloned()?;
-    Some(Call {
-        user: Arc::new(User::master("system:apiserver")),
-        version: kind.storage,
-        kind,
-        namespace: "".into(),
-        name: name.into(),
-        subresource: subresource.map(Into::into),
-    })
+    let call = engine.own_call(GROUP, PLURAL, "", name)?;
+    Some(Call { subresource: subresource.map(Into::into), ..call })
 }
 
 /// Definitions come and go.
@@ -287,15 +280,8 @@ async fn keep_checked(server: Weak<Inner>) {
 
 /// Tells of every change of a kind.
 async fn follow(server: Weak<Inner>, group: &'static str, plural: &'static str) {
-    loop {
-        let started = {
-            let Some(server) = server.upgrade() else { return };
-            watch(&server.engine, group, plural).await
-        };
-        let Some(mut watcher) = started else {
-            tokio::time::sleep(AGAIN).await;
-            continue;
-        };
+    let Some(engine) = server.upgrade().map(|server| Arc::downgrade(&server.engine)) else { return };
+    while let Some(mut watcher) = resource::follow(&server, &engine, group, plural).await {
         let mut batch = Vec::new();
         loop {
             batch.clear();
@@ -312,23 +298,4 @@ async fn follow(server: Weak<Inner>, group: &'static str, plural: &'static str) 
             }
         }
     }
-}
-
-async fn watch(engine: &Engine, group: &str, plural: &str) -> Option<resource::Watcher> {
-    let kind = engine.catalog().get(group, plural).cloned()?;
-    let call = Call {
-        user: Arc::new(User::master("system:apiserver")),
-        version: kind.storage,
-        kind,
-        namespace: "".into(),
-        name: "".into(),
-        subresource: None,
-    };
-    let query = ListQuery {
-        send_initial_events: Some(true),
-        version_match: Some(VersionMatch::NotOlderThan),
-        allow_bookmarks: true,
-        ..ListQuery::default()
-    };
-    engine.watch(&call, &query).await.ok()
 }

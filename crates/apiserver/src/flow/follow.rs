@@ -1,8 +1,8 @@
 //! Keeps the table in step with its objects, tells schemas whether their level exists, and sets limits every ten seconds.
 
 use super::{FlowControl, table::Reference};
-use base::{User, clock::Clock};
-use resource::{Body, Call, Engine, ListQuery, VersionMatch, Watcher, WriteOptions};
+use base::clock::Clock;
+use resource::{Body, Engine, WriteOptions};
 use std::{
     sync::{Arc, Weak},
     time::Duration,
@@ -39,7 +39,7 @@ impl FlowControl {
 }
 
 async fn follow(flow: Weak<FlowControl>, engine: Weak<Engine>, clock: Arc<dyn Clock>, plural: &'static str) {
-    while let Some(mut watcher) = start(&flow, &engine, plural).await {
+    while let Some(mut watcher) = resource::follow(&flow, &engine, GROUP, plural).await {
         let mut batch = Vec::new();
         loop {
             let Some((flow, engine)) = flow.upgrade().zip(engine.upgrade()) else { return };
@@ -55,32 +55,11 @@ async fn follow(flow: Weak<FlowControl>, engine: Weak<Engine>, clock: Arc<dyn Cl
     }
 }
 
-async fn start(flow: &Weak<FlowControl>, engine: &Weak<Engine>, plural: &str) -> Option<Watcher> {
-    loop {
-        flow.upgrade()?;
-        let engine = engine.upgrade()?;
-        if let Some(call) = call(&engine, plural, "") {
-            let query = ListQuery {
-                send_initial_events: Some(true),
-                version_match: Some(VersionMatch::NotOlderThan),
-                allow_bookmarks: true,
-                ..ListQuery::default()
-            };
-            match engine.watch(&call, &query).await {
-                Ok(watcher) => return Some(watcher),
-                Err(error) => tracing::warn!(%error, "watch of {plural}"),
-            }
-        }
-        drop(engine);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
 /// Writes the condition `Dangling` where it is not what it should be. A lost race is made good by the next event.
 async fn tell(engine: &Engine, reference: &Reference, clock: &dyn Clock) {
     let present = reference.schema.value();
     let Some(conditions) = conditions(&present, reference, base::time::seconds(clock.now())) else { return };
-    let Some(mut call) = call(engine, SCHEMAS, present.name()) else { return };
+    let Some(mut call) = engine.own_call(GROUP, SCHEMAS, "", present.name()) else { return };
     call.subresource = Some("status".into());
     let mut wanted = present;
     wanted.set(&["status", "conditions"], conditions);
@@ -109,11 +88,4 @@ fn conditions(present: &Value, reference: &Reference, now: String) -> Option<Vec
         "type": "Dangling", "status": status, "reason": reason, "message": message, "lastTransitionTime": since,
     }));
     Some(others)
-}
-
-fn call(engine: &Engine, plural: &str, name: &str) -> Option<Call> {
-    let kind = engine.catalog().get(GROUP, plural)?.clone();
-    let version = kind.storage;
-    let user = Arc::new(User::master("system:apiserver"));
-    Some(Call { user, kind, version, namespace: "".into(), name: name.into(), subresource: None })
 }

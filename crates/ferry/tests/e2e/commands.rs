@@ -170,7 +170,11 @@ fn words_it_does_not_know() {
         For more information, try '--help'.
     "#]],
     );
-    // Before anything is made: no directory, no network, no machine.
+}
+
+/// Before anything is made: no directory, no network, no machine.
+#[test]
+fn a_store_that_cannot_be() {
     for command in ["up", "server"] {
         let nowhere = "/tmp/ferry-e2e-nothing-is-made-here";
         check(
@@ -184,6 +188,10 @@ fn words_it_does_not_know() {
         );
         assert!(!Path::new(nowhere).exists(), "{command}");
     }
+}
+
+#[test]
+fn words_that_are_missing() {
     check(
         &mut ferry(&["agent"]),
         &[],
