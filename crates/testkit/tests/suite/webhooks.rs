@@ -1,0 +1,3 @@
+use crate::scene::scenarios;
+
+scenarios! {}
