@@ -14,6 +14,7 @@ mod aggregation;
 mod budgets;
 mod conversion;
 mod core;
+mod custom;
 mod definitions;
 mod devices;
 mod discovery;

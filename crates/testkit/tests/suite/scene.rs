@@ -5,6 +5,7 @@ use k8s_openapi::{NamespaceResourceScope, api::core::v1::Namespace};
 use kube::{
     Api, Client, Resource,
     api::{DeleteParams, PostParams, WatchEvent, WatchParams},
+    runtime::wait::await_condition,
 };
 use netlink::{Cidr, netns};
 use serde::de::DeserializeOwned;
@@ -122,6 +123,15 @@ impl Scene {
     {
         Api::all(self.client())
     }
+    /// Waits until a selection of a kind in the scenario's namespace holds that many objects, and answers with them.
+    pub async fn count<K>(&self, labels: &str, want: usize) -> Vec<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned,
+    {
+        let collection = K::url_path(&(), Some(&self.namespace));
+        let found = self.admin.count(&collection, &labels.replace('=', "%3D"), want).await;
+        found.into_iter().map(object).collect()
+    }
     /// The path of a collection in the scenario's namespace: `path("apis/apps/v1", "deployments")`.
     pub fn path(&self, version: &str, resource: &str) -> String {
         format!("/{version}/namespaces/{}/{resource}", self.namespace)
@@ -136,6 +146,18 @@ impl Scene {
 #[track_caller]
 pub fn object<K: DeserializeOwned>(value: Value) -> K {
     serde_json::from_value(value.clone()).unwrap_or_else(|e| panic!("{e}: {value}"))
+}
+
+/// Waits until a condition holds for the object of that name (`None`: there is none), and answers with that state.
+pub async fn until<K>(api: &Api<K>, name: &str, holds: impl Fn(Option<&K>) -> bool) -> Option<K>
+where
+    K: Resource + Clone + Debug + Send + DeserializeOwned + 'static,
+{
+    let reached = await_condition(api.clone(), name, holds);
+    match tokio::time::timeout(PATIENCE, reached).await {
+        Ok(state) => state.expect("a watch"),
+        Err(_) => panic!("{name} never came to be as expected; it is {:?}", api.get_opt(name).await),
+    }
 }
 
 /// `code` and the reason of what a client was refused with.
