@@ -136,6 +136,11 @@ impl Scene {
     pub fn path(&self, version: &str, resource: &str) -> String {
         format!("/{version}/namespaces/{}/{resource}", self.namespace)
     }
+    /// One more namespace, of that name of the scenario's.
+    pub async fn namespace(&self, name: &str) -> Namespace {
+        let object = object(json!({"metadata": {"name": self.own(name)}}));
+        self.all().create(&PostParams::default(), &object).await.expect("a namespace")
+    }
     /// A name of this scenario's for what has no namespace.
     pub fn own(&self, name: &str) -> String {
         format!("{}-{name}", self.namespace)
@@ -199,6 +204,16 @@ impl<K: Clone + DeserializeOwned + Debug + Send + 'static> Watching<K> {
         loop {
             match self.next().await {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) if holds(&object) => return object,
+                WatchEvent::Error(status) => panic!("{status:?}"),
+                _ => {}
+            }
+        }
+    }
+    /// The next deletion; changes before it are passed over.
+    pub async fn deleted(&mut self) -> K {
+        loop {
+            match self.next().await {
+                WatchEvent::Deleted(object) => return object,
                 WatchEvent::Error(status) => panic!("{status:?}"),
                 _ => {}
             }
