@@ -9,11 +9,13 @@
 mod caller;
 mod clock;
 mod cluster;
+pub mod extension;
 mod watch;
 
 pub use caller::{Answer, Caller};
 pub use clock::ManualClock;
 pub use cluster::{Cluster, Setup};
+pub use extension::Extension;
 pub use serde_json::{Value, json};
 pub use watch::Watch;
 

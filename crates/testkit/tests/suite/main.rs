@@ -7,6 +7,7 @@
 //! lock. Clients are kube-rs, typed where the kinds are known, and raw requests where a spec asks for what no library does.
 //! `cargo test -p testkit --test suite -- WORDS` plays those with these words in their names.
 
+mod extension;
 mod scene;
 
 mod accounts;

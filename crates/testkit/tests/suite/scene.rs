@@ -4,11 +4,11 @@ use futures::{StreamExt, stream::BoxStream};
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::Namespace};
 use kube::{
     Api, Client, Resource,
-    api::{DeleteParams, PostParams, WatchEvent, WatchParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
     runtime::wait::await_condition,
 };
 use netlink::{Cidr, netns};
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt::Debug, net::IpAddr, pin::Pin, sync::OnceLock, time::Duration};
 use testkit::{Caller, Cluster, PATIENCE, Value, json};
 use tokio::runtime::Runtime;
@@ -141,6 +141,18 @@ impl Scene {
         let object = object(json!({"metadata": {"name": self.own(name)}}));
         self.all().create(&PostParams::default(), &object).await.expect("a namespace")
     }
+    /// Labels the scenario's namespace with its own name; selectors of this label meet nobody else.
+    pub async fn mark(&self) -> Value {
+        let mark = json!({&self.namespace: "true"});
+        self.label(&self.namespace, mark.clone()).await;
+        mark
+    }
+    /// Labels a namespace.
+    pub async fn label(&self, namespace: &str, labels: Value) {
+        let patch = Patch::Merge(json!({"metadata": {"labels": labels}}));
+        let namespaces = self.all::<Namespace>();
+        namespaces.patch(namespace, &PatchParams::default(), &patch).await.expect("labelled");
+    }
     /// A name of this scenario's for what has no namespace.
     pub fn own(&self, name: &str) -> String {
         format!("{}-{name}", self.namespace)
@@ -162,6 +174,21 @@ where
     match tokio::time::timeout(PATIENCE, reached).await {
         Ok(state) => state.expect("a watch"),
         Err(_) => panic!("{name} never came to be as expected; it is {:?}", api.get_opt(name).await),
+    }
+}
+
+/// Changes an object as it stands; again, when somebody was faster.
+pub async fn update<K>(api: &Api<K>, name: &str, change: impl Fn(&mut K)) -> K
+where
+    K: Clone + DeserializeOwned + Serialize + Debug,
+{
+    loop {
+        let mut found = api.get(name).await.expect("an object");
+        change(&mut found);
+        match api.replace(name, &PostParams::default(), &found).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            answer => return answer.expect("updated"),
+        }
     }
 }
 
