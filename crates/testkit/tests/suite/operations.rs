@@ -89,7 +89,8 @@ impl<K: Kind> Operations<K> {
     pub async fn discovery(&self, subresources: &[&str]) {
         let (group, version, plural) = (K::group(&()), K::version(&()), K::plural(&()));
         let admin = &self.scene.admin;
-        let is = |list: &Value, key: &str, name: &str| list.as_array().is_some_and(|all| all.iter().any(|e| e[key] == name));
+        let is =
+            |list: &Value, key: &str, name: &str| list.as_array().is_some_and(|all| all.iter().any(|e| e[key] == name));
         let document = if group.is_empty() {
             let versions = admin.get("/api").await.expect(200);
             assert!(versions["versions"].as_array().is_some_and(|all| all.contains(&json!(version))), "{versions}");
@@ -149,10 +150,11 @@ impl<K: Kind> Operations<K> {
         assert!(version_of(&updated) > version_of(&patched), "{updated:?}");
         refused(self.api.replace(&name, &PostParams::default(), &patched).await, 409, "Conflict");
         let strategic = self.patch(&name, "strategic-merge", &mark("labels", &name, &self.changes[0])).await;
-        let labelled = self.everywhere.list(&ListParams::default().labels(&format!("{name}=true"))).await.expect("a list");
+        let labelled =
+            self.everywhere.list(&ListParams::default().labels(&format!("{name}=true"))).await.expect("a list");
         assert_eq!(labelled.items.len(), 1, "{labelled:?}");
-        let by_json = self.patch(&name, "json", &json!([{"op": "add", "path": "/metadata/labels/json", "value": "true"}]));
-        let by_json = by_json.await;
+        let added = json!([{"op": "add", "path": "/metadata/labels/json", "value": "true"}]);
+        let by_json = self.patch(&name, "json", &added).await;
         has(&by_json, &mark("labels", "json", &json!({})));
         let applied = self.patch(&name, "apply", &self.whole(&name, mark("labels", "applied", &json!({})))).await;
         for watch in &mut watches {
@@ -296,7 +298,10 @@ impl<K: Kind> Operations<K> {
     }
     /// An applied configuration says what it is.
     fn whole(&self, name: &str, mut patch: Value) -> Value {
-        merge(&mut patch, &json!({"apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": name}}));
+        merge(
+            &mut patch,
+            &json!({"apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": name}}),
+        );
         patch
     }
 }
@@ -350,7 +355,9 @@ fn contains(actual: &Value, wanted: &Value) -> bool {
         }
         // What has no members is not sent.
         (Value::Null, wanted) => {
-            wanted.is_null() || wanted.as_array().is_some_and(Vec::is_empty) || wanted.as_object().is_some_and(|w| w.is_empty())
+            wanted.is_null()
+                || wanted.as_array().is_some_and(Vec::is_empty)
+                || wanted.as_object().is_some_and(|w| w.is_empty())
         }
         (actual, wanted) => actual == wanted,
     }
