@@ -1,4 +1,4 @@
-//! Admission policies in CEL, each scenario under the name of the conformance spec that it follows.
+//! Admission policies in CEL beyond upstream's specs, which stand in `suite/policies.rs`.
 
 use testkit::{Caller, Cluster, Value, json};
 
@@ -30,28 +30,6 @@ async fn policy(admin: &Caller, kind: &str, name: &str, spec: Value, binding: Va
 }
 
 #[tokio::test]
-async fn validate_against_a_deployment() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
-    let spec = json!({"matchConstraints": rule("apps", "deployments"), "validations": [
-        {"expression": "object.spec.replicas > 1", "messageExpression": "'wants more than 1, not ' + string(object.spec.replicas)"},
-        {"expression": "namespaceObject.metadata.name == 'default'", "message": "Internal error! Other namespace should not match."}]});
-    policy(&admin, "Validating", "replicas", spec, json!({"validationActions": ["Deny"]})).await;
-    let status = admin.post(DEPLOYMENTS, &deployment("one", 1)).await.expect(422);
-    assert_eq!(status["reason"], "Invalid");
-    assert_eq!(
-        status["message"],
-        "deployments.apps \"one\" is forbidden: ValidatingAdmissionPolicy 'replicas' with binding 'replicas' denied \
-         request: wants more than 1, not 1"
-    );
-    assert_eq!(status["details"]["causes"].as_array().map(Vec::len), Some(1));
-    admin.create(DEPLOYMENTS, &deployment("two", 2)).await;
-    // Without its binding a policy does nothing.
-    admin.delete(&format!("{GROUP}/validatingadmissionpolicybindings/replicas"), &Value::Null).await.expect(200);
-    admin.create(DEPLOYMENTS, &deployment("one", 1)).await;
-}
-
-#[tokio::test]
 async fn type_check_validation_expressions() {
     let cluster = Cluster::start().await;
     cluster.server.check_policy_types();
@@ -78,23 +56,6 @@ async fn type_check_validation_expressions() {
     assert!(of(0).1.contains("found no matching overload for '_>_' applied to '(int, string)'"), "{}", of(0).1);
     assert_eq!(of(1).0, "spec.validations[1].expression");
     assert!(of(1).1.contains("undefined field 'maxRetries'"), "{}", of(1).1);
-}
-
-#[tokio::test]
-async fn allow_expressions_to_refer_variables() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
-    let spec = json!({"matchConstraints": rule("apps", "deployments"),
-        "variables": [{"name": "replicas", "expression": "object.spec.replicas"},
-            {"name": "oddReplicas", "expression": "variables.replicas % 2 == 1"}],
-        "validations": [{"expression": "variables.replicas > 1"}, {"expression": "variables.oddReplicas"}]});
-    policy(&admin, "Validating", "odd", spec, json!({"validationActions": ["Deny"]})).await;
-    let refused = |answer: testkit::Answer| answer.expect(422)["message"].as_str().unwrap_or_default().to_string();
-    let said = refused(admin.post(DEPLOYMENTS, &deployment("a", 1)).await);
-    assert!(said.ends_with("denied request: failed expression: variables.replicas > 1"), "{said}");
-    let said = refused(admin.post(DEPLOYMENTS, &deployment("a", 4)).await);
-    assert!(said.ends_with("denied request: failed expression: variables.oddReplicas"), "{said}");
-    admin.create(DEPLOYMENTS, &deployment("a", 3)).await;
 }
 
 #[tokio::test]
@@ -194,47 +155,4 @@ async fn policies_are_asked_again_where_they_want() {
     asked["metadata"]["labels"] = json!({"start": "x"});
     let made = admin.create(MAPS, &asked).await;
     assert_eq!(made["metadata"]["labels"], json!({"start": "x", "second": "yes", "first": "yes"}));
-}
-
-#[tokio::test]
-async fn support_the_api_operations_of_policies_and_bindings() {
-    let cluster = Cluster::start().await;
-    cluster.server.check_policy_types();
-    let admin = cluster.admin();
-    let validating = json!({"matchConstraints": rule("apps", "deployments"), "validations": [{"expression": "true"}]});
-    let mutating = json!({"matchConstraints": rule("apps", "deployments"), "reinvocationPolicy": "Never", "mutations": [
-        {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "Object{}"}}]});
-    for (plural, spec) in [
-        ("validatingadmissionpolicies", validating),
-        ("mutatingadmissionpolicies", mutating),
-        ("validatingadmissionpolicybindings", json!({"policyName": "p", "validationActions": ["Deny"]})),
-        ("mutatingadmissionpolicybindings", json!({"policyName": "p"})),
-    ] {
-        let collection = format!("{GROUP}/{plural}");
-        let of = |name: &str| json!({"metadata": {"name": name, "labels": {"set": "a"}}, "spec": spec});
-        for name in ["a", "b", "c"] {
-            admin.create(&collection, &of(name)).await;
-        }
-        assert_eq!(admin.names(&format!("{collection}?labelSelector=set%3Da")).await, ["a", "b", "c"]);
-        let patch = json!({"metadata": {"annotations": {"patched": "true"}}});
-        if plural == "validatingadmissionpolicies" {
-            // From then on nobody else writes it.
-            admin.until(&collection, "a", |p| p.is_some_and(|p| p["status"]["typeChecking"].is_object())).await;
-        }
-        let patched = admin.patch(&format!("{collection}/a"), "merge", &patch).await.expect(200);
-        assert_eq!(patched["metadata"]["annotations"]["patched"], "true");
-        let mut updated = patched.clone();
-        updated["metadata"]["annotations"]["updated"] = json!("true");
-        admin.put(&format!("{collection}/a"), &updated).await.expect(200);
-        if plural == "validatingadmissionpolicies" {
-            let status = json!({"status": {"conditions": [{"type": "PatchStatusFailed", "status": "False",
-                "reason": "E2E", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
-            let done = admin.patch(&format!("{collection}/a/status"), "merge", &status).await.expect(200);
-            assert_eq!(done["status"]["conditions"][0]["type"], "PatchStatusFailed");
-        }
-        admin.delete(&format!("{collection}/a"), &Value::Null).await.expect(200);
-        admin.get(&format!("{collection}/a")).await.refused(404, "NotFound");
-        admin.delete(&format!("{collection}?labelSelector=set%3Da"), &Value::Null).await.expect(200);
-        assert!(admin.names(&collection).await.is_empty());
-    }
 }

@@ -1,3 +1,0 @@
-use crate::scene::scenarios;
-
-scenarios! {}
