@@ -40,7 +40,8 @@ async fn sample_server(scene: Scene) {
     let registered = registered.await.expect("it is there");
     flunders_by_requests(&scene).await;
     let flunders = flunders_by_discovery(&scene).await;
-    let mut watch = Watching::open(&flunders, &WatchParams::default(), "0").await;
+    let version = flunders.list(&ListParams::default()).await.expect("a list").metadata.resource_version;
+    let mut watch = Watching::open(&flunders, &WatchParams::default(), &version.expect("a version")).await;
     let made = create(&scene, &flunders).await;
     assert_eq!(watch.expect("ADDED").await.name_any(), made.name_any());
     // The server asks this one who may do what.

@@ -98,6 +98,7 @@ pub async fn conditions_kept<K: Configuration>(scene: Scene) {
     let production = ("expression-1", "object.metadata.namespace == 'production'");
     let one = conditions(&[production]);
     let mut hook = K::hook(&hooks);
+    hook["rules"][0]["operations"] = json!(["CREATE"]);
     hook["matchConditions"] = one.clone();
     let name = hooks.register::<K>("conditions", &[hook]).await.name_any();
     let kept = async || {

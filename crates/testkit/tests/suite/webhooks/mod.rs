@@ -103,8 +103,8 @@ impl Hooks {
     async fn create_map(&self, name: &str, data: Value) -> kube::Result<ConfigMap> {
         self.scene.api().create(&PostParams::default(), &map(name, data)).await
     }
-    async fn create_pod(&self, name: &str, label: Value, container: &str) -> kube::Result<Pod> {
-        let pod = json!({"metadata": {"name": name, "labels": {"webhook-e2e-test": label}},
+    async fn create_pod(&self, name: &str, labels: Value, container: &str) -> kube::Result<Pod> {
+        let pod = json!({"metadata": {"name": name, "labels": labels},
             "spec": {"containers": [{"name": container, "image": crate::scene::IMAGE}]}});
         self.scene.api().create(&PostParams::default(), &object(pod)).await
     }

@@ -50,9 +50,9 @@ pub async fn pods_and_config_maps(scene: Scene) {
     open["failurePolicy"] = json!("Ignore");
     hooks.register::<Configuration>("deny", &[deny_pods, deny_maps, open]).await;
 
-    let why = denied(hooks.create_pod("bad", json!("webhook-disallow"), "webhook-disallow").await, by_pods);
+    let why = denied(hooks.create_pod("bad", disallowed(), "webhook-disallow").await, by_pods);
     assert_eq!(why, "the pod contains unwanted label; the pod contains unwanted container name;");
-    let hanging = hooks.create_pod("hanging", json!("wait-forever"), "wait-forever");
+    let hanging = hooks.create_pod("hanging", json!({"webhook-e2e-test": "wait-forever"}), "wait-forever");
     let good = hooks.create_pod("good", Value::Null, "c");
     let (hanging, good) = futures::join!(hanging, good);
     good.expect("a pod that nobody objects to");
