@@ -1,72 +1,56 @@
-//! Aggregation, with a real extension server: it believes a name only from whoever shows the front proxy's certificate.
+//! Aggregation beyond upstream's spec, which stands in `suite/aggregation`: what an extension server sees of a request, and what
+//! documents and conditions tell of it. It believes a name only from whoever shows the front proxy's certificate.
 
 mod namespace;
 
 use auth::RequestHeaders;
-use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{Request, Response, header};
-use hyper::body::Incoming;
+use http::{Response, header};
 use namespace::{POD_ADDRESS, beside_a_pod};
-use net::{Body, Peer};
-use pki::{ClusterPki, Leaf};
-use std::{net::SocketAddr, time::Duration};
-use testkit::{Caller, Cluster, Setup, Value, json};
-use tokio::{net::TcpListener, sync::watch};
+use net::Body;
+use std::time::Duration;
+use testkit::{
+    Caller, Cluster, Extension, Setup, Value,
+    extension::{Call, reply},
+    json,
+};
 
 const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
 const FLUNDERS: &str = "/apis/wardle.example.com/v1alpha1/namespaces/default/flunders";
 
-/// Serves `wardle.example.com/v1alpha1`.
-#[derive(Clone)]
-struct Extension;
-
-impl net::Handler for Extension {
-    type Connection = Option<String>;
-    fn connected(&self, peer: Peer) -> Option<String> {
-        peer.identity.map(|identity| identity.common_name.clone())
+/// Serves `wardle.example.com/v1alpha1`: what it has been asked, and by whom.
+async fn answer(call: Call) -> Response<Body> {
+    if call.client.as_deref() != Some("front-proxy-client") {
+        return reply(401, &json!({"why": "no front proxy"}));
     }
-    async fn handle(&self, proxy: &Option<String>, request: Request<Incoming>) -> Response<Body> {
-        let answer = |code: u16, value: Value| {
-            let response = Response::builder().status(code).header(header::CONTENT_TYPE, "application/json");
-            response.body(Body::from(value.to_string())).expect("a response")
-        };
-        if proxy.as_deref() != Some("front-proxy-client") {
-            return answer(401, json!({"why": "no front proxy"}));
+    let claimed = ["x-user", "x-uid", "x-group", "x-more-a"].map(|name| call.header(name)).concat();
+    match call.uri.path() {
+        "/apis/wardle.example.com/v1alpha1" => reply(
+            200,
+            &json!({
+                "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "wardle.example.com/v1alpha1",
+                "resources": [{"name": "flunders", "singularName": "flunder", "namespaced": true, "kind": "Flunder",
+                    "verbs": ["create", "get", "list"]}],
+            }),
+        ),
+        "/apis/wardle.example.com/v1alpha1/namespaces/default/flunders/elsewhere" => {
+            let response = Response::builder().status(302).header(header::LOCATION, "https://example.com/");
+            response.body(Body::Empty).expect("a response")
         }
-        let all = |name: &str| -> Vec<String> {
-            let values = request.headers().get_all(name).iter();
-            values.map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned()).collect()
-        };
-        let claimed = ["x-user", "x-uid", "x-group", "x-more-a"].map(&all).concat();
-        match request.uri().path() {
-            "/apis/wardle.example.com/v1alpha1" => answer(
-                200,
-                json!({
-                    "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "wardle.example.com/v1alpha1",
-                    "resources": [{"name": "flunders", "singularName": "flunder", "namespaced": true, "kind": "Flunder",
-                        "verbs": ["create", "get", "list"]}],
-                }),
-            ),
-            "/apis/wardle.example.com/v1alpha1/namespaces/default/flunders/elsewhere" => {
-                let response = Response::builder().status(302).header(header::LOCATION, "https://example.com/");
-                response.body(Body::Empty).expect("a response")
-            }
-            "/openapi/v2" => {
-                let known = all("if-none-match") == ["\"one\""];
-                let mut response = answer(if known { 304 } else { 200 }, if known { Value::Null } else { described() });
-                response.headers_mut().insert(header::ETAG, "\"one\"".parse().expect("a header"));
-                response
-            }
-            _ => answer(
-                200,
-                json!({
-                    "method": request.method().as_str(), "uri": request.uri().to_string(),
-                    "user": all("x-remote-user"), "groups": all("x-remote-group"),
-                    "claimed": claimed,
-                    "authorization": all("authorization"), "impersonate": all("impersonate-user"),
-                }),
-            ),
+        "/openapi/v2" => {
+            let known = call.header("if-none-match") == ["\"one\""];
+            let mut response = if known { reply(304, &Value::Null) } else { reply(200, &described()) };
+            response.headers_mut().insert(header::ETAG, "\"one\"".parse().expect("a header"));
+            response
         }
+        _ => reply(
+            200,
+            &json!({
+                "method": call.method.as_str(), "uri": call.uri.to_string(),
+                "user": call.header("x-remote-user"), "groups": call.header("x-remote-group"),
+                "claimed": claimed,
+                "authorization": call.header("authorization"), "impersonate": call.header("impersonate-user"),
+            }),
+        ),
     }
 }
 
@@ -95,21 +79,6 @@ fn more_names() -> RequestHeaders {
     headers
 }
 
-struct Running {
-    address: SocketAddr,
-    stop: watch::Sender<bool>,
-}
-
-async fn extension(leaf: &Leaf, cluster: &Cluster) -> Running {
-    let listener = TcpListener::bind((POD_ADDRESS, 0)).await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let slot = net::CertificateSlot::new(leaf).expect("a certificate");
-    let tls = net::tls::server(slot, cluster.pki.front_proxy.roots()).expect("TLS");
-    let (stop, stopping) = watch::channel(false);
-    tokio::spawn(net::serve(listener, tls, Extension, stopping, Duration::ZERO));
-    Running { address, stop }
-}
-
 async fn slice(admin: &Caller, port: u16) {
     let slice = json!({
         "metadata": {"name": "wardle", "labels": {"kubernetes.io/service-name": "wardle"}}, "addressType": "IPv4",
@@ -132,9 +101,7 @@ fn another_server_has_its_group() {
     beside_a_pod(|| async {
         let cluster = Cluster::open(Setup { request_headers: Some(more_names()), ..Setup::default() }).await;
         let admin = cluster.admin();
-        let authority = ClusterPki::ephemeral().expect("keys").ca;
-        let leaf = authority.server("wardle", &["wardle.default.svc".into()]).expect("a certificate");
-        let running = extension(&leaf, &cluster).await;
+        let running = Extension::start(POD_ADDRESS, "wardle.default.svc", &cluster.pki.front_proxy, answer).await;
         admin.get(FLUNDERS).await.refused(404, "NotFound");
 
         let object = json!({
@@ -142,7 +109,7 @@ fn another_server_has_its_group() {
             "spec": {
                 "group": "wardle.example.com", "version": "v1alpha1", "groupPriorityMinimum": 2000, "versionPriority": 200,
                 "service": {"namespace": "default", "name": "wardle", "port": 7443},
-                "caBundle": STANDARD.encode(authority.cert_pem()),
+                "caBundle": running.bundle,
             },
         });
         admin.create(API_SERVICES, &object).await;
@@ -175,7 +142,7 @@ fn another_server_has_its_group() {
         told_by_openapi(&admin).await;
 
         // A server that goes is said to be gone.
-        running.stop.send_replace(true);
+        drop(running);
         let changed = json!({"metadata": {"annotations": {"a": "b"}}});
         let name = format!("{API_SERVICES}/v1alpha1.wardle.example.com");
         admin.patch(&name, "merge", &changed).await.expect(200);

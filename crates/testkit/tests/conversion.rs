@@ -1,15 +1,17 @@
-//! Custom resources in versions that a webhook converts between. Scenarios are named after the conformance specs that
-//! they follow; the webhook is a real TLS server in the test, which does what upstream's test image does: `hostPort` of
-//! v1 is `host` and `port` of v2.
+//! Conversion webhooks beyond upstream's specs, which stand in `suite/conversion.rs`: what one may change, who is asked how
+//! often, and what follows from each of its faults.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{Request, Response};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+mod host_port;
+
+use http::Response;
+use net::Body;
 use parking_lot::Mutex;
-use std::{sync::Arc, time::Duration};
-use testkit::{Caller, Cluster, Value, json};
-use tokio::{net::TcpListener, sync::watch};
+use std::{ops::Deref, sync::Arc};
+use testkit::{
+    Caller, Cluster, Extension, Value,
+    extension::{Call, reply, reviewed},
+    json,
+};
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const DEFINITION: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/e2es.stable.example.com";
@@ -20,8 +22,9 @@ fn path(version: &str) -> String {
 }
 
 /// What the webhook does wrong.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq, Default)]
 enum Fault {
+    #[default]
     Nothing,
     Code,
     Refusal,
@@ -33,42 +36,44 @@ enum Fault {
     Garbage,
 }
 
-#[derive(Clone)]
 struct Webhook {
-    url: String,
-    port: u16,
-    bundle: String,
+    server: Extension,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
     /// The requests of reviews, in their order.
-    seen: Arc<Mutex<Vec<Value>>>,
-    fault: Arc<Mutex<Fault>>,
-    _stop: Arc<watch::Sender<bool>>,
+    seen: Mutex<Vec<Value>>,
+    fault: Mutex<Fault>,
+}
+
+impl Deref for Webhook {
+    type Target = State;
+    fn deref(&self) -> &State {
+        &self.state
+    }
 }
 
 impl Webhook {
     async fn start(cluster: &Cluster) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let names = ["127.0.0.1".into(), "converter.default.svc".into()];
-        let leaf = cluster.pki.ca.server("converter", &names).unwrap();
-        let slot = net::CertificateSlot::new(&leaf).unwrap();
-        let tls = net::tls::server(slot, cluster.pki.ca.roots()).unwrap();
-        let (stop, stopping) = watch::channel(false);
-        let hook = Webhook {
-            url: format!("https://{address}/crdconvert"),
-            port: address.port(),
-            bundle: STANDARD.encode(cluster.pki.ca.cert_pem()),
-            seen: Arc::default(),
-            fault: Arc::new(Mutex::new(Fault::Nothing)),
-            _stop: Arc::new(stop),
+        let state = Arc::<State>::default();
+        let own = state.clone();
+        let answer = move |call| {
+            let response = own.answer(&call);
+            async { response }
         };
-        let server = Server { seen: hook.seen.clone(), fault: hook.fault.clone() };
-        tokio::spawn(net::serve(listener, tls, server, stopping, Duration::ZERO));
-        hook
+        let server = Extension::start("127.0.0.1", "converter.default.svc", &cluster.pki.front_proxy, answer).await;
+        Webhook { server, state }
     }
     fn conversion(&self, reviews: &[&str]) -> Value {
-        let client = json!({"url": self.url, "caBundle": self.bundle});
+        let url = format!("https://{}/crdconvert", self.server.address);
+        let client = json!({"url": url, "caBundle": self.server.bundle});
         json!({"strategy": "Webhook", "webhook": {"clientConfig": client, "conversionReviewVersions": reviews}})
     }
+}
+
+impl State {
     fn fails(&self, fault: Fault) {
         *self.fault.lock() = fault;
     }
@@ -77,86 +82,44 @@ impl Webhook {
         let seen = std::mem::take(&mut *self.seen.lock());
         seen.iter().map(|request| request["objects"].as_array().map_or(0, Vec::len)).collect()
     }
-}
-
-#[derive(Clone)]
-struct Server {
-    seen: Arc<Mutex<Vec<Value>>>,
-    fault: Arc<Mutex<Fault>>,
-}
-
-impl net::Handler for Server {
-    type Connection = ();
-    fn connected(&self, _: net::Peer) {}
-    async fn handle(&self, (): &(), request: Request<Incoming>) -> Response<net::Body> {
-        let body = request.into_body().collect().await.unwrap().to_bytes();
-        let review: Value = serde_json::from_slice(&body).unwrap();
+    fn answer(&self, call: &Call) -> Response<Body> {
         let fault = *self.fault.lock();
         if fault == Fault::Code {
-            return Response::builder().status(500).body(net::Body::from("broken\n")).unwrap();
+            return Response::builder().status(500).body(Body::from("broken\n")).expect("a response");
         }
         if fault == Fault::Garbage {
-            return Response::new(net::Body::from("{"));
+            return Response::new(Body::from("{"));
         }
+        let review = call.json();
         let request = &review["request"];
         self.seen.lock().push(request.clone());
-        let wanted = request["desiredAPIVersion"].as_str().unwrap();
-        let objects = request["objects"].as_array().unwrap();
+        let (Some(wanted), Some(objects)) = (request["desiredAPIVersion"].as_str(), request["objects"].as_array())
+        else {
+            return reply(400, &Value::Null);
+        };
         let mut converted: Vec<Value> = objects.iter().map(|object| convert(object, wanted)).collect();
-        let mut uid = request["uid"].clone();
-        let mut result = json!({"status": "Success"});
+        let mut response = json!({"result": {"status": "Success"}});
         match fault {
-            Fault::Refusal => result = json!({"status": "Failure", "message": "not today"}),
-            Fault::Uid => uid = json!("other"),
+            Fault::Refusal => response["result"] = json!({"status": "Failure", "message": "not today"}),
+            Fault::Uid => response["uid"] = json!("other"),
             Fault::Fewer => drop(converted.pop()),
             Fault::Version => converted[0]["apiVersion"] = json!("stable.example.com/v3"),
             Fault::Name => converted[0]["metadata"]["name"] = json!("other"),
             Fault::Labels => converted[0]["metadata"]["labels"] = json!({"a b": "c"}),
             _ => {}
         }
-        let response = json!({"uid": uid, "convertedObjects": converted, "result": result});
-        let answer = json!({"apiVersion": review["apiVersion"], "kind": "ConversionReview", "response": response});
-        Response::new(net::Body::from(answer.to_string()))
+        response["convertedObjects"] = json!(converted);
+        reviewed(&review, response)
     }
 }
 
 fn convert(object: &Value, wanted: &str) -> Value {
-    let mut object = object.clone();
-    assert_ne!(object["apiVersion"], wanted, "asked for what is there");
-    object["apiVersion"] = wanted.into();
+    let mut object = host_port::convert(object, wanted);
     // Not the webhook's to change; restored by the server.
     object["metadata"]["generation"] = json!(77);
     object["metadata"]["annotations"]["converted"] = json!("yes");
     object["unknown"] = json!("pruned");
-    let map = object.as_object_mut().unwrap();
-    if wanted.ends_with("/v2") {
-        if let Some(joint) = map.remove("hostPort") {
-            let (host, port) = joint.as_str().unwrap().split_once(':').unwrap_or((joint.as_str().unwrap(), ""));
-            map.insert("host".into(), host.into());
-            map.insert("port".into(), port.into());
-        }
-    } else {
-        let text = |v: Option<Value>| v.and_then(|v| v.as_str().map(String::from)).unwrap_or_default();
-        let (host, port) = (map.remove("host"), map.remove("port"));
-        if host.is_some() || port.is_some() {
-            map.insert("hostPort".into(), format!("{}:{}", text(host), text(port)).into());
-        }
-    }
     object
-}
-
-fn versions(storage: &str) -> Value {
-    let text = |names: &[&str]| {
-        let fields: serde_json::Map<String, Value> =
-            names.iter().map(|n| (n.to_string(), json!({"type": "string"}))).collect();
-        json!({"openAPIV3Schema": {"type": "object", "properties": fields}})
-    };
-    json!([
-        {"name": "v1", "served": true, "storage": storage == "v1", "schema": text(&["hostPort"]),
-            "selectableFields": [{"jsonPath": ".hostPort"}]},
-        {"name": "v2", "served": true, "storage": storage == "v2", "schema": text(&["host", "port"]),
-            "selectableFields": [{"jsonPath": ".host"}, {"jsonPath": ".port"}]},
-    ])
 }
 
 fn definition(conversion: Value) -> Value {
@@ -164,7 +127,7 @@ fn definition(conversion: Value) -> Value {
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": "e2es.stable.example.com"},
         "spec": {"group": "stable.example.com", "scope": "Namespaced", "names": {"plural": "e2es", "kind": "E2e"},
-            "versions": versions("v1"), "conversion": conversion},
+            "versions": host_port::versions("v1"), "conversion": conversion},
     })
 }
 
@@ -176,31 +139,27 @@ async fn start() -> (Cluster, Caller, Webhook) {
     (cluster, admin, hook)
 }
 
-async fn store_as(admin: &Caller, version: &str) {
-    let patch = json!({"spec": {"versions": versions(version)}});
-    admin.patch(DEFINITION, "merge", &patch).await.expect(200);
-}
-
 fn v1(name: &str, host_port: &str) -> Value {
-    json!({"metadata": {"name": name}, "hostPort": host_port})
+    named(name, host_port::v1(host_port))
 }
 
 fn v2(name: &str, host: &str, port: &str) -> Value {
-    json!({"metadata": {"name": name}, "host": host, "port": port})
+    named(name, host_port::v2(host, port))
+}
+
+fn named(name: &str, mut object: Value) -> Value {
+    object["metadata"] = json!({"name": name});
+    object
 }
 
 #[track_caller]
 fn is_v1(object: &Value) {
-    assert_eq!(object["apiVersion"], "stable.example.com/v1");
-    assert_eq!(object["hostPort"], "localhost:8080", "{object}");
-    assert!(object.get("host").is_none() && object.get("port").is_none() && object.get("unknown").is_none());
+    host_port::is(object, "v1");
 }
 
 #[track_caller]
 fn is_v2(object: &Value) {
-    assert_eq!(object["apiVersion"], "stable.example.com/v2");
-    assert_eq!((&object["host"], &object["port"]), (&json!("localhost"), &json!("8080")), "{object}");
-    assert!(object.get("hostPort").is_none() && object.get("unknown").is_none());
+    host_port::is(object, "v2");
 }
 
 fn names(list: &Value) -> Vec<&str> {
@@ -208,11 +167,11 @@ fn names(list: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn should_be_able_to_convert_from_cr_v1_to_cr_v2() {
+async fn what_a_converter_is_asked_and_may_change() {
     let (_cluster, admin, hook) = start().await;
-    let made = admin.create(&path("v1"), &v1("cr-instance-1", "localhost:8080")).await;
+    let made = admin.create(&path("v1"), &v1("a", "localhost:8080")).await;
     assert_eq!(hook.asked(), [] as [usize; 0], "the stored version is converted by nobody");
-    let shown = admin.get(&format!("{}/cr-instance-1", path("v2"))).await.expect(200);
+    let shown = admin.get(&format!("{}/a", path("v2"))).await.expect(200);
     is_v2(&shown);
     let (old, new) = (&made["metadata"], &shown["metadata"]);
     for field in ["uid", "resourceVersion", "generation", "creationTimestamp", "name", "namespace", "managedFields"] {
@@ -222,30 +181,25 @@ async fn should_be_able_to_convert_from_cr_v1_to_cr_v2() {
     let request = hook.seen.lock()[0].clone();
     assert_eq!(request["desiredAPIVersion"], "stable.example.com/v2");
     assert_eq!(request["objects"][0]["hostPort"], "localhost:8080");
-
-    let made = admin.create(&path("v2"), &v2("cr-instance-2", "localhost", "8080")).await;
-    is_v2(&made);
-    is_v1(&admin.get(&format!("{}/cr-instance-2", path("v1"))).await.expect(200));
 }
 
 #[tokio::test]
-async fn should_be_able_to_convert_a_non_homogeneous_list_of_crs() {
+async fn lists_convert_what_they_must_once() {
     let (_cluster, admin, hook) = start().await;
-    admin.create(&path("v1"), &v1("cr-instance-1", "localhost:8080")).await;
-    store_as(&admin, "v2").await;
-    admin.create(&path("v1"), &v1("cr-instance-2", "localhost:8080")).await;
+    admin.create(&path("v1"), &v1("a", "localhost:8080")).await;
+    let patch = json!({"spec": {"versions": host_port::versions("v2")}});
+    admin.patch(DEFINITION, "merge", &patch).await.expect(200);
+    admin.create(&path("v1"), &v1("b", "localhost:8080")).await;
     hook.asked();
-    for (version, check) in [("v1", is_v1 as fn(&Value)), ("v2", is_v2)] {
-        let list = admin.get(&path(version)).await.expect(200);
-        assert_eq!(names(&list), ["cr-instance-1", "cr-instance-2"]);
-        list["items"].as_array().unwrap().iter().for_each(check);
+    for version in ["v1", "v2"] {
+        assert_eq!(admin.names(&path(version)).await, ["a", "b"]);
         // One of the two is stored in each version; a list of what was listed before asks nobody.
         assert_eq!(hook.asked().iter().sum::<usize>(), usize::from(version == "v2"));
         admin.get(&path(version)).await.expect(200);
         assert_eq!(hook.asked(), [] as [usize; 0]);
     }
     // A write that says nothing new moves the object to the version that is stored today.
-    let one = format!("{}/cr-instance-1", path("v2"));
+    let one = format!("{}/a", path("v2"));
     let before = admin.get(&one).await.expect(200);
     let after = admin.put(&one, &before).await.expect(200);
     is_v2(&after);
@@ -256,43 +210,17 @@ async fn should_be_able_to_convert_a_non_homogeneous_list_of_crs() {
 }
 
 #[tokio::test]
-async fn must_list_and_watch_custom_resources_matching_the_field_selector() {
+async fn pages_of_what_a_field_selects() {
     let (_cluster, admin, _hook) = start().await;
-    let watch = |version: &str, selector: &str| format!("{}?watch=1&fieldSelector={selector}", path(version));
-    let mut host = admin.watch(&watch("v2", "host%3Dhost1")).await;
-    let mut both = admin.watch(&watch("v2", "host%3Dhost1,port%3D80")).await;
-    let mut joint = admin.watch(&watch("v1", "hostPort%3Dhost1:80")).await;
-    for (name, h, p) in [("a", "host1", "80"), ("b", "host1", "8080"), ("c", "host2", "")] {
-        admin.create(&path("v2"), &v2(name, h, p)).await;
+    for (name, host) in [("a", "host1"), ("b", "host2"), ("c", "host1")] {
+        admin.create(&path("v2"), &v2(name, host, "80")).await;
     }
-    let list = async |version: &str, selector: &str| -> Vec<String> {
-        let list = admin.get(&format!("{}?fieldSelector={selector}", path(version))).await.expect(200);
-        names(&list).into_iter().map(String::from).collect()
-    };
-    assert_eq!(list("v2", "host%3Dhost1").await, ["a", "b"]);
-    assert_eq!(list("v2", "host%3Dhost1,port%3D80").await, ["a"]);
-    assert_eq!(list("v1", "hostPort%3Dhost1:80").await, ["a"]);
-    assert_eq!(list("v1", "hostPort%3Dhost1:8080").await, ["b"]);
-    let page = admin.get(&format!("{}?fieldSelector=host%3Dhost1&limit=1", path("v2"))).await.expect(200);
+    let selected = format!("{}?fieldSelector=host%3Dhost1&limit=1", path("v2"));
+    let page = admin.get(&selected).await.expect(200);
     assert_eq!(names(&page), ["a"]);
     let token = page["metadata"]["continue"].as_str().unwrap();
-    let rest = format!("{}?fieldSelector=host%3Dhost1&limit=1&continue={token}", path("v2"));
-    let rest = admin.get(&rest).await.expect(200);
-    assert_eq!((names(&rest), &rest["metadata"]["continue"]), (vec!["b"], &Value::Null));
-    assert_eq!(host.lines(2).await, ["ADDED a", "ADDED b"]);
-    assert_eq!(both.lines(1).await, ["ADDED a"]);
-    assert_eq!(joint.lines(1).await, ["ADDED a"]);
-
-    let selected = format!("{}?fieldSelector=host%3Dhost1,port%3D80", path("v2"));
-    admin.delete(&selected, &Value::Null).await.expect(200);
-    let one = format!("{}/b", path("v2"));
-    let mut b = admin.get(&one).await.expect(200);
-    b["host"] = json!("host2");
-    admin.put(&one, &b).await.expect(200);
-    assert_eq!(list("v2", "host%3Dhost1").await, [] as [&str; 0]);
-    assert_eq!(host.lines(2).await, ["DELETED a", "DELETED b"]);
-    assert_eq!(both.lines(1).await, ["DELETED a"]);
-    assert_eq!(joint.lines(1).await, ["DELETED a"]);
+    let rest = admin.get(&format!("{selected}&continue={token}")).await.expect(200);
+    assert_eq!((names(&rest), &rest["metadata"]["continue"]), (vec!["c"], &Value::Null));
 }
 
 #[tokio::test]
@@ -434,7 +362,7 @@ async fn a_webhook_that_is_not_there() {
     admin.create(&path("v1"), &v1("a", "localhost:8080")).await;
     let service = json!({"namespace": "default", "name": "converter", "port": 9443, "path": "/crdconvert"});
     let gone = json!({"spec": {"conversion": {"strategy": "Webhook", "webhook": {
-        "conversionReviewVersions": ["v1"], "clientConfig": {"url": null, "service": service, "caBundle": hook.bundle}}}}});
+        "conversionReviewVersions": ["v1"], "clientConfig": {"url": null, "service": service, "caBundle": hook.server.bundle}}}}});
     admin.patch(DEFINITION, "merge", &gone).await.expect(200);
     let new = format!("{}/a", path("v2"));
     let text = admin.get(&new).await.refused(500, "");
@@ -444,11 +372,11 @@ async fn a_webhook_that_is_not_there() {
          \"https://converter.default.svc:9443/crdconvert?timeout=30s\": service \"converter\" not found"
     );
     // It comes: found by its endpoints, without cluster DNS or proxy.
-    let ports = json!([{"name": "x", "port": 9443, "targetPort": hook.port}]);
+    let ports = json!([{"name": "x", "port": 9443, "targetPort": hook.server.address.port()}]);
     let spec = json!({"metadata": {"name": "converter"}, "spec": {"ports": ports}});
     admin.create("/api/v1/namespaces/default/services", &spec).await;
     let slice = json!({"metadata": {"name": "converter-1", "labels": {"kubernetes.io/service-name": "converter"}},
-        "addressType": "IPv4", "ports": [{"name": "x", "port": hook.port, "protocol": "TCP"}],
+        "addressType": "IPv4", "ports": [{"name": "x", "port": hook.server.address.port(), "protocol": "TCP"}],
         "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": true}}]});
     let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
     let made = admin.post(slices, &slice).await;

@@ -109,7 +109,8 @@ async fn what_a_review_says() {
     admin.put(&path, &map("a")).await.expect(200);
     admin.delete(&path, &Value::Null).await.expect(200);
     let seen = hooks.requests("/all");
-    let told: Vec<_> = seen.iter().map(|r| (&r["operation"], &r["options"]["kind"])).map(|(o, k)| format!("{o} {k}")).collect();
+    let told: Vec<_> =
+        seen.iter().map(|r| (&r["operation"], &r["options"]["kind"])).map(|(o, k)| format!("{o} {k}")).collect();
     let wanted = [
         "\"CREATE\" \"CreateOptions\"",
         "\"UPDATE\" \"PatchOptions\"",
@@ -170,7 +171,10 @@ async fn a_rule_for_a_version_is_shown_it() {
     // A collection goes object by object, each with a webhook's leave.
     register(&admin, VALIDATING, "keep", &[hooks.hook("/deny", rule(group, "things", &["DELETE"]))]).await;
     let status = admin.delete(&things("v2"), &Value::Null).await.expect(400);
-    assert_eq!(status["message"], "admission webhook \"deny.example.com\" denied the request: this webhook denies all requests");
+    assert_eq!(
+        status["message"],
+        "admission webhook \"deny.example.com\" denied the request: this webhook denies all requests"
+    );
     assert_eq!(admin.names(&things("v2")).await, ["a"]);
 }
 
@@ -225,7 +229,8 @@ async fn match_conditions_that_fail_or_ask_who_may() {
     );
     change(&admin, &path, "add", "failurePolicy", json!("Ignore")).await;
     assert_eq!(admin.create(MAPS, &map("a")).await["metadata"]["labels"], Value::Null);
-    let asker = "request.userInfo.username == 'admin' && authorizer.group('').resource('pods').check('create').allowed()";
+    let asker =
+        "request.userInfo.username == 'admin' && authorizer.group('').resource('pods').check('create').allowed()";
     change(&admin, &path, "replace", "matchConditions", condition(asker)).await;
     assert_eq!(admin.create(MAPS, &map("b")).await["metadata"]["labels"], json!({"first": "yes"}));
 }
