@@ -141,10 +141,12 @@ fn another_server_has_its_group() {
         told_by_discovery(&admin).await;
         told_by_openapi(&admin).await;
 
-        // A server that goes is said to be gone.
+        // A server that goes is said to be gone; what others say of it stays behind that.
         drop(running);
         let changed = json!({"metadata": {"annotations": {"a": "b"}}});
         let name = format!("{API_SERVICES}/v1alpha1.wardle.example.com");
+        let other = json!([{"op": "add", "path": "/status/conditions/-", "value": {"type": "Other", "status": "True"}}]);
+        admin.patch(&format!("{name}/status"), "json", &other).await.expect(200);
         admin.patch(&name, "merge", &changed).await.expect(200);
         let why = reason(&admin, "FailedDiscoveryCheck").await;
         assert!(
@@ -153,6 +155,7 @@ fn another_server_has_its_group() {
             ),
             "{why}"
         );
+        assert_eq!(admin.get(&name).await.expect(200)["status"]["conditions"][1]["type"], "Other");
         let list = admin.get("/apis").await.expect(200);
         assert!(list["groups"].as_array().expect("groups").iter().all(|g| g["name"] != "wardle.example.com"));
         admin.delete(&name, &Value::Null).await.expect(200);

@@ -128,8 +128,11 @@ async fn record(server: &Inner, name: &str, verdict: Verdict) -> Result<()> {
     let mut object = present.value();
     let Some(condition) = renewed(&object, &verdict, &time::seconds(server.config.clock.now())) else { return Ok(()) };
     let mut conditions: Vec<Value> = object.items_at(&["status", "conditions"]).to_vec();
-    conditions.retain(|c| c.str_at(&["type"]) != "Available");
-    conditions.push(condition);
+    // In its place: clients may have added others.
+    match conditions.iter_mut().find(|c| c.str_at(&["type"]) == "Available") {
+        Some(before) => *before = condition,
+        None => conditions.push(condition),
+    }
     object.set(&["status", "conditions"], conditions);
     let Some(call) = call(engine, name, Some("status")) else { return Ok(()) };
     engine.update(&call, Body::from(object), &WriteOptions::default()).await.map(drop)
