@@ -1,6 +1,7 @@
 //! Which objects a controller owns, should adopt and should release. Source: upstream's
 //! `ControllerRefManager`: adoption needs matching labels and no other controller, release a label that no longer matches.
 
+use client::Api;
 use select::LabelSelector;
 use value::{Value, value};
 
@@ -57,6 +58,13 @@ pub fn reference(api_version: &str, kind: &str, owner: &Value) -> Value {
         "apiVersion": api_version, "kind": kind, "name": owner.name(), "uid": owner.str_at(&["metadata", "uid"]),
         "controller": true, "blockOwnerDeletion": true,
     })
+}
+
+/// Whether an owner may adopt at all. Asks the API itself: one that is being deleted and leaves behind what it owned must not
+/// take it back, and the caches of two kinds are not read at one moment.
+pub async fn may_adopt(owners: &Api, owner: &Value) -> Result<bool, client::Error> {
+    let present = owners.get_opt(owner.name()).await?;
+    Ok(present.is_some_and(|o| !o.meta.deleting && *o.meta.uid == *owner.str_at(&["metadata", "uid"])))
 }
 
 /// The strategic merge patch that adopts an object; the uid makes sure that it is still the same one.

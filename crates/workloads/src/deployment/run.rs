@@ -111,8 +111,11 @@ impl Reconciler for Deployments {
 
     async fn execute(&self, key: &ObjectKey, work: Work) -> Result<Outcome, client::Error> {
         let Work { deployment, claims, plan } = work;
+        let api = self.client.api(&kinds::DEPLOYMENTS).namespace(key.namespace.clone());
         let sets = self.client.api(&kinds::REPLICA_SETS).namespace(key.namespace.clone());
-        for (verdict, name, uid) in claims {
+        let adoptions = claims.iter().any(|(verdict, ..)| *verdict == Claim::Adopt);
+        let adopting = adoptions && claim::may_adopt(&api, &deployment).await?;
+        for (verdict, name, uid) in claims.into_iter().filter(|(verdict, ..)| adopting || *verdict != Claim::Adopt) {
             let patch = match verdict {
                 Claim::Adopt => claim::adoption(claim::reference("apps/v1", "Deployment", &deployment), &uid),
                 _ => claim::release(deployment.str_at(&["metadata", "uid"]), &uid),
@@ -131,7 +134,6 @@ impl Reconciler for Deployments {
                 _ => {}
             }
         }
-        let api = self.client.api(&kinds::DEPLOYMENTS).namespace(key.namespace.clone());
         let mut next = deployment.clone();
         if let Some(revision) = plan.revision {
             next.set(&["metadata", "annotations", REVISION], revision.to_string());

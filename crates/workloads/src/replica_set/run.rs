@@ -132,7 +132,8 @@ impl Reconciler for Sets {
 impl Sets {
     async fn claim(&self, key: &ObjectKey, set: &Value, plan: &Plan) -> Result<(), client::Error> {
         let api = self.client.api(&kinds::PODS).namespace(key.namespace.clone());
-        let adopting = !plan.adopt.is_empty() && self.may_adopt(key, set).await?;
+        let sets = self.client.api(&self.kind.gvr).namespace(key.namespace.clone());
+        let adopting = !plan.adopt.is_empty() && claim::may_adopt(&sets, set).await?;
         for (name, uid) in plan.adopt.iter().filter(|_| adopting) {
             let patch = claim::adoption(self.kind.owner_reference(set), uid);
             ignore_gone(api.patch(name, &Patch::Strategic(patch)).await)?;
@@ -142,14 +143,6 @@ impl Sets {
             ignore_gone(api.patch(name, &Patch::Strategic(patch)).await)?;
         }
         Ok(())
-    }
-
-    /// Asks the API itself: a set that is being deleted and leaves its pods behind must not take them back, and the caches
-    /// of two kinds are not read at one moment.
-    async fn may_adopt(&self, key: &ObjectKey, set: &Value) -> Result<bool, client::Error> {
-        let api = self.client.api(&self.kind.gvr).namespace(key.namespace.clone());
-        let present = api.get_opt(&key.name).await?;
-        Ok(present.is_some_and(|o| !o.meta.deleting && *o.meta.uid == *set.str_at(&["metadata", "uid"])))
     }
 
     /// Creates pods in batches of 1, 2, 4 …, so that a template that is refused costs one request, not five hundred.
