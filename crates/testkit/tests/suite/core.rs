@@ -138,6 +138,7 @@ async fn services(scene: Scene) {
         "lastTransitionTime": "2026-01-01T00:00:00Z"});
     let port =
         |port: i64| json!({"spec": {"ports": [{"name": "http", "port": port, "targetPort": 80, "protocol": "TCP"}]}});
+    let balancer = |ip: &str| json!({"loadBalancer": {"ingress": [{"ip": ip}]}});
     Operations::<Service>::namespaced(&scene, |_| {
         let mut service = port(80);
         service["spec"]["type"] = "LoadBalancer".into();
@@ -148,7 +149,10 @@ async fn services(scene: Scene) {
         json!({"spec": {"sessionAffinity": "ClientIP"}}),
         json!({"spec": {"sessionAffinity": "None", "sessionAffinityConfig": null}}),
     )
-    .with_status(json!({"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}}), json!({"conditions": [updated]}))
+    .with_status(
+        balancer("203.0.113.1"),
+        json!({"loadBalancer": balancer("203.0.113.2")["loadBalancer"], "conditions": [updated]}),
+    )
     .all()
     .await;
 }

@@ -219,9 +219,10 @@ async fn certificates(scene: Scene) {
     patch("status", noted("patchedstatus", json!({"certificate": certificate}))).await;
     let updated = replace(&requests, "status", &name, push("StatusUpdate")).await;
     assert_eq!(kinds(&updated), ["ApprovalPatch", "Approved", "StatusUpdate"]);
-    // Whoever signs does not approve.
-    let approvals = replace(&requests, "status", &name, |request| request["status"]["conditions"] = json!([])).await;
-    assert!(kinds(&approvals).contains(&"Approved".to_string()), "{approvals:?}");
+    // Whoever signs has no say in what was approved.
+    let emptied = object(json!({"metadata": {"name": name}, "spec": updated.spec, "status": {}}));
+    let said = refused(requests.replace_status(&name, &PostParams::default(), &emptied).await, 422, "Invalid");
+    assert!(said.contains("updates may not remove a condition of type \"Approved\""), "{said}");
 }
 
 /// What a review says of somebody is what happens to them.

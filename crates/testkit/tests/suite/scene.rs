@@ -228,11 +228,17 @@ impl<K: Clone + DeserializeOwned + Debug + Send + 'static> Watching<K> {
     }
     /// The first object for which a condition holds, in an event that is no deletion.
     pub async fn until(&mut self, holds: impl Fn(&K) -> bool) -> K {
+        let mut last = None;
         loop {
-            match self.next().await {
+            let event = tokio::time::timeout(PATIENCE, self.0.next()).await;
+            let event = event.unwrap_or_else(|_| panic!("it never came; the last was {last:?}"));
+            match event.expect("the watch ended").expect("an event") {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) if holds(&object) => return object,
+                WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => {
+                    last = Some(object)
+                }
                 WatchEvent::Error(status) => panic!("{status:?}"),
-                _ => {}
+                WatchEvent::Bookmark(_) => {}
             }
         }
     }
