@@ -145,7 +145,8 @@ fn another_server_has_its_group() {
         drop(running);
         let changed = json!({"metadata": {"annotations": {"a": "b"}}});
         let name = format!("{API_SERVICES}/v1alpha1.wardle.example.com");
-        let other = json!([{"op": "add", "path": "/status/conditions/-", "value": {"type": "Other", "status": "True"}}]);
+        let other =
+            json!([{"op": "add", "path": "/status/conditions/-", "value": {"type": "Other", "status": "True"}}]);
         admin.patch(&format!("{name}/status"), "json", &other).await.expect(200);
         admin.patch(&name, "merge", &changed).await.expect(200);
         let why = reason(&admin, "FailedDiscoveryCheck").await;

@@ -14,7 +14,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{AttachParams, DeleteParams, Patch, PatchParams, PostParams},
 };
 use testkit::{Value, json};
 
@@ -83,20 +83,16 @@ pub async fn attaching(scene: Scene) {
     for pod in ["to-be-attached-pod", "another"] {
         hooks.create_pod(pod, Value::Null, "container1").await.expect("a pod");
     }
-    // As kubectl asks, by WebSocket and then by SPDY.
-    for method in ["GET", "POST"] {
-        let attach = async |pod: &str| {
-            let path = format!("{}/{pod}/attach?container=container1&stdin=true", scene.path("api/v1", "pods"));
-            scene.admin.send(method, &path, "", "").await
-        };
-        let status = attach("to-be-attached-pod").await.expect(400);
-        let why = format!(
-            "admission webhook \"{by}\" denied the request: attaching to pod 'to-be-attached-pod' is not allowed"
-        );
-        assert_eq!(status["message"], why, "{method}");
-        let other = attach("another").await;
-        assert!(!other.text().contains(by), "{}", other.text());
-    }
+    let pods = scene.api::<Pod>();
+    let attach = AttachParams::default().container("container1").stdin(true).stderr(false);
+    let why = "attaching to pod 'to-be-attached-pod' is not allowed";
+    assert_eq!(denied(pods.attach("to-be-attached-pod", &attach).await.map(drop), by), why);
+    let other = pods.attach("another", &attach).await.map(drop).expect_err("it does not run").to_string();
+    assert!(!other.contains(by), "{other}");
+    // As kubectl asks by SPDY.
+    let path = format!("{}/to-be-attached-pod/attach?container=container1&stdin=true", scene.path("api/v1", "pods"));
+    let status = scene.admin.send("POST", &path, "", "").await.expect(400);
+    assert_eq!(status["message"], format!("admission webhook \"{by}\" denied the request: {why}"));
 }
 
 pub async fn custom_resources(scene: Scene) {
