@@ -99,15 +99,24 @@ impl Declaration {
         self.0.policy.status_apart = true;
         self.fields("status", [&["status"]])
     }
-    /// A subresource that writes these fields only.
+    /// A subresource that writes these fields only, and what most of upstream's strategies let through of the metadata.
     pub fn fields<const N: usize>(mut self, name: &str, paths: [&[&str]; N]) -> Self {
-        let paths = paths.map(|path| path.iter().map(|s| Str::from(*s)).collect()).to_vec();
+        let beside = ["labels", "annotations", "finalizers"].map(|field| vec!["metadata".into(), Str::from(field)]);
+        let paths = paths.map(|path| path.iter().map(|s| Str::from(*s)).collect());
+        let paths = paths.into_iter().chain(beside).collect();
         self.0.subresources.push(Subresource {
             name: name.into(),
             body: None,
             verbs: WRITABLE.to_vec(),
             action: SubresourceAction::Fields(paths),
         });
+        self
+    }
+    /// The last declared subresource writes no metadata.
+    pub fn without_metadata(mut self) -> Self {
+        if let Some(Subresource { action: SubresourceAction::Fields(paths), .. }) = self.0.subresources.last_mut() {
+            paths.retain(|path| path.first().is_none_or(|first| first != "metadata"));
+        }
         self
     }
     /// The last declared subresource takes these verbs only.

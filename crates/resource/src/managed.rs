@@ -13,12 +13,9 @@ use crate::{
 use base::{Result, time};
 use merge::managed::{self, Known, Reach, Write};
 use schema::{Operation, SubresourceAction};
-use value::{Str, Value};
+use value::Value;
 
 const LIST: &[&str] = &["metadata", "managedFields"];
-
-/// Metadata that a subresource of a built-in kind writes beside its own fields. Source: upstream's status strategies.
-pub(crate) const BESIDE: &[&str] = &["labels", "annotations", "finalizers"];
 
 /// Takes the list out of an object; Null where there is none.
 pub(crate) fn take(object: &mut Value) -> Value {
@@ -104,13 +101,7 @@ fn reach(call: &Call) -> Reach {
         return Reach { only: None, never };
     };
     match kind.subresource(name).map(|s| &s.action) {
-        Some(SubresourceAction::Fields(fields)) => {
-            let mut only = fields.clone();
-            if kind.custom.is_none() {
-                only.extend(BESIDE.iter().map(|name| vec![Str::from("metadata"), Str::from(*name)]));
-            }
-            Reach { only: Some(only), never: Vec::new() }
-        }
+        Some(SubresourceAction::Fields(fields)) => Reach { only: Some(fields.clone()), never: Vec::new() },
         Some(SubresourceAction::Scale { replicas, .. }) => {
             Reach { only: Some(vec![replicas.clone()]), never: Vec::new() }
         }

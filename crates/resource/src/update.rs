@@ -8,7 +8,7 @@ use crate::{
     decode::{self, Refused, decode},
     encode,
     engine::{Change, Committed, Half, RETRIES, last_state},
-    managed::{self, BESIDE, Tracked},
+    managed::{self, Tracked},
     meta,
 };
 use base::{FieldErrors, Result, Revision, Status};
@@ -191,7 +191,7 @@ impl Engine {
         let Written { mut new, live, given, managers, by, pinned } = written;
         meta::adopt_path(call, &mut new)?;
         if let Some(SubresourceAction::Fields(fields)) = self.action(call) {
-            new = only_fields(kind, &old, new, fields);
+            new = only_fields(&old, new, fields);
         } else if kind.policy.status_apart {
             take(&mut new, &old, &["status".into()]);
         }
@@ -301,16 +301,11 @@ pub(crate) fn may_go(kind: &Kind, object: &Value) -> bool {
         && kind.hooks.may_be_removed(object)
 }
 
-/// The old object with only the subresource's fields of the new one. Labels and annotations of built-in kinds may be
-/// written beside a status, as upstream's strategies allow.
-fn only_fields(kind: &Kind, old: &Value, new: Value, fields: &[Vec<Str>]) -> Value {
+/// The old object with only the subresource's fields of the new one.
+fn only_fields(old: &Value, new: Value, fields: &[Vec<Str>]) -> Value {
     let mut out = old.clone();
     for field in fields {
         take(&mut out, &new, field);
-    }
-    let metadata: &[&str] = if kind.custom.is_some() { &[] } else { BESIDE };
-    for field in metadata {
-        take(&mut out, &new, &["metadata".into(), (*field).into()]);
     }
     out
 }

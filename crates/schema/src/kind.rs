@@ -111,7 +111,7 @@ pub struct Subresource {
 #[derive(Debug, Clone, PartialEq)]
 pub enum SubresourceAction {
     /// Reads the whole object; writes only the listed top-level or nested fields (`["status"]`,
-    /// `["spec", "ephemeralContainers"]`) and metadata that the main resource may not (none).
+    /// `["spec", "ephemeralContainers"]`, `["metadata", "labels"]`).
     Fields(Vec<Vec<Str>>),
     /// `autoscaling/v1 Scale` over paths of the object.
     Scale { replicas: Vec<Str>, status_replicas: Vec<Str>, selector: Option<Vec<Str>> },

@@ -20,6 +20,7 @@ pub fn kind() -> Kind {
         .plural("validatingadmissionpolicies")
         .version("v1", "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicy", policy::columns(validations))
         .status()
+        .without_metadata()
         .hooks(ValidatingAdmissionPolicy)
         .build()
 }

@@ -11,6 +11,7 @@ pub fn kind() -> Kind {
         .cluster()
         .version("v1", "io.k8s.api.networking.v1.ServiceCIDR", columns())
         .status()
+        .without_metadata()
         .hooks(ServiceCIDR)
         .build()
 }

@@ -15,6 +15,7 @@ pub fn kind() -> Kind {
         .answers_deleted()
         .version("v1", "io.k8s.api.resource.v1.ResourceClaim", columns())
         .status()
+        .without_metadata()
         .hooks(ResourceClaim)
         .build()
 }

@@ -16,6 +16,7 @@ pub fn kind() -> Kind {
         .cluster()
         .version("v1", "io.k8s.api.storage.v1.VolumeAttachment", columns())
         .status()
+        .without_metadata()
         .conditional_update()
         .hooks(VolumeAttachment)
         .build()
@@ -39,16 +40,6 @@ struct VolumeAttachment;
 impl Hooks for VolumeAttachment {
     fn prepare_create(&self, _cx: &Context, obj: &mut Value) {
         obj.set(&["status"], value!({"attached": false}));
-    }
-    fn prepare_update(&self, cx: &Context, obj: &mut Value, old: &Value) {
-        if cx.subresource == Some("status") {
-            for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
-                match old.at(&["metadata", field]) {
-                    Value::Null => drop(obj.remove(&["metadata", field])),
-                    kept => obj.set(&["metadata", field], kept),
-                }
-            }
-        }
     }
     fn validate(&self, _cx: &Context, obj: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
         let root = At::root(obj);
