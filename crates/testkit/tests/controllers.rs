@@ -133,10 +133,6 @@ async fn a_namespace_gets_what_it_needs_and_is_emptied_when_it_goes() {
     admin.create("/api/v1/namespaces", &json!({"metadata": {"name": "shop"}})).await;
     let shop = "/api/v1/namespaces/shop";
     admin.until(&format!("{shop}/serviceaccounts"), "default", |account| account.is_some()).await;
-    let root = admin.until(&format!("{shop}/configmaps"), "kube-root-ca.crt", |map| map.is_some()).await.unwrap();
-    assert_eq!(root["data"]["ca.crt"].as_str(), Some(cluster.pki.ca.cert_pem()));
-    // Both come back.
-    admin.delete(&format!("{shop}/configmaps/kube-root-ca.crt"), &Value::Null).await.expect(200);
     admin.until(&format!("{shop}/configmaps"), "kube-root-ca.crt", |map| map.is_some()).await;
 
     admin.create(&format!("{shop}/secrets"), &json!({"metadata": {"name": "s"}})).await;

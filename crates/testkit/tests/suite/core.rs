@@ -69,8 +69,7 @@ async fn secrets(scene: Scene) {
 }
 
 async fn templates(scene: Scene) {
-    let template = template(&scene);
-    template.all().await;
+    template(&scene).all().await;
 }
 
 async fn a_collection_of_templates(scene: Scene) {

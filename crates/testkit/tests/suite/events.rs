@@ -49,7 +49,7 @@ async fn new_ones(scene: Scene) {
     let reporter = ListParams::default().fields("reportingController=test-controller");
     let source = ListParams::default().fields("source=test-controller");
     let by_reporter = events.list(&reporter).await.expect("a list");
-    assert_eq!(by_reporter.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), [name.clone()]);
+    assert_eq!(by_reporter.iter().map(ResourceExt::uid).collect::<Vec<_>>(), [made.uid()]);
     let by_source = scene.api::<core::Event>().list(&source).await.expect("a list");
     assert_eq!(by_source.iter().map(ResourceExt::uid).collect::<Vec<_>>(), [made.uid()]);
     has(

@@ -5,10 +5,11 @@
 //! patches, the status, delete, deletecollection. What a client was answered is what every watch must tell, byte for byte.
 
 use crate::scene::{Scene, Watching, object, refused};
+use futures::future::BoxFuture;
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
     Api, Resource, ResourceExt,
-    api::{DeleteParams, ListParams, ObjectList, PostParams, WatchParams},
+    api::{DeleteParams, ListParams, ObjectList, Patch, PatchParams, PostParams, WatchParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeSet, fmt::Debug};
@@ -121,63 +122,65 @@ impl<K: Kind> Operations<K> {
     }
 
     /// From the creation of three to the deletion of one, and then of the others as a collection.
-    pub async fn lifecycle(&self) {
-        let first = self.create(0).await;
-        let second = self.create(1).await;
-        let name = first.name_any();
-        let read = self.api.get(&name).await.expect("the first");
-        assert_eq!(read.uid(), first.uid());
-        has(&read, &self.objects[0]);
-        let mut again = self.objects[0].clone();
-        again["metadata"]["name"] = name.as_str().into();
-        refused(self.api.create(&PostParams::default(), &object(again)).await, 409, "AlreadyExists");
+    pub fn lifecycle(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let first = self.create(0).await;
+            let second = self.create(1).await;
+            let name = first.name_any();
+            let read = self.api.get(&name).await.expect("the first");
+            assert_eq!(read.uid(), first.uid());
+            has(&read, &self.objects[0]);
+            let mut again = self.objects[0].clone();
+            again["metadata"]["name"] = name.as_str().into();
+            refused(self.api.create(&PostParams::default(), &object(again)).await, 409, "AlreadyExists");
 
-        let version = self.listed(&[&first, &second]).await.metadata.resource_version.expect("a version");
-        let mut watches = vec![
-            Watching::open(&self.api, &self.watched(), &version).await,
-            Watching::open(&self.everywhere, &self.watched(), &version).await,
-        ];
-        let third = self.create(2).await;
-        for watch in &mut watches {
-            assert_eq!(watch.until(|told| told.uid() == third.uid()).await, third);
-        }
-        self.listed(&[&first, &second, &third]).await;
-        let only = WatchParams::default().fields(&format!("metadata.name={name}"));
-        watches.push(Watching::open(&self.api, &only, &version).await);
-        let mut initial = Watching::open(&self.api, &self.watched(), "0").await;
-        initial.until(|told| told.uid() == first.uid()).await;
-
-        let patched = self.patch(&name, "merge", &mark("annotations", "patched", &self.changes[0])).await;
-        assert!(version_of(&patched) > version_of(&read), "{patched:?}");
-        let updated = self.update(&name).await;
-        assert!(version_of(&updated) > version_of(&patched), "{updated:?}");
-        refused(self.api.replace(&name, &PostParams::default(), &patched).await, 409, "Conflict");
-        let strategic = self.patch(&name, "strategic-merge", &mark("labels", &name, &self.changes[0])).await;
-        let labelled =
-            self.everywhere.list(&ListParams::default().labels(&format!("{name}=true"))).await.expect("a list");
-        assert_eq!(labelled.items.len(), 1, "{labelled:?}");
-        let added = json!([{"op": "add", "path": "/metadata/labels/json", "value": "true"}]);
-        let by_json = self.patch(&name, "json", &added).await;
-        has(&by_json, &mark("labels", "json", &json!({})));
-        let applied = self.patch(&name, "apply", &self.whole(&name, mark("labels", "applied", &json!({})))).await;
-        for watch in &mut watches {
-            for state in [&patched, &updated, &strategic, &by_json, &applied] {
-                watch.until(|told| told == state).await;
+            let version = self.listed(&[&first, &second]).await.metadata.resource_version.expect("a version");
+            let mut watches = vec![
+                Watching::open(&self.api, &self.watched(), &version).await,
+                Watching::open(&self.everywhere, &self.watched(), &version).await,
+            ];
+            let third = self.create(2).await;
+            for watch in &mut watches {
+                watch.told("ADDED", &third).await;
             }
-        }
+            self.listed(&[&first, &second, &third]).await;
+            let only = WatchParams::default().fields(&format!("metadata.name={name}"));
+            watches.push(Watching::open(&self.api, &only, &version).await);
+            let mut initial = Watching::open(&self.api, &self.watched(), "").await;
+            initial.until(|told| told.uid() == first.uid()).await;
 
-        self.api.delete(&name, &DeleteParams::default()).await.expect("deleted");
-        for watch in &mut watches {
-            assert_eq!(watch.deleted().await.uid(), first.uid());
-        }
-        refused(self.api.get(&name).await, 404, "NotFound");
-        self.listed(&[&second, &third]).await;
-        self.api.delete_collection(&DeleteParams::default(), &self.selected()).await.expect("deleted");
-        for watch in &mut watches[..2] {
-            let gone = BTreeSet::from([watch.deleted().await.uid(), watch.deleted().await.uid()]);
-            assert_eq!(gone, BTreeSet::from([second.uid(), third.uid()]));
-        }
-        self.listed(&[]).await;
+            let patched = self.patch(&name, "merge", &mark("annotations", "patched", &self.changes[0])).await;
+            assert!(version_of(&patched) > version_of(&read), "{patched:?}");
+            let updated = self.update(&name).await;
+            assert!(version_of(&updated) > version_of(&patched), "{updated:?}");
+            refused(self.api.replace(&name, &PostParams::default(), &patched).await, 409, "Conflict");
+            let strategic = self.patch(&name, "strategic-merge", &mark("labels", &name, &self.changes[0])).await;
+            let labelled =
+                self.everywhere.list(&ListParams::default().labels(&format!("{name}=true"))).await.expect("a list");
+            assert_eq!(labelled.items.len(), 1, "{labelled:?}");
+            let added = json!([{"op": "add", "path": "/metadata/labels/json", "value": "true"}]);
+            let by_json = self.patch(&name, "json", &added).await;
+            has(&by_json, &mark("labels", "json", &json!({})));
+            let applied = self.patch(&name, "apply", &self.whole(&name, mark("labels", "applied", &json!({})))).await;
+            for watch in &mut watches {
+                for state in [&patched, &updated, &strategic, &by_json, &applied] {
+                    watch.told("MODIFIED", state).await;
+                }
+            }
+
+            self.api.delete(&name, &DeleteParams::default()).await.expect("deleted");
+            for watch in &mut watches {
+                assert_eq!(watch.deleted().await.uid(), first.uid());
+            }
+            refused(self.api.get(&name).await, 404, "NotFound");
+            self.listed(&[&second, &third]).await;
+            self.api.delete_collection(&DeleteParams::default(), &self.selected()).await.expect("deleted");
+            for watch in &mut watches[..2] {
+                let gone = BTreeSet::from([watch.deleted().await.uid(), watch.deleted().await.uid()]);
+                assert_eq!(gone, BTreeSet::from([second.uid(), third.uid()]));
+            }
+            self.listed(&[]).await;
+        })
     }
 
     /// What a selector selects goes, and the rest stays.
@@ -199,48 +202,59 @@ impl<K: Kind> Operations<K> {
     }
 
     /// Reads of the status, and the writes that change it, and of the rest no more than the kind lets through.
-    pub async fn status(&self) {
-        let [one, other] = self.status.as_ref().expect("a status");
-        let made = self.create(0).await;
-        let name = made.name_any();
-        let mut watch = Watching::open(&self.api, &self.watched(), &made.resource_version().expect("a version")).await;
-        let status = format!("{name}/status");
-        let read = self.scene.admin.get(&format!("{}/{status}", self.path)).await.expect(200);
-        assert_eq!((&read["apiVersion"], &read["kind"]), (&json!(K::api_version(&())), &json!(K::kind(&()))));
-        assert_eq!(read["metadata"]["uid"].as_str(), made.uid().as_deref());
+    pub fn status(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let [one, other] = self.status.as_ref().expect("a status");
+            let made = self.create(0).await;
+            let name = made.name_any();
+            let mut watch =
+                Watching::open(&self.api, &self.watched(), &made.resource_version().expect("a version")).await;
+            let status = format!("{name}/status");
+            let read = self.scene.admin.get(&format!("{}/{status}", self.path)).await.expect(200);
+            assert_eq!((&read["apiVersion"], &read["kind"]), (&json!(K::api_version(&())), &json!(K::kind(&()))));
+            assert_eq!(read["metadata"]["uid"].as_str(), made.uid().as_deref());
 
-        let wanted = |state: &Value| json!({"status": state});
-        let patch = mark("annotations", "patched-status", &wanted(one));
-        let patched = self.patch_unseen(&status, "merge", &patch).await;
-        has(&patched, &wanted(one));
-        assert_eq!(patched.annotations().contains_key("patched-status"), !STRICT.contains(&&*K::kind(&())));
-        let updated = loop {
-            let mut value = json!(self.api.get_status(&name).await.expect("its status"));
-            merge(&mut value, &wanted(other));
-            match self.api.replace_status(&name, &PostParams::default(), &object(value)).await {
-                Err(kube::Error::Api(status)) if status.reason == "Conflict" => {}
-                answer => break answer.expect("updated"),
+            let wanted = |state: &Value| json!({"status": state});
+            let patch = mark("annotations", "patched-status", &wanted(one));
+            let patched = self.patch_unseen(&status, "merge", &patch).await;
+            has(&patched, &wanted(one));
+            assert_eq!(patched.annotations().contains_key("patched-status"), !STRICT.contains(&&*K::kind(&())));
+            let updated = loop {
+                let mut value = json!(self.api.get_status(&name).await.expect("its status"));
+                merge(&mut value, &wanted(other));
+                match self.api.replace_status(&name, &PostParams::default(), &object(value)).await {
+                    Err(kube::Error::Api(status)) if status.reason == "Conflict" => {}
+                    answer => break answer.expect("updated"),
+                }
+            };
+            has(&updated, &wanted(other));
+            let strategic = self.patch(&status, "strategic-merge", &wanted(one)).await;
+            let by_json = self.patch(&status, "json", &json!([{"op": "add", "path": "/status", "value": other}])).await;
+            has(&by_json, &wanted(other));
+            let applied = self.patch(&status, "apply", &self.whole(&name, wanted(one))).await;
+            for state in [&patched, &updated, &strategic, &by_json, &applied] {
+                watch.told("MODIFIED", state).await;
             }
-        };
-        has(&updated, &wanted(other));
-        let strategic = self.patch(&status, "strategic-merge", &wanted(one)).await;
-        let by_json = self.patch(&status, "json", &json!([{"op": "add", "path": "/status", "value": other}])).await;
-        has(&by_json, &wanted(other));
-        let applied = self.patch(&status, "apply", &self.whole(&name, wanted(one))).await;
-        for state in [&patched, &updated, &strategic, &by_json, &applied] {
-            watch.until(|told| told == state).await;
-        }
-        // Not by the object's own path.
-        let beside = self.api.get(&name).await.expect("read");
-        let ignored = self.patch_unseen(&name, "merge", &mark("annotations", "beside", &wanted(other))).await;
-        assert_eq!(json!(ignored)["status"], json!(beside)["status"]);
-        self.api.delete(&name, &DeleteParams::default()).await.expect("deleted");
+            // Not by the object's own path; what a controller writes in between is no answer.
+            let (before, ignored) = loop {
+                let before = self.api.get(&name).await.expect("read");
+                let mut patch = mark("annotations", "beside", &wanted(other));
+                patch["metadata"]["resourceVersion"] = json!(before.resource_version());
+                match self.api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
+                    Err(kube::Error::Api(status)) if status.reason == "Conflict" => {}
+                    answer => break (before, answer.expect("patched")),
+                }
+            };
+            assert_eq!(json!(ignored)["status"], json!(before)["status"]);
+            self.api.delete(&name, &DeleteParams::default()).await.expect("deleted");
+        })
     }
 
     /// One of the objects; the answer has what was asked for.
     pub async fn create(&self, n: usize) -> K {
-        let made = self.api.create(&PostParams::default(), &object(self.objects[n].clone())).await;
-        let made = made.unwrap_or_else(|error| panic!("{error}: {}", self.objects[n]));
+        let sent = json!(object::<K>(self.objects[n].clone()));
+        let made = self.scene.admin.post(&format!("{}?fieldValidation=Strict", self.path), &sent).await.expect(201);
+        let made: K = object(made);
         let mut wanted = self.objects[n].clone();
         wanted["metadata"].as_object_mut().expect("an object").remove("generateName");
         // Where there is a subresource, it alone writes the status.

@@ -228,28 +228,35 @@ impl<K: Clone + DeserializeOwned + Debug + Send + 'static> Watching<K> {
     }
     /// The first object for which a condition holds, in an event that is no deletion.
     pub async fn until(&mut self, holds: impl Fn(&K) -> bool) -> K {
+        self.find(&["ADDED", "MODIFIED"], holds).await
+    }
+    /// The next deletion; changes before it are passed over.
+    pub async fn deleted(&mut self) -> K {
+        self.find(&["DELETED"], |_| true).await
+    }
+    /// An event of this type tells just this state; others before it are passed over.
+    pub async fn told(&mut self, kind: &str, state: &K)
+    where
+        K: PartialEq,
+    {
+        self.find(&[kind], |object| object == state).await;
+    }
+    async fn find(&mut self, kinds: &[&str], holds: impl Fn(&K) -> bool) -> K {
         let mut last = None;
         loop {
             let event = tokio::time::timeout(PATIENCE, self.0.next()).await;
             let event = event.unwrap_or_else(|_| panic!("it never came; the last was {last:?}"));
-            match event.expect("the watch ended").expect("an event") {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) if holds(&object) => return object,
-                WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => {
-                    last = Some(object)
-                }
+            let (kind, object) = match event.expect("the watch ended").expect("an event") {
+                WatchEvent::Added(object) => ("ADDED", object),
+                WatchEvent::Modified(object) => ("MODIFIED", object),
+                WatchEvent::Deleted(object) => ("DELETED", object),
+                WatchEvent::Bookmark(_) => continue,
                 WatchEvent::Error(status) => panic!("{status:?}"),
-                WatchEvent::Bookmark(_) => {}
+            };
+            if kinds.contains(&kind) && holds(&object) {
+                return object;
             }
-        }
-    }
-    /// The next deletion; changes before it are passed over.
-    pub async fn deleted(&mut self) -> K {
-        loop {
-            match self.next().await {
-                WatchEvent::Deleted(object) => return object,
-                WatchEvent::Error(status) => panic!("{status:?}"),
-                _ => {}
-            }
+            last = Some((kind, object));
         }
     }
     /// Nothing comes for a moment.
