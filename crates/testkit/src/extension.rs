@@ -1,7 +1,7 @@
 //! Servers of a test that the API server calls: webhooks, converters, other API servers.
 //!
-//! Real TLS under an authority of its own, as each of them has. What one answers is a function of the call alone, so that a
-//! test says it in a line or a `match`.
+//! Real TLS under an authority of its own, as each of them has. What one answers is a function of the call alone, so
+//! that a test says it in a line or a `match`.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -50,8 +50,8 @@ pub fn reply(code: u16, value: &Value) -> Response<Body> {
     response.body(Body::from(value.to_string())).expect("a response")
 }
 
-/// The answer to a review, of admission or conversion: its version and uid are those of the question, where `response` has no
-/// other.
+/// The answer to a review, of admission or conversion: its version and uid are those of the question, where `response`
+/// has no other.
 pub fn reviewed(question: &Value, mut response: Value) -> Response<Body> {
     if response["uid"].is_null() {
         response["uid"] = question["request"]["uid"].clone();

@@ -1,5 +1,5 @@
-//! Aggregation beyond upstream's spec, which stands in `suite/aggregation`: what an extension server sees of a request, and what
-//! documents and conditions tell of it. It believes a name only from whoever shows the front proxy's certificate.
+//! Aggregation beyond upstream's spec, which stands in `suite/aggregation`: what an extension server sees of a request,
+//! and what documents and conditions tell of it. It believes a name only from whoever shows the front proxy's certificate.
 
 mod namespace;
 

@@ -1,5 +1,5 @@
-//! Conversion webhooks beyond upstream's specs, which stand in `suite/conversion.rs`: what one may change, who is asked how
-//! often, and what follows from each of its faults.
+//! Conversion webhooks beyond upstream's specs, which stand in `suite/conversion.rs`: what one may change, how often it is
+//! asked, and what follows from each of its faults.
 
 mod host_port;
 

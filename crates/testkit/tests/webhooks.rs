@@ -1,5 +1,5 @@
-//! Admission webhooks beyond upstream's specs, which stand in `suite/webhooks`: what they are asked and answer, and what
-//! follows when they do not.
+//! Admission webhooks beyond upstream's specs, which stand in `suite/webhooks`: what they are asked and answer, and
+//! what follows when they do not.
 
 use http::Response;
 use net::Body;

@@ -56,8 +56,8 @@ where
 }
 
 fn deployments(operations: &[&str]) -> Value {
-    let resources = ["deployments"];
-    json!({"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": operations, "resources": resources}]})
+    json!({"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": operations,
+        "resources": ["deployments"]}]})
 }
 
 /// A Deployment, or a ReplicaSet.
@@ -91,8 +91,10 @@ async fn replica_sets_are_free(scene: &Scene) {
 
 async fn replicas_judged(scene: Scene) {
     let policy = json!({"validations": [
-        {"expression": "object.spec.replicas > 0", "messageExpression": "'wants replicas > 0, got ' + string(object.spec.replicas)"},
-        {"expression": "object.spec.replicas > 1", "messageExpression": "'wants replicas > 1, got ' + object.spec.replicas"},
+        {"expression": "object.spec.replicas > 0",
+            "messageExpression": "'wants replicas > 0, got ' + string(object.spec.replicas)"},
+        {"expression": "object.spec.replicas > 1",
+            "messageExpression": "'wants replicas > 1, got ' + object.spec.replicas"},
         {"expression": format!("namespaceObject.metadata.name == '{}'", scene.namespace),
             "message": "Internal error! Other namespace should not be allowed."}]});
     bind::<ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding>(
@@ -155,7 +157,8 @@ async fn replicas_set(scene: Scene) {
 }
 
 async fn validating(scene: Scene) {
-    let spec = json!({"validations": [{"expression": "object.spec.replicas <= 100"}], "matchConstraints": deployments(&["CREATE"])});
+    let spec = json!({"validations": [{"expression": "object.spec.replicas <= 100"}],
+        "matchConstraints": deployments(&["CREATE"])});
     let condition = |kind: &str| {
         json!({"conditions": [{"type": kind, "status": "False", "reason": "E2E", "message": "Set from an e2e test",
             "lastTransitionTime": "2024-01-01T00:00:00Z"}]})
@@ -179,7 +182,8 @@ async fn validating_bindings(scene: Scene) {
 async fn mutating(scene: Scene) {
     let expression = "Object{spec: Object.spec{replicas: 100}}";
     let configuration = json!({"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}});
-    let spec = json!({"reinvocationPolicy": "Never", "mutations": [configuration], "matchConstraints": deployments(&["CREATE"])});
+    let spec = json!({"reinvocationPolicy": "Never", "mutations": [configuration],
+        "matchConstraints": deployments(&["CREATE"])});
     let policies = Operations::<MutatingAdmissionPolicy>::cluster(&scene, |_| json!({"spec": spec}));
     let again = |policy: &str| json!({"spec": {"reinvocationPolicy": policy}});
     policies.changing(again("IfNeeded"), again("Never")).all().await;

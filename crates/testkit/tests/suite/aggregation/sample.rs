@@ -1,8 +1,8 @@
 //! A sample API server, as upstream's: flunders of `wardle.example.com/v1alpha1`, in the server's own memory.
 //!
-//! It delegates as extension servers do. Users are who the front proxy says they are, and which certificate and headers those
-//! are it reads from `kube-system/extension-apiserver-authentication`; what they may do it asks by SubjectAccessReviews. For
-//! both it has nothing but the token of its service account.
+//! It delegates as extension servers do. Users are who the front proxy says they are, and which certificate and headers
+//! those are it reads from `kube-system/extension-apiserver-authentication`; what they may do it asks by
+//! SubjectAccessReviews. For both it has nothing but the token of its service account.
 
 use crate::{operations, scene::object};
 use bytes::Bytes;
@@ -52,8 +52,8 @@ struct Asked<'a> {
 }
 
 impl Sample {
-    /// With the service account's client; panics where that may not read what it must, or where what is published there is not
-    /// this authority.
+    /// With the service account's client; panics where that may not read what it must, or where what is published there
+    /// is not this authority.
     pub async fn new(client: Client, authority: &str) -> Self {
         let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "kube-system");
         let published = maps.get("extension-apiserver-authentication").await.expect("it may be read");
@@ -71,18 +71,23 @@ impl Sample {
             return failure(401, "Unauthorized", "not by the front proxy");
         };
         if call.uri.path() == format!("/apis/{GROUP}/{VERSION}") {
-            let flunders = json!({"name": "flunders", "singularName": "flunder", "namespaced": true, "kind": "Flunder", "verbs": VERBS});
+            let flunders = json!({"name": "flunders", "singularName": "flunder", "namespaced": true, "kind": "Flunder",
+                "verbs": VERBS});
             let version = format!("{GROUP}/{VERSION}");
-            let list = json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": [flunders]});
-            return reply(200, &list);
+            return reply(
+                200,
+                &json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version,
+                "resources": [flunders]}),
+            );
         }
         let Some(asked) = asked(&call) else {
             return failure(404, "NotFound", "the server could not find the requested resource");
         };
         let review = json!({"spec": {"user": user[0], "groups": first(&self.groups), "resourceAttributes": {
-            "group": GROUP, "version": VERSION, "resource": "flunders", "verb": asked.verb, "namespace": asked.namespace, "name": asked.name}}});
+            "group": GROUP, "version": VERSION, "resource": "flunders",
+            "verb": asked.verb, "namespace": asked.namespace, "name": asked.name}}});
         let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        let review = reviews.create(&PostParams::default(), &object(json!(review))).await.expect("an answer");
+        let review = reviews.create(&PostParams::default(), &object(review)).await.expect("an answer");
         if !review.status.is_some_and(|status| status.allowed) {
             return failure(403, "Forbidden", &format!("{} may not {} flunders", user[0], asked.verb));
         }

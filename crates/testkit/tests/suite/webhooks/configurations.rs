@@ -48,6 +48,13 @@ impl Configuration for MutatingWebhookConfiguration {
     }
 }
 
+/// Changes a field of the first webhook.
+fn set<K: Configuration>(configuration: &mut K, field: &str, to: Value) {
+    let mut value = json!(configuration);
+    *value["webhooks"][0].pointer_mut(field).expect("the field") = to;
+    *configuration = object(value);
+}
+
 pub async fn listed<K: Configuration>(scene: Scene) {
     let hooks = Hooks::start(&scene).await;
     let configurations = scene.all::<K>();
@@ -72,12 +79,7 @@ pub async fn changed<K: Configuration>(scene: Scene) {
     let made = hooks.register::<K>("changed", &[K::hook(&hooks)]).await;
     assert!(K::acts(&hooks).await);
     let name = made.name_any();
-    let updated = update(&configurations, &name, |one: &mut K| {
-        let mut value = json!(one);
-        value["webhooks"][0]["rules"][0]["operations"] = json!(["UPDATE"]);
-        *one = object(value);
-    });
-    let updated = updated.await;
+    let updated = update(&configurations, &name, |one| set(one, "/rules/0/operations", json!(["UPDATE"]))).await;
     assert!(!K::acts(&hooks).await);
     let patch = json!([{"op": "replace", "path": "/webhooks/0/rules/0/operations", "value": ["CREATE"]}]);
     let patch = Patch::Json::<()>(serde_json::from_value(patch).expect("a patch"));
@@ -108,12 +110,7 @@ pub async fn conditions_kept<K: Configuration>(scene: Scene) {
     assert!(!K::acts(&hooks).await, "no namespace is meant");
 
     let two = conditions(&[production, ("expression-2", "object.metadata.namespace == 'staging'")]);
-    let change = |one: &mut K| {
-        let mut value = json!(one);
-        value["webhooks"][0]["matchConditions"] = two.clone();
-        *one = object(value);
-    };
-    update(&configurations, &name, change).await;
+    update(&configurations, &name, |one| set(one, "/matchConditions", two.clone())).await;
     assert_eq!(kept().await, two);
 }
 
