@@ -2,8 +2,8 @@
 //!
 //! Every kind that can be listed, watched and deleted is followed as a small node: uid, owners, finalizers. An object
 //! whose owners are all gone is deleted; the `foregroundDeletion` finalizer holds an owner until its blocking dependents
-//! are gone, `orphan` until they are set free. That an owner is gone is asked of the API before anything is deleted: the
-//! caches of two kinds are not read at one moment.
+//! are gone, `orphan` until they are set free. That an owner is gone, and that an object still has it, is asked of the API
+//! before anything is deleted: the caches of two kinds are not read at one moment.
 
 use crate::resources::{Resource, served};
 use base::{clock::Clock, time::Timestamp};
@@ -259,16 +259,26 @@ impl Reconciler for Garbage {
                 });
             }
             Verdict::Delete(policy) => {
+                // Read after its owners: who was set free before an owner went is owned no more, whatever the cache says.
+                let Some(mut present) = api.get_opt(&key.name).await?.filter(|o| o.meta.uid == node.uid) else {
+                    return Ok(Outcome::Done);
+                };
+                if control::index::owners(&present) != node.owners {
+                    // The event with the others is on its way.
+                    return Ok(Outcome::Done);
+                }
                 // Objects that own each other in a circle would each wait for the next: this one stops blocking.
                 if policy == "Foreground" && self.dependents(&node.uid).iter().any(|(_, n)| n.deleting && n.foreground)
                 {
                     // Not before that is written: one that is going is not looked at again.
-                    match unblock(&api, &node).await {
+                    present = match unblock(&api, &present).await {
                         Err(error) if error.is_not_found() => return Ok(Outcome::Done),
                         unblocked => unblocked?,
                     }
                 }
-                api.delete(&key.name, &DeleteOptions::uid(node.uid.as_str()).propagation(policy)).await
+                let options = DeleteOptions::uid(node.uid.as_str()).propagation(policy);
+                let resource_version = Some(present.revision.to_string());
+                api.delete(&key.name, &DeleteOptions { resource_version, ..options }).await
             }
             Verdict::Trim(uids) => trim(&api, &node, &uids).await,
         };
@@ -324,17 +334,13 @@ impl Garbage {
     }
 }
 
-/// Takes `blockOwnerDeletion` from all owner references.
-async fn unblock(api: &client::Api, node: &Node) -> Result<(), client::Error> {
-    let object = api.get(&node.key.name).await?;
-    if object.meta.uid != node.uid {
-        return Ok(());
-    }
+/// Takes `blockOwnerDeletion` from all owner references of an object; what it is then.
+async fn unblock(api: &client::Api, object: &Object) -> Result<Arc<Object>, client::Error> {
     let mut owners = object.value().items_at(&["metadata", "ownerReferences"]).to_vec();
     owners.iter_mut().for_each(|owner| owner.set(&["blockOwnerDeletion"], false));
     let mut patch = value!({"metadata": {"resourceVersion": object.revision.to_string()}});
     patch.set(&["metadata", "ownerReferences"], owners);
-    api.patch(&node.key.name, &Patch::Merge(patch)).await.map(|_| ())
+    api.patch(&object.key.name, &Patch::Merge(patch)).await
 }
 
 /// Removes owner references by uid.
