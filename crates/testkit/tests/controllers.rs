@@ -195,18 +195,6 @@ async fn garbage_goes_as_the_deletion_says() {
     admin.patch(&format!("{maps}/f-child"), "merge", &json!({"metadata": {"finalizers": null}})).await.expect(200);
     admin.until(&maps, "foreground", |owner| owner.is_none()).await;
 
-    // A circle of three: each would wait for the next.
-    let ring: Vec<Value> = [owner("ring-0").await, owner("ring-1").await, owner("ring-2").await].into();
-    for (i, owned_by) in [(0, 2), (1, 0), (2, 1)] {
-        let by = owned("unused", &ring[owned_by], true)["metadata"]["ownerReferences"].clone();
-        let patch = json!({"metadata": {"ownerReferences": by}});
-        admin.patch(&format!("{maps}/ring-{i}"), "merge", &patch).await.expect(200);
-    }
-    admin.delete(&format!("{maps}/ring-0"), &json!({"propagationPolicy": "Foreground"})).await.expect(200);
-    for i in 0..3 {
-        admin.until(&maps, &format!("ring-{i}"), |one| one.is_none()).await;
-    }
-
     // Orphan: what it owned stays and forgets it.
     let orphan = owner("orphan").await;
     admin.create(&maps, &owned("o-child", &orphan, false)).await;

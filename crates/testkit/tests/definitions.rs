@@ -101,23 +101,6 @@ async fn a_new_schema_counts_from_the_next_write() {
 }
 
 #[tokio::test]
-async fn defaults_show_on_objects_from_before() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
-    admin.create(DEFINITIONS, &definition(&[version("v1", true)])).await;
-    admin.create(&things("v1"), &thing("old", json!({"n": 1}))).await;
-    let mut newer = version("v1", true);
-    newer["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["color"] =
-        json!({"type": "string", "default": "red"});
-    set_versions(&admin, &[newer]).await;
-    let want = json!({"n": 1, "color": "red"});
-    let before = admin.get(&format!("{}/old", things("v1"))).await.expect(200);
-    assert_eq!(before["spec"], want);
-    assert_eq!(admin.get(&format!("{}/old", things("v1"))).await.expect(200)["spec"], want);
-    assert_eq!(admin.get(&things("v1")).await.expect(200)["items"][0]["spec"], want);
-}
-
-#[tokio::test]
 async fn definitions_that_are_refused() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

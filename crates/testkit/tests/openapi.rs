@@ -1,4 +1,4 @@
-//! OpenAPI documents as clients fetch and keep them. Named after `CustomResourcePublishOpenAPI` where a spec says so.
+//! OpenAPI documents as clients fetch and keep them. What they say of custom kinds is told by `suite/openapi.rs`.
 
 use http::header::{CACHE_CONTROL, ETAG, LOCATION};
 use testkit::{Cluster, Value, json};
@@ -16,12 +16,11 @@ fn definition(schema: Value) -> Value {
 }
 
 #[tokio::test]
-async fn works_for_a_definition_with_validation_schema() {
+async fn documents_are_known_by_their_hash() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
     let core = admin.get("/openapi/v3/api/v1").await;
-    let schema = json!({"type": "object", "description": "A page.", "properties": {
-        "spec": {"type": "object", "description": "What it says.", "properties": {"text": {"type": "string"}}}}});
+    let schema = json!({"type": "object", "description": "A page."});
     admin.create(DEFINITIONS, &definition(schema)).await;
 
     let index = admin.get("/openapi/v3").await.expect(200);
@@ -29,16 +28,7 @@ async fn works_for_a_definition_with_validation_schema() {
     let answer = admin.get(&url).await;
     let document = answer.expect(200);
     assert_eq!(answer.headers[CACHE_CONTROL], "public, immutable");
-    let page = &document["components"]["schemas"]["com.example.docs.v1.Page"];
-    assert_eq!(
-        (&page["description"], &page["properties"]["spec"]["description"]),
-        (&json!("A page."), &json!("What it says."))
-    );
-    let metadata = &page["properties"]["metadata"];
-    assert!(metadata["description"].as_str().unwrap().starts_with("Standard object's metadata"), "{metadata}");
-    assert!(metadata["allOf"][0]["$ref"].as_str().unwrap().ends_with("ObjectMeta"), "{metadata}");
-    let v2 = admin.get("/openapi/v2").await.expect(200);
-    assert_eq!(v2["definitions"]["com.example.docs.v1.Page"]["description"], "A page.");
+    assert!(document["components"]["schemas"]["com.example.docs.v1.Page"].is_object());
 
     // What is known is not sent again; an old name leads to the new one; others are as they were.
     let etag = answer.headers[ETAG].to_str().unwrap().to_string();

@@ -1,10 +1,8 @@
-//! Quotas, limits, garbage and replication through a whole control plane without nodes: the conformance specs of these areas, as
-//! scenarios. One binary, because each would link the whole server.
+//! Controllers through a whole control plane without nodes, beyond what upstream's specs ask (those are in `suite`). One binary,
+//! because each would link the whole server.
 
+mod addresses;
 mod disruption;
-mod garbage;
-mod limits;
-mod mirroring;
 mod namespaces;
 mod pod_security;
 mod quota;
