@@ -286,8 +286,11 @@ impl<K: Kind> Operations<K> {
     /// What a patch of `name` or `name/status` is answered with; it has what the patch says.
     async fn patch(&self, name: &str, kind: &str, patch: &Value) -> K {
         let patched = self.patch_unseen(name, kind, patch).await;
-        if kind != "json" {
-            has(&patched, patch);
+        match kind {
+            "json" => {}
+            "merge" => has(&patched, patch),
+            // Of others' items they say nothing.
+            _ => assert!(contains(&json!(patched), patch, false), "not all of {patch} in {patched:?}"),
         }
         patched
     }
@@ -358,27 +361,28 @@ pub fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// Everything that is wanted is there; there may be more.
+/// Everything that is wanted is there; there may be more fields, but no more items.
 #[track_caller]
 pub fn has(actual: &impl Serialize, wanted: &Value) {
     let actual = json!(actual);
-    assert!(contains(&actual, wanted), "not all of {wanted} in {actual}");
+    assert!(contains(&actual, wanted, true), "not just {wanted} in {actual}");
 }
 
-fn contains(actual: &Value, wanted: &Value) -> bool {
+fn contains(actual: &Value, wanted: &Value, just: bool) -> bool {
     match (actual, wanted) {
         (Value::Object(actual), Value::Object(wanted)) => {
-            wanted.iter().all(|(key, wanted)| contains(actual.get(key).unwrap_or(&Value::Null), wanted))
+            wanted.iter().all(|(key, wanted)| contains(actual.get(key).unwrap_or(&Value::Null), wanted, just))
+        }
+        (Value::Array(actual), Value::Array(wanted)) if just => {
+            actual.len() == wanted.len()
+                && actual.iter().zip(wanted).all(|(actual, wanted)| contains(actual, wanted, just))
         }
         (Value::Array(actual), Value::Array(wanted)) => {
-            wanted.iter().all(|wanted| actual.iter().any(|actual| contains(actual, wanted)))
+            wanted.iter().all(|wanted| actual.iter().any(|actual| contains(actual, wanted, just)))
         }
         // What has no members is not sent.
-        (Value::Null, wanted) => {
-            wanted.is_null()
-                || wanted.as_array().is_some_and(Vec::is_empty)
-                || wanted.as_object().is_some_and(|w| w.is_empty())
-        }
+        (Value::Null, Value::Array(wanted)) => wanted.is_empty(),
+        (Value::Null, Value::Object(wanted)) => wanted.is_empty(),
         (actual, wanted) => actual == wanted,
     }
 }
