@@ -1,13 +1,14 @@
 //! The real kubectl against `ferry up --nodes 2`: what people type, and what they are used to see. What needs no node is in
-//! [`machinery`], against a server alone.
+//! [`machinery`] and [`specs`], against a server alone.
 //!
 //! Outputs are snapshots with everything that differs between two runs (ages, hashes, addresses) replaced by a word.
 
 mod bulk;
 mod machinery;
 mod older;
+mod specs;
 
-use crate::common::{Cluster, eventually};
+use crate::common::{Cluster, eventually, server::Server};
 use expect_test::{Expect, expect};
 use std::{
     io::{BufRead, BufReader, Write},
@@ -24,6 +25,11 @@ struct Kubectl {
 }
 
 impl Kubectl {
+    /// The administrator's, for a server alone.
+    fn of(server: &Server) -> Self {
+        let (kubeconfig, home, data) = (server.kubeconfig(), server.dir.0.clone(), server.data());
+        Kubectl { kubeconfig, home, data, port: server.port }
+    }
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("kubectl");
         command.arg("--kubeconfig").arg(&self.kubeconfig).args(args).env("HOME", &self.home);

@@ -26,8 +26,7 @@ spec:
 fn the_api_alone() {
     let mut server = Server::new();
     server.start();
-    let (kubeconfig, home, data) = (server.kubeconfig(), server.dir.0.clone(), server.data());
-    let k = Kubectl { kubeconfig, home, data, port: server.port };
+    let k = Kubectl::of(&server);
     server_side_apply(&k);
     diff_and_last_applied(&k);
     edit(&k);
@@ -45,7 +44,7 @@ fn the_api_alone() {
 
 /// Runs it with input; it must fail. What it said.
 #[track_caller]
-fn refused(k: &Kubectl, args: &[&str], input: &str) -> String {
+pub fn refused(k: &Kubectl, args: &[&str], input: &str) -> String {
     let out = k.fed(args, input);
     assert!(!out.status.success(), "kubectl {} must fail:\n{}", args.join(" "), text(&out));
     text(&out)
