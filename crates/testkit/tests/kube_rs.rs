@@ -218,6 +218,11 @@ async fn what_is_done_to_pods_and_nodes() {
     assert_eq!(admin.post(bind, &binding).await.code, 409, "a pod is bound once");
     let bound = pods.get("a").await.unwrap();
     assert_eq!(bound.spec.unwrap().node_name.as_deref(), Some("n"));
+    // Who adds a container for debugging writes no label beside it.
+    let debug =
+        json!({"metadata": {"labels": {"a": "b"}}, "spec": {"ephemeralContainers": [{"name": "d", "image": "i"}]}});
+    let debug = pods.patch_ephemeral_containers("a", &PatchParams::default(), &Patch::Strategic(debug)).await.unwrap();
+    assert_eq!((debug.metadata.labels, debug.spec.unwrap().ephemeral_containers.map(|c| c.len())), (None, Some(1)));
     // With a node it takes its grace period.
     let going = pods.delete("a", &DeleteParams::default()).await.unwrap().left().expect("the pod");
     assert_eq!(going.metadata.deletion_grace_period_seconds, Some(30));
