@@ -178,6 +178,11 @@ async fn watches_by_name(scene: Scene) {
         things.delete(name, &DeleteParams::default()).await.expect("deleted");
         assert_eq!(watch.expect("DELETED").await.name_any(), *name);
     }
+    // Nothing of the other came in between, nor after its own deletion.
+    for (name, watch) in names.iter().zip(&mut watches) {
+        let again = things.create(&PostParams::default(), &thing.object("v1", name, json!({}))).await.expect("created");
+        assert_eq!(watch.expect("ADDED").await, again);
+    }
     thing.remove().await;
 }
 

@@ -72,8 +72,8 @@ pub async fn aggregated(scene: &Scene, path: &str) -> Value {
 /// The entry of a resource in such a document; null where there is none.
 pub fn entry(document: &Value, group: &str, version: &str, resource: &str) -> Value {
     let find = |list: &Value, key: &str, want: &str| -> Value {
-        let items = list.as_array().into_iter().flatten();
-        items.cloned().find(|item| item.pointer(key).and_then(Value::as_str).unwrap_or("") == want).unwrap_or_default()
+        let is = |item: &&Value| item.pointer(key).and_then(Value::as_str).unwrap_or("") == want;
+        list.as_array().into_iter().flatten().find(is).cloned().unwrap_or_default()
     };
     let group = find(&document["items"], "/metadata/name", group);
     find(&find(&group["versions"], "/version", version)["resources"], "/resource", resource)

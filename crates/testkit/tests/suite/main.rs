@@ -24,6 +24,7 @@ mod events;
 mod field_validation;
 mod garbage;
 mod global;
+mod limits;
 mod lists;
 mod networking;
 mod openapi;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         field_validation::table(),
         garbage::table(),
         global::table(),
+        limits::table(),
         lists::table(),
         networking::table(),
         openapi::table(),

@@ -175,8 +175,7 @@ async fn with_a_schema(scene: Scene) {
     // What `kubectl explain` reads.
     let document = scene.admin.get(&format!("/openapi/v3/apis/{}/v1", kind.group)).await.expect(200);
     let properties = &document["components"]["schemas"][schema_name(&kind, "v1")]["properties"];
-    for (field, begins) in
-        [("apiVersion", "APIVersion defines"), ("kind", "Kind "), ("metadata", "Standard object's")]
+    for (field, begins) in [("apiVersion", "APIVersion defines"), ("kind", "Kind "), ("metadata", "Standard object's")]
     {
         let says = properties[field]["description"].as_str().unwrap_or_default();
         assert!(says.starts_with(begins), "{field}: {says}");

@@ -9,7 +9,7 @@ use kube::{
 };
 use netlink::{Cidr, netns};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{fmt::Debug, net::IpAddr, pin::Pin, sync::OnceLock, time::Duration};
+use std::{fmt::Debug, net::IpAddr, pin::Pin, sync::OnceLock};
 use testkit::{Caller, Cluster, PATIENCE, Value, json};
 use tokio::runtime::Runtime;
 
@@ -170,7 +170,7 @@ pub async fn until<K>(api: &Api<K>, name: &str, holds: impl Fn(Option<&K>) -> bo
 where
     K: Resource + Clone + Debug + Send + DeserializeOwned + 'static,
 {
-    let reached = await_condition(api.clone(), name, holds);
+    let reached = Box::pin(await_condition(api.clone(), name, holds));
     match tokio::time::timeout(PATIENCE, reached).await {
         Ok(state) => state.expect("a watch"),
         Err(_) => panic!("{name} never came to be as expected; it is {:?}", api.get_opt(name).await),
@@ -257,12 +257,6 @@ impl<K: Clone + DeserializeOwned + Debug + Send + 'static> Watching<K> {
                 return object;
             }
             last = Some((kind, object));
-        }
-    }
-    /// Nothing comes for a moment.
-    pub async fn silent(&mut self, time: Duration) {
-        if let Ok(event) = tokio::time::timeout(time, self.0.next()).await {
-            panic!("nothing was to come: {event:?}");
         }
     }
 }
