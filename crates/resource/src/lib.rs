@@ -16,6 +16,7 @@ mod convert;
 mod create;
 mod current;
 mod decode;
+mod defaulted;
 mod delete;
 mod encode;
 mod engine;

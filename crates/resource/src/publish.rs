@@ -7,7 +7,9 @@
 use crate::{
     budget::{self, Budget},
     cache::KindCache,
-    claims, encode,
+    claims,
+    defaulted::Defaulted,
+    encode,
     seal::{Opened, Sealer},
     unreadable::{One, Unreadable},
     wheel::Wheel,
@@ -55,6 +57,7 @@ pub(crate) struct Published {
     pub sealer: Arc<dyn Sealer>,
     /// What could not be opened.
     pub unreadable: Unreadable,
+    defaulted: Defaulted,
     /// Held by whoever changes what readers see: the sink, and [`unreadable::follow`](crate::unreadable::follow).
     changing: Mutex<()>,
     budget: Arc<Budget>,
@@ -86,6 +89,7 @@ impl Published {
             prepared: Mutex::default(),
             sealer,
             unreadable: Unreadable::default(),
+            defaulted: Defaulted::default(),
             changing: Mutex::default(),
             budget,
             wheel: Arc::default(),
@@ -128,10 +132,10 @@ impl Published {
         stored: &Bytes,
     ) -> Option<Arc<Object>> {
         let prepared = self.prepared.lock().remove(&(stored.as_ptr() as usize));
-        let Prepared { meta, plain, tree } = match prepared {
-            Some(prepared) => prepared,
+        let (Prepared { meta, plain, tree }, bare) = match prepared {
+            Some(prepared) => (prepared, None),
             None => match self.read(kind, store_key, stored) {
-                Ok(prepared) => prepared,
+                Ok(read) => read,
                 Err(Closed::Sealed(why)) => {
                     tracing::error!(key = store_key, "an object cannot be opened: {why}");
                     self.unreadable.insert(store_key, One { revision, stored: stored.clone(), why });
@@ -144,6 +148,7 @@ impl Published {
                 }
             },
         };
+        self.defaulted.note(store_key, revision, bare);
         let json = encode::with_revision(&plain, revision);
         Some(match tree {
             Some(mut tree) => {
@@ -154,12 +159,16 @@ impl Published {
         })
     }
 
-    fn read(&self, kind: &Kind, store_key: &str, stored: &Bytes) -> Result<Prepared, Closed> {
+    /// An object from its stored bytes, and these without a seal where defaults were added to them.
+    fn read(&self, kind: &Kind, store_key: &str, stored: &Bytes) -> Result<(Prepared, Option<Bytes>), Closed> {
         let Opened { plain, .. } = self.sealer.open(kind, store_key, stored).map_err(Closed::Sealed)?;
         let mut value =
             value::parse_lenient(&plain).map_err(|e| Closed::Damaged(format!("{store_key}: not JSON: {e}")))?;
-        let plain = if default_stored(kind, &mut value) { encode::stored(&value) } else { plain };
-        Ok(Prepared { meta: meta_of(kind, &value), plain, tree: None })
+        let (plain, bare) = match default_stored(kind, &mut value) {
+            true => (encode::stored(&value), Some(plain)),
+            false => (plain, None),
+        };
+        Ok((Prepared { meta: meta_of(kind, &value), plain, tree: None }, bare))
     }
 
     /// One change; the cache that it touched.
@@ -184,7 +193,10 @@ impl Published {
         self.unreadable.remove(&change.key);
         let object = match &change.value {
             Some(stored) => Some(self.object(&entry.kind, &change.key, key.clone(), change.revision, stored)?),
-            None => None,
+            None => {
+                self.defaulted.note(&change.key, change.revision, None);
+                None
+            }
         };
         let event = entry.cache.apply(key, change.revision, object)?;
         if entry.kind.policy.defines_kinds {
@@ -216,6 +228,7 @@ impl Published {
             next = next.without(&old.group, &old.plural);
             if let Some(entry) = self.caches.write().remove(&old.prefix()) {
                 entry.cache.clear();
+                self.defaulted.forget(&old.prefix());
             }
         }
         if let Some(new) = new {
@@ -224,7 +237,7 @@ impl Published {
             let prefix = kind.prefix();
             let known = self.caches.read().get(&prefix).map(|e| e.cache.clone());
             if let (Some(cache), Some(old), true) = (&known, &old, respecified) {
-                reread(cache, old, &kind);
+                self.reread(cache, old, &kind);
             }
             let cache = known.unwrap_or_else(|| {
                 let cache = Arc::new(cache_of(&kind, &self.budget));
@@ -236,6 +249,32 @@ impl Published {
         }
         *self.catalog.write() = Arc::new(next);
         self.generation.send_modify(|g| *g += 1);
+    }
+
+    /// Makes cached objects anew where a changed definition shows them differently: with other defaults, or selectable by
+    /// other fields.
+    fn reread(&self, cache: &KindCache, old: &Kind, kind: &Kind) {
+        let other_fields = old.selectable != kind.selectable;
+        let mut changed = Vec::new();
+        cache.snapshot().0.walk_from(None, |object| {
+            let store_key = kind.store_key(&object.key);
+            let mut bare = self.defaulted.stored(&store_key, object.revision);
+            let stored = bare.as_deref().and_then(|bare| value::parse_lenient(bare).ok());
+            let mut value = stored.unwrap_or_else(|| object.value());
+            match default_stored(kind, &mut value) {
+                true => bare = bare.or_else(|| Some(encode::stored(&object.value()))),
+                false => bare = None,
+            }
+            self.defaulted.note(&store_key, object.revision, bare);
+            let json = encode::complete(&value, object.revision);
+            if other_fields || json != *object.json() {
+                changed.push(Object::new(object.key.clone(), object.revision, meta_of(kind, &value), json));
+            }
+            ControlFlow::Continue(())
+        });
+        if !changed.is_empty() || other_fields {
+            cache.reload(changed);
+        }
     }
 
     /// The kinds whose stored values may be sealed otherwise than today's.
@@ -260,11 +299,12 @@ impl Published {
     pub fn open_again(&self) {
         for (store_key, one) in self.unreadable.all() {
             let Some((entry, key)) = self.route(&store_key) else { continue };
-            let Ok(prepared) = self.read(&entry.kind, &store_key, &one.stored) else { continue };
+            let Ok((prepared, bare)) = self.read(&entry.kind, &store_key, &one.stored) else { continue };
             let _changing = self.changing.lock();
             if !self.unreadable.is(&store_key, one.revision) {
                 continue;
             }
+            self.defaulted.note(&store_key, one.revision, bare);
             let json = encode::with_revision(&prepared.plain, one.revision);
             let object = Object::new(key, one.revision, prepared.meta, json);
             let previous = entry.cache.get(&object.key);
@@ -380,24 +420,6 @@ pub(crate) async fn compact(published: Weak<Published>) {
     }
 }
 
-/// Makes cached objects anew where a changed definition shows them differently: with other defaults, or selectable by
-/// other fields.
-fn reread(cache: &KindCache, old: &Kind, kind: &Kind) {
-    let other_fields = old.selectable != kind.selectable;
-    let mut changed = Vec::new();
-    cache.snapshot().0.walk_from(None, |object| {
-        let mut value = object.value();
-        if default_stored(kind, &mut value) || other_fields {
-            let json = encode::complete(&value, object.revision);
-            changed.push(Object::new(object.key.clone(), object.revision, meta_of(kind, &value), json));
-        }
-        ControlFlow::Continue(())
-    });
-    if !changed.is_empty() || other_fields {
-        cache.reload(changed);
-    }
-}
-
 /// Sets the defaults of a custom kind on an object from the store, which may be older than they are; true where there
 /// were any to set. Built-in defaults do not change under objects.
 fn default_stored(kind: &Kind, value: &mut Value) -> bool {
@@ -465,6 +487,7 @@ impl Sink for Published {
         let _changing = self.changing.lock();
         self.claims.write().clear();
         self.orphans.lock().clear();
+        self.defaulted.forget("");
         for (key, _) in self.unreadable.all() {
             self.unreadable.remove(&key);
         }
