@@ -209,9 +209,10 @@ async fn defaults(scene: Scene) {
     assert_eq!(fields(&second), ("A".into(), Value::Null));
 
     redefine(json!([{"op": "remove", "path": at("a")}, {"op": "add", "path": at("b"), "value": "B"}])).await;
-    // What was stored with a default keeps it.
+    // What was stored with a default keeps it; what only showed one does so no longer.
     let last = things.get("second").await.expect("there");
     assert_eq!(fields(&last), ("A".into(), "B".into()));
     assert_eq!(last.resource_version(), second.resource_version());
+    assert_eq!(fields(&things.get("first").await.expect("there")), (Value::Null, "B".into()));
     thing.remove().await;
 }
