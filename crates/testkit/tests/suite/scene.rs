@@ -9,7 +9,12 @@ use kube::{
 };
 use netlink::{Cidr, netns};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{fmt::Debug, net::IpAddr, pin::Pin, sync::OnceLock};
+use std::{
+    fmt::Debug,
+    net::IpAddr,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+};
 use testkit::{Caller, Cluster, PATIENCE, Value, json};
 use tokio::runtime::Runtime;
 
@@ -35,8 +40,9 @@ pub const IMAGE: &str = "registry.example.com/c:1";
 
 /// One control plane for all, started by the first who needs it.
 pub struct Stage {
+    // Dropped before its runtime.
+    cluster: OnceLock<Arc<Cluster>>,
     runtime: Runtime,
-    cluster: OnceLock<&'static Cluster>,
 }
 
 impl Stage {
@@ -49,11 +55,12 @@ impl Stage {
         Stage { runtime: Runtime::new().expect("a runtime"), cluster: OnceLock::new() }
     }
 
-    fn cluster(&self) -> &'static Cluster {
-        self.cluster.get_or_init(|| {
+    fn cluster(&self) -> Arc<Cluster> {
+        let cluster = self.cluster.get_or_init(|| {
             let starting = async { Cluster::start().await.with_controllers() };
-            Box::leak(Box::new(self.runtime.block_on(starting)))
-        })
+            Arc::new(self.runtime.block_on(starting))
+        });
+        cluster.clone()
     }
 
     /// Plays one in a namespace of its own; the panic's text if it fails.
@@ -81,7 +88,7 @@ impl Stage {
 /// One scenario's share.
 #[derive(Clone)]
 pub struct Scene {
-    pub cluster: &'static Cluster,
+    pub cluster: Arc<Cluster>,
     /// `system:masters`
     pub admin: Caller,
     /// The scenario's own namespace; names outside it begin with its name, too.
@@ -89,7 +96,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    async fn open(cluster: &'static Cluster) -> Self {
+    async fn open(cluster: Arc<Cluster>) -> Self {
         let admin = cluster.admin();
         let object = serde_json::from_value(json!({"metadata": {"generateName": "spec-"}})).expect("a namespace");
         let namespaces: Api<Namespace> = Api::all(admin.kube());
