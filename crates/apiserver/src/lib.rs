@@ -9,6 +9,7 @@
 //! [`nodes`] and [`virtual_kinds`]; a response body never copies an object to send it.
 
 mod access;
+mod admission_files;
 mod aggregation;
 mod audit;
 mod body;
@@ -40,7 +41,8 @@ mod virtual_kinds;
 mod watch;
 
 pub use access::{Access, AccessFiles, Authentication, Authorization, ConfigFile};
-pub use admission::Choice as AdmissionChoice;
+pub use admission::{Choice as AdmissionChoice, Settings as AdmissionSettings};
+pub use admission_files::admission_settings;
 pub use audit::AuditConfig;
 pub use auth::RequestHeaders;
 pub use keys::{Keys, TokenKeys};

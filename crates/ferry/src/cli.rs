@@ -53,11 +53,16 @@ pub struct Admission {
     /// Admission plugins not to run, although they are default
     #[arg(long, value_name = "NAMES", value_delimiter = ',', hide = true)]
     pub disable_admission_plugins: Vec<String>,
+    /// An AdmissionConfiguration: what plugins are told
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub admission_control_config_file: Option<PathBuf>,
 }
 
 impl Admission {
     pub fn choice(&self) -> Result<AdmissionChoice, String> {
-        AdmissionChoice::of(&self.enable_admission_plugins, &self.disable_admission_plugins)
+        let file = self.admission_control_config_file.as_deref();
+        let settings = file.map(apiserver::admission_settings).transpose()?.unwrap_or_default();
+        AdmissionChoice::of(&self.enable_admission_plugins, &self.disable_admission_plugins, settings)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One call of a webhook: the only place of this crate that waits for somebody else.
 
 use super::{
+    credentials::Credentials,
     hook::Hook,
     matching::{Facts, old},
     notes,
@@ -71,8 +72,12 @@ impl<'h> Ready<'h> {
         Ok(Ready { hook, uid, call, mutating, notes: a.options.notes.clone() })
     }
 
-    /// Asks.
-    pub async fn send(self, outgoing: Option<&Outgoing>) -> Result<Response, Failure> {
+    /// Asks, with what the server shows of itself.
+    pub async fn send(mut self, outgoing: Option<&Outgoing>, shown: &Credentials) -> Result<Response, Failure> {
+        if let Some(own) = shown.of(&self.call.target) {
+            self.call.identity = own.identity.clone();
+            self.call.headers.extend(own.headers.clone());
+        }
         let failed = |why: String| Failure::Unreached(format!("failed to call webhook: {why}"));
         let outgoing = outgoing.ok_or_else(|| failed("the server is starting".into()))?;
         let answer = outgoing.call(self.call).await.map_err(|e| failed(e.to_string()))?;

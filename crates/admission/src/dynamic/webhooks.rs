@@ -51,7 +51,7 @@ impl Dynamic {
             }
             let Some(version) = hook.wants(a, old(a), self.authorizer.get()).await? else { continue };
             let called = match Ready::new(hook, a, version, true).await {
-                Ok(ready) => ready.send(self.outgoing.get().map(AsRef::as_ref)).await,
+                Ok(ready) => ready.send(self.outgoing.get().map(AsRef::as_ref), &self.to_mutating).await,
                 Err(failure) => Err(failure),
             };
             let mut patch = None;
@@ -101,7 +101,7 @@ impl Dynamic {
         let outgoing = self.outgoing.get().map(AsRef::as_ref);
         let calls = ready.into_iter().map(|(hook, ready)| async move {
             let answer = match ready {
-                Ok(ready) => ready.send(outgoing).await,
+                Ok(ready) => ready.send(outgoing, &self.to_validating).await,
                 Err(failure) => Err(failure),
             };
             (hook, answer)
