@@ -16,6 +16,8 @@ from kubernetes.client.exceptions import ApiException
 GROUP, VERSION, PLURAL = "operator.example.com", "v1", "lamps"
 NAMESPACE = f"operator-{os.getpid()}"
 PATIENCE = 60
+# Kopf's runner catches what is printed while it runs.
+OUT = sys.stdout
 
 DEFINITION = {
     "apiVersion": "apiextensions.k8s.io/v1",
@@ -44,6 +46,11 @@ DEFINITION = {
         ],
     },
 }
+
+
+@kopf.on.login()
+def login(**arguments):
+    return kopf.login_with_kubeconfig(**arguments)
 
 
 @kopf.on.create(GROUP, VERSION, PLURAL)
@@ -85,7 +92,7 @@ def eventually(what, probe):
                 raise
             answer = None
         if answer:
-            print(f"ok      {what}", flush=True)
+            print(f"ok      {what}", file=OUT, flush=True)
             return answer
         time.sleep(0.05)
     raise AssertionError(f"never: {what}")
