@@ -84,7 +84,7 @@ impl Engine {
         let news = published.sealer.changes();
         tokio::spawn(unreadable::follow(Arc::downgrade(&published), Arc::downgrade(&store), news));
         let reader = Reader { published: published.clone() };
-        let (known, conversions) = (merge::managed::Known::default(), Arc::default());
+        let (known, conversions) = (merge::managed::Known::default(), published.conversions.clone());
         Ok(Arc::new(Engine { store, published, options, reader, known, conversions }))
     }
 
@@ -123,6 +123,10 @@ impl Engine {
     /// Gives it who converts what hooks do not; a second call changes nothing.
     pub fn set_converter(&self, converter: Arc<dyn Converter>) {
         self.conversions.set(converter);
+    }
+    /// How much is kept of what conversion webhooks have answered, in bytes of JSON.
+    pub fn kept_conversions(&self) -> usize {
+        self.conversions.answers.weight()
     }
     /// Facts about the cluster.
     pub fn cluster(&self) -> &ClusterConfig {

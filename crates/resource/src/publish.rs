@@ -7,7 +7,9 @@
 use crate::{
     budget::{self, Budget},
     cache::KindCache,
-    claims, encode,
+    claims,
+    convert::Conversions,
+    encode,
     seal::{Opened, Sealer},
     unreadable::{One, Unreadable},
     wheel::Wheel,
@@ -62,6 +64,7 @@ pub(crate) struct Published {
     pub wheel: Arc<Wheel>,
     /// The first object that could not be read; opening fails with it.
     pub damage: Mutex<Option<String>>,
+    pub conversions: Arc<Conversions>,
 }
 
 #[derive(Clone)]
@@ -90,6 +93,7 @@ impl Published {
             budget,
             wheel: Arc::default(),
             damage: Mutex::default(),
+            conversions: Arc::default(),
         }
     }
 
@@ -217,6 +221,7 @@ impl Published {
             if let Some(entry) = self.caches.write().remove(&old.prefix()) {
                 entry.cache.clear();
             }
+            self.conversions.answers.forget(&old.prefix());
         }
         if let Some(new) = new {
             let kind = Arc::new(new);

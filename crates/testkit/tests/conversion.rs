@@ -9,7 +9,10 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
 use testkit::{Caller, Cluster, Value, json};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+};
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const DEFINITION: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/e2es.stable.example.com";
@@ -31,6 +34,8 @@ enum Fault {
     Name,
     Labels,
     Garbage,
+    /// The next review that is about an object `slow` is never answered.
+    Hang,
 }
 
 #[derive(Clone)]
@@ -41,6 +46,8 @@ struct Webhook {
     /// The requests of reviews, in their order.
     seen: Arc<Mutex<Vec<Value>>>,
     fault: Arc<Mutex<Fault>>,
+    /// Told when a review hangs.
+    hangs: Arc<Notify>,
     _stop: Arc<watch::Sender<bool>>,
 }
 
@@ -59,9 +66,10 @@ impl Webhook {
             bundle: STANDARD.encode(cluster.pki.ca.cert_pem()),
             seen: Arc::default(),
             fault: Arc::new(Mutex::new(Fault::Nothing)),
+            hangs: Arc::default(),
             _stop: Arc::new(stop),
         };
-        let server = Server { seen: hook.seen.clone(), fault: hook.fault.clone() };
+        let server = Server { seen: hook.seen.clone(), fault: hook.fault.clone(), hangs: hook.hangs.clone() };
         tokio::spawn(net::serve(listener, tls, server, stopping, Duration::ZERO));
         hook
     }
@@ -83,6 +91,7 @@ impl Webhook {
 struct Server {
     seen: Arc<Mutex<Vec<Value>>>,
     fault: Arc<Mutex<Fault>>,
+    hangs: Arc<Notify>,
 }
 
 impl net::Handler for Server {
@@ -100,6 +109,12 @@ impl net::Handler for Server {
         }
         let request = &review["request"];
         self.seen.lock().push(request.clone());
+        let slow = request["objects"].as_array().unwrap().iter().any(|object| object["metadata"]["name"] == "slow");
+        if fault == Fault::Hang && slow {
+            *self.fault.lock() = Fault::Nothing;
+            self.hangs.notify_one();
+            std::future::pending::<()>().await;
+        }
         let wanted = request["desiredAPIVersion"].as_str().unwrap();
         let objects = request["objects"].as_array().unwrap();
         let mut converted: Vec<Value> = objects.iter().map(|object| convert(object, wanted)).collect();
@@ -426,6 +441,42 @@ async fn what_a_broken_webhook_does_to_requests() {
     let metrics = admin.get("/metrics").await.text();
     let counted = "apiserver_conversion_webhook_request_total{result=\"failure\",failure_type=\"conversion_webhook_partial_response_failure\"}";
     assert!(metrics.contains(counted), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_is_its_callers_alone() {
+    let (_cluster, admin, hook) = start().await;
+    admin.create("/api/v1/namespaces", &json!({"metadata": {"name": "other"}})).await;
+    let other = |version: &str| path(version).replace("/default/", "/other/");
+    admin.create(&path("v1"), &v1("slow", "localhost:8080")).await;
+    admin.create(&other("v1"), &v1("quick", "localhost:8080")).await;
+    hook.fails(Fault::Hang);
+    let caller = admin.clone();
+    let hanging = tokio::spawn(async move { caller.get(&path("v2")).await });
+    hook.hangs.notified().await;
+    // Neither other objects nor the same ones wait until the call is given up.
+    assert_eq!(names(&admin.get(&other("v2")).await.expect(200)), ["quick"]);
+    assert_eq!(names(&admin.get(&path("v2")).await.expect(200)), ["slow"]);
+    assert!(!hanging.is_finished(), "it waits for its own answer");
+    hanging.abort();
+}
+
+#[tokio::test]
+async fn answers_go_with_the_definition() {
+    let (cluster, admin, hook) = start().await;
+    admin.create(&path("v1"), &v1("a", "localhost:8080")).await;
+    admin.get(&path("v2")).await.expect(200);
+    assert_eq!(hook.asked(), [1]);
+    admin.get(&path("v2")).await.expect(200);
+    assert_eq!(hook.asked(), [] as [usize; 0], "it is known");
+    assert_ne!(cluster.server.engine().kept_conversions(), 0);
+    admin.delete(&format!("{}/a", path("v1")), &Value::Null).await.expect(200);
+    let definition = admin.delete(DEFINITION, &Value::Null).await.expect(200);
+    if definition["kind"] != "Status" {
+        admin.patch(DEFINITION, "merge", &json!({"metadata": {"finalizers": null}})).await;
+    }
+    admin.get(DEFINITION).await.refused(404, "NotFound");
+    assert_eq!(cluster.server.engine().kept_conversions(), 0);
 }
 
 #[tokio::test]
