@@ -55,7 +55,7 @@ impl Engine {
         };
         let mut object = self.mutate(call, object, None, managers, options, &mut warnings).await?;
         let cx = self.context(call, Operation::Create);
-        if kind.policy.status_apart {
+        if kind.status_apart(call.version) {
             object.remove(&["status"]);
             // What upstream's types always write, clients patch into.
             let fields = &kind.versions[kind.storage].schema.node().fields;

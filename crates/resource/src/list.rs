@@ -127,6 +127,10 @@ pub(crate) struct Filter {
 impl Filter {
     pub fn new(call: &Call, query: &ListQuery) -> Result<Self> {
         let known: Vec<&str> = call.kind.selectable.iter().map(|f| f.name.as_str()).collect();
+        // A field that only another version declares is none of this one.
+        if let Some(own) = call.kind.policy.by_version.get(call.version) {
+            query.fields.compile(&own.selectable.iter().map(|name| name.as_str()).collect::<Vec<_>>())?;
+        }
         let fields = query.fields.compile(&known)?;
         let name = match call.name.as_str() {
             "" => fields.name().map(value::Str::from),

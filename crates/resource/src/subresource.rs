@@ -178,7 +178,7 @@ type ScalePaths<'a> = (&'a [Str], &'a [Str], Option<&'a [Str]>);
 
 fn scale_paths(call: &Call) -> Result<ScalePaths<'_>> {
     let name = call.subresource.as_deref().unwrap_or("");
-    match call.kind.subresource(name).map(|s| &s.action) {
+    match call.kind.subresource_of(call.version, name).map(|s| &s.action) {
         Some(SubresourceAction::Scale { replicas, status_replicas, selector }) => {
             Ok((replicas, status_replicas, selector.as_deref()))
         }

@@ -90,7 +90,7 @@ impl Engine {
     }
 
     pub(crate) fn action<'a>(&self, call: &'a Call) -> Option<&'a SubresourceAction> {
-        call.kind.subresource(call.subresource.as_deref()?).map(|s| &s.action)
+        call.kind.subresource_of(call.version, call.subresource.as_deref()?).map(|s| &s.action)
     }
 
     async fn change(&self, call: &Call, source: Source<'_>, options: &WriteOptions, by: &Call) -> Result<Reply> {
@@ -192,7 +192,7 @@ impl Engine {
         meta::adopt_path(call, &mut new)?;
         if let Some(SubresourceAction::Fields(fields)) = self.action(call) {
             new = only_fields(kind, &old, new, fields);
-        } else if kind.policy.status_apart {
+        } else if kind.status_apart(call.version) {
             take(&mut new, &old, &["status".into()]);
         }
         meta::keep_system_fields(&mut new, &old);
@@ -207,7 +207,7 @@ impl Engine {
         let old = &old;
         let mut new = self.mutate(call, new, Some(old), managers, options, &mut warnings).await?;
         // Admission has no more say in the status than the client.
-        if kind.policy.status_apart && call.subresource.is_none() && new.at(&["status"]) != old.at(&["status"]) {
+        if kind.status_apart(call.version) && call.subresource.is_none() && new.at(&["status"]) != old.at(&["status"]) {
             take(&mut new, old, &["status".into()]);
         }
         let cx = self.context(call, Operation::Update);
