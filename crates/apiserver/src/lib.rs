@@ -45,7 +45,7 @@ pub use admission::{Choice as AdmissionChoice, Settings as AdmissionSettings};
 pub use admission_files::admission_settings;
 pub use audit::AuditConfig;
 pub use auth::RequestHeaders;
-pub use keys::{Keys, TokenKeys};
+pub use keys::{Keys, ProxyClient, TokenKeys};
 pub use request_info::RequestInfo;
 pub use seal::Settings as EncryptionSettings;
 pub use server::{Config, Server};

@@ -2,6 +2,7 @@
 
 mod namespace;
 
+use apiserver::{Keys, ProxyClient};
 use auth::RequestHeaders;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{Request, Response, header};
@@ -30,7 +31,7 @@ impl net::Handler for Extension {
             let response = Response::builder().status(code).header(header::CONTENT_TYPE, "application/json");
             response.body(Body::from(value.to_string())).expect("a response")
         };
-        if proxy.as_deref() != Some("front-proxy-client") {
+        if !matches!(proxy.as_deref(), Some("front-proxy-client" | "operators-proxy")) {
             return answer(401, json!({"why": "no front proxy"}));
         }
         let all = |name: &str| -> Vec<String> {
@@ -62,7 +63,7 @@ impl net::Handler for Extension {
                 json!({
                     "method": request.method().as_str(), "uri": request.uri().to_string(),
                     "user": all("x-remote-user"), "groups": all("x-remote-group"),
-                    "claimed": claimed,
+                    "claimed": claimed, "proxy": proxy,
                     "authorization": all("authorization"), "impersonate": all("impersonate-user"),
                 }),
             ),
@@ -192,6 +193,40 @@ fn another_server_has_its_group() {
         admin.until(API_SERVICES, "v1alpha1.wardle.example.com", |object| object.is_none()).await;
         swagger(&admin, |document| document["paths"].get(FLUNDERS).is_none()).await;
         cluster.stop().await;
+    });
+}
+
+#[test]
+fn it_shows_the_certificate_that_the_operator_has_chosen() {
+    beside_a_pod(|| async {
+        let pki = ClusterPki::ephemeral().expect("keys");
+        let dir = std::env::temp_dir().join(format!("ferry-proxy-client-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let own = pki.front_proxy.client("operators-proxy", None).expect("a certificate");
+        own.save(&dir, "own").expect("files");
+        let proxy_client = Some(ProxyClient { certificate: dir.join("own.crt"), key: dir.join("own.key") });
+        let keys = Keys { proxy_client, ..Keys::default() };
+        let store = Some((store::Memory::new() as std::sync::Arc<dyn store::Store>, pki.clone()));
+        let cluster = Cluster::open(Setup { keys, store, ..Setup::default() }).await;
+        let admin = cluster.admin();
+        let leaf = pki.ca.server("wardle", &["wardle.default.svc".into()]).expect("a certificate");
+        let running = extension(&leaf, &cluster).await;
+        let service = json!({"metadata": {"name": "wardle"}, "spec": {"ports": [{"name": "tls", "port": 7443}]}});
+        admin.create("/api/v1/namespaces/default/services", &service).await;
+        slice(&admin, running.address.port()).await;
+        let object = json!({
+            "metadata": {"name": "v1alpha1.wardle.example.com"},
+            "spec": {
+                "group": "wardle.example.com", "version": "v1alpha1", "groupPriorityMinimum": 2000, "versionPriority": 200,
+                "service": {"namespace": "default", "name": "wardle", "port": 7443},
+                "caBundle": STANDARD.encode(pki.ca.cert_pem()),
+            },
+        });
+        admin.create(API_SERVICES, &object).await;
+        reason(&admin, "Passed").await;
+        assert_eq!(admin.get(FLUNDERS).await.expect(200)["proxy"], "operators-proxy");
+        cluster.stop().await;
+        let _ = std::fs::remove_dir_all(&dir);
     });
 }
 
