@@ -133,7 +133,9 @@ pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body:
     let failure = answered.as_ref().err().cloned();
     let mut response = answered.unwrap_or_else(|failure| {
         let mut response = respond::failure(&failure.status, &parts, server.config.cluster.features.cbor);
-        if exchange.decision.as_ref().is_some_and(|decision| !decision.allowed()) {
+        let refused = exchange.decision.as_ref().is_some_and(|decision| !decision.allowed());
+        // Neither has it come to a decision where whom it impersonates could not be read.
+        if refused || (exchange.decision.is_none() && impersonate::requested(&parts.headers)) {
             respond::nosniff(&mut response);
         }
         response

@@ -100,9 +100,7 @@ impl Engine {
         }
         let uid = config.str_at(&["metadata", "uid"]);
         if !uid.is_empty() && uid != current.meta.uid {
-            let text =
-                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.meta.uid);
-            return Err(call.conflict(&text));
+            return Err(call.other_uid(uid, &current));
         }
         old.remove(&["metadata", "resourceVersion"]);
         let managers = Some(applied.managed);

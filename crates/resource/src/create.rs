@@ -21,7 +21,7 @@ impl Engine {
         let mut warnings = Vec::new();
         let object = decode(call, body, options, &mut warnings)?;
         if !object.str_at(&["metadata", "resourceVersion"]).is_empty() {
-            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+            return Err(Status::plain("resourceVersion should not be set on objects to be created"));
         }
         self.create_decoded(call, object, options, warnings).await
     }

@@ -104,7 +104,10 @@ fn begin(kind: &Kind, object: &mut Value, asked: &Value, now: time::Timestamp) -
     }
     let at = now.checked_add(time::SignedDuration::from_secs(grace)).unwrap_or(now);
     object.set(&["metadata", "deletionTimestamp"], time::seconds(at));
-    object.set(&["metadata", "deletionGracePeriodSeconds"], grace);
+    // What the kind itself holds back ends when that is done, not after some time.
+    if kind.hooks.may_be_removed(object) {
+        object.set(&["metadata", "deletionGracePeriodSeconds"], grace);
+    }
     if object.at(&["metadata", "generation"]).as_i64().is_some() && !deleting {
         meta::bump_generation(object);
     }

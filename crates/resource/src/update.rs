@@ -168,9 +168,7 @@ impl Engine {
                 errors.invalid("metadata.uid", uid, "field is immutable");
                 return Err(Status::invalid(&kind.group, &kind.kind, &call.name, &errors));
             }
-            let text =
-                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.meta.uid);
-            return Err(call.conflict(&text));
+            return Err(call.other_uid(uid, &current));
         }
         // A patched object repeats the revision it was read at; only a patch that names one insists on it.
         let pinned = given.is_some() && !matches!(source, Source::Patch(patch) if !names_revision(patch));
