@@ -71,6 +71,7 @@ async fn resource(x: &mut Exchange<'_>, body: RequestBody) -> Result<Response<Bo
     let lookup = found.ok_or_else(Status::no_such_path)?;
     x.known = true;
     let call = call_of(x, lookup)?;
+    x.deprecated.clone_from(&call.kind.versions[call.version].deprecated);
     let connector = match call.kind.subresource_of(call.version, x.info.subresource).map(|s| &s.action) {
         Some(SubresourceAction::Server(connector)) => Some(*connector),
         _ => None,

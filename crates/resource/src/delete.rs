@@ -4,6 +4,7 @@ use crate::{
     Answer, Call, Engine, ListQuery, ListReply, Reply, WriteOptions, convert,
     engine::{Change, Committed, Half, RETRIES},
     meta,
+    notes::Warnings,
 };
 use base::{Reason, Result, Revision, Status, time};
 use schema::{Kind, Operation};
@@ -25,7 +26,7 @@ impl Engine {
             preconditions(call, &asked, &current)?;
             let mut old = self.working_value(call, &current).await?;
             old.remove(&["metadata", "resourceVersion"]);
-            let mut warnings = Vec::new();
+            let mut warnings = Warnings::of(&options.notes);
             let change = Change { object: Value::Null, old: Some(&old), options, warnings: &mut warnings };
             self.admit(Half::Mutating, call, Operation::Delete, change).await?;
             let change = Change { object: Value::Null, old: Some(&old), options, warnings: &mut warnings };
@@ -45,7 +46,7 @@ impl Engine {
                         Answer::Made(convert::for_reply(call, shown)?)
                     }
                 };
-                return Ok(Reply { warnings, ..Reply::ok(answer) });
+                return Ok(Reply { warnings: warnings.take(), ..Reply::ok(answer) });
             }
             let (key, old) = (call.key(), Some((&*current, &old)));
             let last = next.clone();
@@ -58,7 +59,7 @@ impl Engine {
                     Err(revision) => gone(call, &current, last, revision, now)?,
                     Ok(stored) => Answer::Stored(self.in_version(call, &stored).await?),
                 };
-                return Ok(Reply { warnings, ..Reply::ok(answer) });
+                return Ok(Reply { warnings: warnings.take(), ..Reply::ok(answer) });
             }
         }
         Err(call.stale())

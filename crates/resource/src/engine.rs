@@ -216,11 +216,12 @@ impl Engine {
             now: self.clock(),
             warnings: Vec::new(),
         };
-        match half {
-            Half::Mutating => self.options.admission.mutate(&mut attributes).await?,
-            Half::Validating => self.options.admission.validate(&mut attributes).await?,
-        }
+        let done = match half {
+            Half::Mutating => self.options.admission.mutate(&mut attributes).await,
+            Half::Validating => self.options.admission.validate(&mut attributes).await,
+        };
         warnings.append(&mut attributes.warnings);
+        done?;
         Ok(attributes.object)
     }
 
@@ -339,6 +340,11 @@ impl Engine {
             Err(CommitError::TooLarge { .. }) => {
                 Err(Status::new(base::Reason::RequestEntityTooLarge, "Request entity too large: limit is 3145728"))
             }
+            // It did not take place; a client may simply repeat it. Where that is not known it has to look first.
+            Err(error @ CommitError::Unavailable { .. }) => {
+                Err(Status::new(base::Reason::ServiceUnavailable, error.to_string()).with_retry_after(1))
+            }
+            Err(error @ CommitError::InDoubt { .. }) => Err(Status::new(base::Reason::Timeout, error.to_string())),
             Err(error) => Err(Status::internal(error)),
         }
     }

@@ -132,6 +132,24 @@ pub(crate) fn validate(kind: &Kind, catalog: &Catalog, object: &Value, errors: &
     owners(catalog, &path.key("ownerReferences"), meta.items_at(&["ownerReferences"]), errors);
 }
 
+/// `generateName` of a new object, as the beginning of a name: a dash at its end may be followed by anything.
+pub(crate) fn validate_prefix(kind: &Kind, object: &Value, errors: &mut FieldErrors) {
+    let prefix = object.str_at(&["metadata", "generateName"]);
+    if prefix.is_empty() {
+        return;
+    }
+    let mut chars = prefix.chars();
+    let whole = match (kind.policy.name, chars.next_back(), chars.next_back()) {
+        // Where only slashes and percent signs are forbidden, dots begin a name like any other.
+        (NameRule::PathSegment, ..) => format!("{prefix}a"),
+        (_, Some('-'), Some(_)) => format!("{}a", chars.as_str()),
+        _ => prefix.into(),
+    };
+    if let Err(why) = check_name(kind.policy.name, &whole) {
+        errors.invalid("metadata.generateName", prefix, why);
+    }
+}
+
 /// What may not change between two states of one object. Upstream's store looks, and then the kind's own rules look again:
 /// each error is told of twice.
 pub(crate) fn validate_update(object: &Value, old: &Value, errors: &mut FieldErrors) {

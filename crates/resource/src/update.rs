@@ -10,6 +10,7 @@ use crate::{
     engine::{Change, Committed, Half, RETRIES, last_state},
     managed::{self, BESIDE, Tracked},
     meta,
+    notes::Warnings,
 };
 use base::{FieldErrors, Result, Revision, Status};
 use schema::{Kind, Operation, SubresourceAction};
@@ -101,7 +102,7 @@ impl Engine {
                     Source::Body(body, may_create)
                         if call.kind.policy.create_on_update && call.subresource.is_none() =>
                     {
-                        let mut warnings = Vec::new();
+                        let mut warnings = Warnings::of(&options.notes);
                         let object = decode(call, body, options, &mut warnings)?;
                         may_create()?;
                         self.create_decoded(call, object, options, warnings).await
@@ -110,7 +111,7 @@ impl Engine {
                 };
             };
             let mut old = self.working_value(call, &current).await?;
-            let mut warnings = Vec::new();
+            let mut warnings = Warnings::of(&options.notes);
             let named = matches!(source, Source::Patch(patch) if names_managers(patch));
             let mut live = managed::take(&mut old);
             if named {
@@ -183,7 +184,7 @@ impl Engine {
         mut old: Value,
         written: Written<'_>,
         options: &WriteOptions,
-        mut warnings: Vec<String>,
+        mut warnings: Warnings,
     ) -> Result<Round> {
         let kind = &call.kind;
         let Written { mut new, live, given, managers, by, pinned } = written;
@@ -217,7 +218,7 @@ impl Engine {
             && !self.is_stale(kind, current).await
         {
             let answer = Answer::Stored(self.in_version(call, current).await?);
-            return Ok(Round::Done(Reply { warnings, ..Reply::ok(answer) }));
+            return Ok(Round::Done(Reply { warnings: warnings.take(), ..Reply::ok(answer) }));
         }
         meta::count_generation(kind, &mut new, old);
         kind.hooks.allocate(&cx, &mut new, Some(old), &*self.published)?;
@@ -234,7 +235,7 @@ impl Engine {
             let mut made = new;
             made.set(&["metadata", "resourceVersion"], current.revision.to_string());
             let made = convert::for_reply(call, made)?;
-            return Ok(Round::Done(Reply { warnings, ..Reply::ok(Answer::Made(made)) }));
+            return Ok(Round::Done(Reply { warnings: warnings.take(), ..Reply::ok(Answer::Made(made)) }));
         }
         // The last finalizer went: the object goes with it.
         let goes = may_go(kind, &new);
@@ -247,7 +248,7 @@ impl Engine {
         match committed {
             Committed::Done(stored) => {
                 let answer = Answer::Stored(self.in_version(call, &stored).await?);
-                Ok(Round::Done(Reply { warnings, ..Reply::ok(answer) }))
+                Ok(Round::Done(Reply { warnings: warnings.take(), ..Reply::ok(answer) }))
             }
             Committed::Raced if pinned => Err(call.stale()),
             Committed::Raced | Committed::ClaimTaken | Committed::BesideTaken => Ok(Round::Again),

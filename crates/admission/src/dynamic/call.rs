@@ -22,8 +22,10 @@ const LIMIT: usize = 16 << 20;
 pub enum Failure {
     /// It could not be asked, or answered what is no answer: `failurePolicy` decides.
     Unreached(String),
-    /// It said no, or must not be asked: the answer to the client.
+    /// It must not be asked: the answer to the client.
     Refused(Status),
+    /// It said no: the same, and what it warns of.
+    Denied(Status, Vec<String>),
 }
 
 /// A call that is ready to be sent: nothing of the request is borrowed any more.
@@ -93,15 +95,22 @@ impl<'h> Ready<'h> {
         if read.allowed {
             return Ok(read);
         }
-        Err(Failure::Refused(review::refusal(&self.hook.name, &read.result)))
+        Err(Failure::Denied(review::refusal(&self.hook.name, &read.result), read.warnings))
     }
 }
 
 impl Failure {
+    /// What the client is warned of all the same.
+    pub fn warnings(&mut self) -> Vec<String> {
+        match self {
+            Failure::Denied(_, warnings) => std::mem::take(warnings),
+            Failure::Unreached(_) | Failure::Refused(_) => Vec::new(),
+        }
+    }
     /// What becomes of the request: `None` where it goes on without the webhook.
     pub fn answer(self, hook: &Hook) -> Option<Status> {
         match self {
-            Failure::Refused(status) => Some(status),
+            Failure::Refused(status) | Failure::Denied(status, _) => Some(status),
             Failure::Unreached(why) => {
                 let text = format!("failed calling webhook {:?}: {why}", hook.name.as_str());
                 if hook.fails_open {

@@ -80,7 +80,10 @@ impl Dynamic {
                     rounds.changed = true;
                     rounds.something_changed();
                 }
-                Err(failure) => failure.answer(hook).map_or(Ok(()), Err)?,
+                Err(mut failure) => {
+                    a.warnings.extend(failure.warnings());
+                    failure.answer(hook).map_or(Ok(()), Err)?;
+                }
             }
             if hook.again {
                 rounds.asked.insert(i);
@@ -113,7 +116,10 @@ impl Dynamic {
             }
             match answer {
                 Ok(response) => a.warnings.extend(response.warnings),
-                Err(failure) => refusal = refusal.or_else(|| failure.answer(hook)),
+                Err(mut failure) => {
+                    a.warnings.extend(failure.warnings());
+                    refusal = refusal.or_else(|| failure.answer(hook));
+                }
             }
         }
         refusal.map_or(Ok(()), Err)
