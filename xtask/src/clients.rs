@@ -1,8 +1,7 @@
-//! `clients`: programs written with the Python and the JavaScript client, against a cluster of one node.
+//! `clients`: programs written with clients of other languages, an operator, and Helm, against a cluster of one node.
 //!
-//! The libraries come from their registries, pinned by `tests/clients/python/requirements.txt` and
-//! `tests/clients/javascript/package-lock.json`, and are kept below the directory for temporary files: nothing of them
-//! enters the tree.
+//! The libraries come from their registries, pinned in `tests/clients/*` (`requirements.txt`, `package-lock.json`), and are
+//! kept below the directory for temporary files: nothing of them enters the tree.
 
 use crate::{cluster::Cluster, run::run};
 use std::{
@@ -11,15 +10,21 @@ use std::{
     process::Command,
 };
 
-/// `clients [--kubeconfig FILE] [python|javascript] [NAME]`: those scenarios whose name contains NAME, against a cluster that is
-/// started for it, or the one given.
+/// Runs what stands in `tests/clients/NAME`, all scenarios or those with a part of their name.
+type Client = fn(&Path, &str) -> Result<(), String>;
+
+const CLIENTS: &[(&str, Client)] =
+    &[("python", python), ("javascript", javascript), ("operator", operator), ("helm", helm)];
+
+/// `clients [--kubeconfig FILE] [python|javascript|operator|helm] [NAME]`: those scenarios whose name contains NAME (operator and
+/// helm are one each), against a cluster that is started for it, or the one given.
 pub fn clients(args: &[String]) -> Result<(), String> {
     let (kubeconfig, rest) = match args {
         [flag, file, rest @ ..] if flag == "--kubeconfig" => (Some(PathBuf::from(file)), rest),
         rest => (None, rest),
     };
-    let (language, rest) = match rest {
-        [first, rest @ ..] if first == "python" || first == "javascript" => (first.as_str(), rest),
+    let (only, rest) = match rest {
+        [first, rest @ ..] if CLIENTS.iter().any(|(client, _)| client == first) => (first.as_str(), rest),
         rest => ("", rest),
     };
     let name = rest.first().map_or("", String::as_str);
@@ -28,25 +33,25 @@ pub fn clients(args: &[String]) -> Result<(), String> {
         None => Some(Cluster::up(1)?),
     };
     let kubeconfig = kubeconfig.unwrap_or_else(|| cluster.as_ref().map(Cluster::kubeconfig).unwrap_or_default());
-    let mut outcomes = Vec::new();
-    if language != "javascript" {
-        outcomes.push(python(&kubeconfig, name));
-    }
-    if language != "python" {
-        outcomes.push(javascript(&kubeconfig, name));
-    }
+    let wanted = CLIENTS.iter().filter(|(client, _)| only.is_empty() || only == *client);
+    let outcomes: Vec<Result<(), String>> = wanted.map(|(_, play)| play(&kubeconfig, name)).collect();
     drop(cluster);
     outcomes.into_iter().collect()
 }
 
 fn python(kubeconfig: &Path, name: &str) -> Result<(), String> {
-    let sources = Path::new("tests/clients/python");
-    let requirements = sources.join("requirements.txt");
-    let home = installed("python", &requirements, |home| {
-        run(Command::new("python3").args(["-m", "venv"]).arg(home))?;
-        run(Command::new(home.join("bin/pip")).args(["install", "--quiet", "--requirement"]).arg(&requirements))
-    })?;
-    run(Command::new(home.join("bin/python")).arg(sources.join("scenario.py")).arg(kubeconfig).arg(name))
+    let home = packages("python")?;
+    run(Command::new(home.join("bin/python")).arg("tests/clients/python/scenario.py").arg(kubeconfig).arg(name))
+}
+
+fn operator(kubeconfig: &Path, _: &str) -> Result<(), String> {
+    let home = packages("operator")?;
+    run(Command::new(home.join("bin/python")).arg("tests/clients/operator/scenario.py").arg(kubeconfig))
+}
+
+fn helm(kubeconfig: &Path, _: &str) -> Result<(), String> {
+    let home = packages("helm")?;
+    run(Command::new("bash").arg("tests/clients/helm/scenario.sh").arg(home.join("bin/helm")).arg(kubeconfig))
 }
 
 fn javascript(kubeconfig: &Path, name: &str) -> Result<(), String> {
@@ -62,6 +67,15 @@ fn javascript(kubeconfig: &Path, name: &str) -> Result<(), String> {
     let script = home.join("scenario.mjs");
     fs::copy(sources.join("scenario.mjs"), &script).map_err(|e| format!("{}: {e}", script.display()))?;
     run(Command::new("node").arg(script).arg(kubeconfig).arg("tests/clients/objects.yaml").arg(name))
+}
+
+/// A virtual environment with the packages that a client's `requirements.txt` names.
+fn packages(client: &str) -> Result<PathBuf, String> {
+    let list = Path::new("tests/clients").join(client).join("requirements.txt");
+    installed(client, &list, |home| {
+        run(Command::new("python3").args(["-m", "venv"]).arg(home))?;
+        run(Command::new(home.join("bin/pip")).args(["install", "--quiet", "--requirement"]).arg(&list))
+    })
 }
 
 /// A directory with the libraries that `list` pins: an earlier one as long as the list is the same.

@@ -17,8 +17,9 @@ cargo xtask <task>
                             every test: unit, integration, end to end with real containers (root);
                             --kubectl: the scenarios driven by the real kubectl, red where it is missing
                             --etcd: the store on a real etcd, and two servers on one; red where it is missing
-  clients [NAME]            programs written with the Python and the JavaScript client, which are fetched (pip, npm; root);
-                            --kubeconfig FILE first: against that cluster
+  clients [python|javascript|operator|helm] [NAME]
+                            programs written with the Python and the JavaScript client, an operator (Kopf), and Helm, which
+                            are fetched (pip, npm; root); --kubeconfig FILE first: against that cluster
   conformance --suite FILE [--kubeconfig FILE] [--image ARCHIVE]… [FOCUS]
                             upstream's own suite, where it is at hand (root); docs/conformance.md
   fuzz [--seconds N] [NAME…]  the targets of crates/fuzz under libFuzzer, N seconds each (60); needs a C++ compiler

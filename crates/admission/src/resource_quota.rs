@@ -4,7 +4,7 @@
 //! Decided against upstream's order (quota first, then the object), which charges for writes that fail afterwards.
 
 use base::{Result, Status};
-use quota::{Subject, Write};
+use quota::{Limited, Refusal, Subject, Write};
 use resource::{Beside, Charge};
 use schema::Operation;
 use value::Value;
@@ -12,13 +12,14 @@ use value::Value;
 const QUOTAS: &str = "resourcequotas";
 
 /// What a write changes in the quotas of its namespace.
-pub fn charge(write: &Charge<'_>) -> Result<Vec<Beside>> {
+pub fn charge(write: &Charge<'_>, limited: &[Limited]) -> Result<Vec<Beside>> {
     let call = write.call;
     if call.namespace.is_empty() || !matches!(write.operation, Operation::Create | Operation::Update) {
         return Ok(Vec::new());
     }
     let mut quotas = write.view.list("", QUOTAS, Some(&call.namespace));
-    if quotas.is_empty() {
+    let concerns = |limited: &Limited| limited.is_about(&call.kind.group, &call.kind.plural) || limited.has_scopes();
+    if quotas.is_empty() && !limited.iter().any(concerns) {
         return Ok(Vec::new());
     }
     // Messages name the first of those that are full.
@@ -31,9 +32,12 @@ pub fn charge(write: &Charge<'_>) -> Result<Vec<Beside>> {
         old: write.old,
         now: write.now,
     };
-    let charged = quota::charge(&trees, &asked).map_err(|why| {
-        let kind = &call.kind;
-        Status::forbidden(&kind.group, &kind.plural, write.object.name(), &why)
+    let charged = quota::charge(&trees, &asked, limited).map_err(|refusal| match refusal {
+        Refusal::Forbidden(why) => {
+            let kind = &call.kind;
+            Status::forbidden(&kind.group, &kind.plural, write.object.name(), &why)
+        }
+        Refusal::Plain(why) => Status::plain(why),
     })?;
     let beside = charged.into_iter().filter_map(|(i, used)| {
         let (old, mut new) = (quotas.get(i)?.clone(), trees.get(i)?.clone());

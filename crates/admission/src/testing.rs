@@ -9,17 +9,6 @@ use value::{Meta, Object, ObjectKey, Str, Value};
 
 /// A kind in these versions (the last one stored), and a call to it.
 pub fn call(group: &str, plural: &str, versions: &[&str], namespace: &str, name: &str, subresource: &str) -> Call {
-    let version = |name: &&str| schema::Version {
-        name: Str::from(*name),
-        served: true,
-        deprecated: None,
-        schema: {
-            let mut arena = schema::Arena::default();
-            let root = arena.push(schema::Node::default());
-            schema::Schema::new(Arc::new(arena), root)
-        },
-        columns: Vec::new(),
-    };
     let mut kind = kind(group, plural, !namespace.is_empty());
     kind.versions = versions.iter().map(version).collect();
     kind.storage = versions.len() - 1;
@@ -33,6 +22,18 @@ pub fn call(group: &str, plural: &str, versions: &[&str], namespace: &str, name:
     }
 }
 
+fn version(name: &&str) -> schema::Version {
+    let mut arena = schema::Arena::default();
+    let root = arena.push(schema::Node::default());
+    schema::Version {
+        name: Str::from(*name),
+        served: true,
+        deprecated: None,
+        schema: schema::Schema::new(Arc::new(arena), root),
+        columns: Vec::new(),
+    }
+}
+
 fn kind(group: &str, plural: &str, namespaced: bool) -> Kind {
     Kind {
         group: group.into(),
@@ -43,7 +44,7 @@ fn kind(group: &str, plural: &str, namespaced: bool) -> Kind {
         short_names: Vec::new(),
         categories: Vec::new(),
         scope: if namespaced { Scope::Namespaced } else { Scope::Cluster },
-        versions: Vec::new(),
+        versions: vec![version(&"v1")],
         storage: 0,
         verbs: Vec::new(),
         subresources: Vec::new(),
@@ -140,7 +141,17 @@ pub fn object_of(plugin: &dyn Plugin, case: Case) -> Value {
     outcome(plugin, case).unwrap()
 }
 
+/// What the client is warned of.
+#[track_caller]
+pub fn warnings_of(plugin: &dyn Plugin, case: Case) -> Vec<String> {
+    decided(plugin, case).unwrap().1
+}
+
 fn outcome(plugin: &dyn Plugin, case: Case) -> base::Result<Value> {
+    decided(plugin, case).map(|(object, _)| object)
+}
+
+fn decided(plugin: &dyn Plugin, case: Case) -> base::Result<(Value, Vec<String>)> {
     let subject = if case.object.is_null() { case.old.clone().unwrap_or_default() } else { case.object.clone() };
     let namespaced = !subject.namespace().is_empty();
     let kind = kind(&case.group, &case.plural, namespaced);
@@ -169,5 +180,5 @@ fn outcome(plugin: &dyn Plugin, case: Case) -> base::Result<Value> {
         plugin.mutate(&mut attributes)?;
         plugin.validate(&mut attributes)?;
     }
-    Ok(attributes.object)
+    Ok((attributes.object, attributes.warnings))
 }

@@ -71,7 +71,8 @@ async fn resource(x: &mut Exchange<'_>, body: RequestBody) -> Result<Response<Bo
     let lookup = found.ok_or_else(Status::no_such_path)?;
     x.known = true;
     let call = call_of(x, lookup)?;
-    let connector = match call.kind.subresource(x.info.subresource).map(|s| &s.action) {
+    x.deprecated.clone_from(&call.kind.versions[call.version].deprecated);
+    let connector = match call.kind.subresource_of(call.version, x.info.subresource).map(|s| &s.action) {
         Some(SubresourceAction::Server(connector)) => Some(*connector),
         _ => None,
     };
@@ -86,7 +87,7 @@ async fn resource(x: &mut Exchange<'_>, body: RequestBody) -> Result<Response<Bo
     let allowed = match &call.subresource {
         None => &call.kind.verbs,
         Some(name) => {
-            let subresource = call.kind.subresource(name).ok_or_else(Status::no_such_path)?;
+            let subresource = call.kind.subresource_of(call.version, name).ok_or_else(Status::no_such_path)?;
             match connector {
                 Some(Connector::Token) => return virtual_kinds::token(x, &call, body).await,
                 Some(Connector::Log) => return nodes::log(x, &call).await,

@@ -1,8 +1,13 @@
 //! Keys that an operator brings, beside those that the cluster makes for itself.
 
 use auth::token::Issuer;
-use pki::{PublicKey, SigningKey};
-use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
+use pki::{Leaf, PublicKey, SigningKey};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 /// The default is the cluster's own keys alone.
 #[derive(Debug, Clone, Default)]
@@ -11,6 +16,29 @@ pub struct Keys {
     pub encryption: seal::Settings,
     /// What ServiceAccount tokens are signed with, and verified.
     pub tokens: TokenKeys,
+    /// What is shown to extension API servers; a certificate of the cluster's own authority for proxies by default.
+    pub proxy_client: Option<ProxyClient>,
+}
+
+/// Files of a client certificate and its key (`--proxy-client-cert-file`, `--proxy-client-key-file`), in PEM.
+#[derive(Debug, Clone)]
+pub struct ProxyClient {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+impl ProxyClient {
+    /// Reads them. The error names the file.
+    pub fn load(&self) -> Result<Leaf, String> {
+        let read = |flag: &str, path: &Path| {
+            std::fs::read_to_string(path).map_err(|e| format!("{flag} {}: {e}", path.display()))
+        };
+        let cert_pem = read("proxy-client-cert-file", &self.certificate)?;
+        let leaf = Leaf { cert_pem, key_pem: read("proxy-client-key-file", &self.key)? };
+        leaf.identity().map_err(|e| format!("proxy-client-cert-file {}: {e}", self.certificate.display()))?;
+        leaf.key().map_err(|e| format!("proxy-client-key-file {}: {e}", self.key.display()))?;
+        Ok(leaf)
+    }
 }
 
 /// Who issues ServiceAccount tokens. Everything is as upstream's flags of these names have it.

@@ -4,6 +4,7 @@
 //! Files that are named in it are read once, with it. There is no call without TLS, so a server of another scheme is
 //! refused, and so is what this server could not do: `tls-server-name`, `proxy-url` and programs that print credentials.
 
+use admission::{Credential, Credentials};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, header};
 use net::{Endpoint, Trust};
@@ -40,25 +41,52 @@ pub fn of(config: &Value, dir: &Path) -> Result<Endpoint, String> {
     if !url.starts_with("https://") {
         return Err(format!("server {url:?}: want https://"));
     }
-    for (of, field) in
-        [(&cluster, "tls-server-name"), (&cluster, "proxy-url"), (&user, "exec"), (&user, "auth-provider")]
-    {
-        if !of.at(&[field]).is_null() {
-            return Err(format!("{field} is not supported"));
-        }
+    unsupported(&[(&cluster, "tls-server-name"), (&cluster, "proxy-url"), (&user, "exec"), (&user, "auth-provider")])?;
+    let trust =
+        match (cluster.at(&["insecure-skip-tls-verify"]).as_bool(), given(&cluster, "certificate-authority", dir)?) {
+            (Some(true), _) => Trust::Anyone,
+            (_, Some(pem)) => Trust::Bundle(pem.into()),
+            (_, None) => Trust::System,
+        };
+    Ok(Endpoint { url: url.into(), trust, identity: identity(&user, dir)?, headers: authorization(&user, dir)? })
+}
+
+/// What a kubeconfig file of webhooks says is shown to whom: its users, by name, and that of the current context.
+pub fn credentials(path: &Path) -> Result<Credentials, String> {
+    let dir = path.parent().unwrap_or(Path::new(""));
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let tree = wire::yaml::parse(&text).map_err(|e| format!("{}: {e}", path.display()))?.value;
+    shown(&tree, dir).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn shown(config: &Value, dir: &Path) -> Result<Credentials, String> {
+    let mut all = Credentials::default();
+    for entry in config.items_at(&["users"]) {
+        let user = entry.at(&["user"]);
+        unsupported(&[(user, "exec"), (user, "auth-provider"), (user, "as")])?;
+        let credential = Credential { identity: identity(user, dir)?, headers: authorization(user, dir)? };
+        all.users.insert(entry.str_at(&["name"]).into(), credential);
     }
-    let given = |of: &Value, field: &str| given(of, field, dir);
-    let trust = match (cluster.at(&["insecure-skip-tls-verify"]).as_bool(), given(&cluster, "certificate-authority")?) {
-        (Some(true), _) => Trust::Anyone,
-        (_, Some(pem)) => Trust::Bundle(pem.into()),
-        (_, None) => Trust::System,
-    };
-    let identity = match (given(&user, "client-certificate")?, given(&user, "client-key")?) {
-        (Some(cert_pem), Some(key_pem)) => Some(Arc::new(Leaf { cert_pem, key_pem })),
-        (None, None) => None,
-        _ => return Err("client-certificate and client-key go together".into()),
-    };
-    Ok(Endpoint { url: url.into(), trust, identity, headers: authorization(&user, dir)? })
+    let current = config.str_at(&["current-context"]);
+    let mut contexts = config.items_at(&["contexts"]).iter();
+    let context = contexts.find(|context| !current.is_empty() && context.str_at(&["name"]) == current);
+    all.current = context.and_then(|context| all.users.get(context.str_at(&["context", "user"])).cloned());
+    Ok(all)
+}
+
+fn unsupported(fields: &[(&Value, &str)]) -> Result<(), String> {
+    match fields.iter().find(|(of, field)| !of.at(&[field]).is_null()) {
+        Some((_, field)) => Err(format!("{field} is not supported")),
+        None => Ok(()),
+    }
+}
+
+fn identity(user: &Value, dir: &Path) -> Result<Option<Arc<Leaf>>, String> {
+    match (given(user, "client-certificate", dir)?, given(user, "client-key", dir)?) {
+        (Some(cert_pem), Some(key_pem)) => Ok(Some(Arc::new(Leaf { cert_pem, key_pem }))),
+        (None, None) => Ok(None),
+        _ => Err("client-certificate and client-key go together".into()),
+    }
 }
 
 /// The text of `field`, which is the name of a file, or of `field-data`, which is the text itself in base64.
@@ -127,6 +155,18 @@ mod tests {
         assert_eq!(full.headers[header::AUTHORIZATION], "Bearer t");
         let basic = read(value!({"server": url}), value!({"username": "a", "password": "b"})).unwrap();
         assert_eq!(basic.headers[header::AUTHORIZATION], format!("Basic {}", STANDARD.encode("a:b")));
+    }
+
+    #[test]
+    fn what_is_shown_to_webhooks() {
+        let user = |name: &str, user: Value| value!({"name": name, "user": user});
+        let mut file = value!({"current-context": "c", "contexts": [{"name": "c", "context": {"user": "b"}}],
+            "users": [user("*.ops.svc", value!({"token": "t"})), user("b", value!({"username": "u", "password": "p"}))]});
+        let found = shown(&file, Path::new("/nowhere")).unwrap();
+        assert_eq!(found.users["*.ops.svc"].headers[header::AUTHORIZATION], "Bearer t");
+        assert_eq!(found.current.unwrap().headers[header::AUTHORIZATION], format!("Basic {}", STANDARD.encode("u:p")));
+        file.set(&["users"], value!([user("x", value!({"exec": {"command": "c"}}))]));
+        assert_eq!(shown(&file, Path::new("")).err().unwrap(), "exec is not supported");
     }
 
     #[test]

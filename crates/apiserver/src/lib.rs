@@ -9,6 +9,7 @@
 //! [`nodes`] and [`virtual_kinds`]; a response body never copies an object to send it.
 
 mod access;
+mod admission_files;
 mod aggregation;
 mod audit;
 mod body;
@@ -40,10 +41,11 @@ mod virtual_kinds;
 mod watch;
 
 pub use access::{Access, AccessFiles, Authentication, Authorization, ConfigFile};
-pub use admission::Choice as AdmissionChoice;
+pub use admission::{Choice as AdmissionChoice, Settings as AdmissionSettings};
+pub use admission_files::admission_settings;
 pub use audit::AuditConfig;
 pub use auth::RequestHeaders;
-pub use keys::{Keys, TokenKeys};
+pub use keys::{Keys, ProxyClient, TokenKeys};
 pub use request_info::RequestInfo;
 pub use seal::Settings as EncryptionSettings;
 pub use server::{Config, Server};

@@ -30,15 +30,19 @@ pub async fn log(x: &mut Exchange<'_>, call: &Call) -> Result<Response<Body>> {
     if x.info.verb != "get" {
         return Err(Status::method_not_allowed());
     }
+    check_log_options(x)?;
     let pod = pod(x, call).await?;
     let container = container(x, &pod)?;
     let node = pod.str_at(&["spec", "nodeName"]);
     if node.is_empty() {
         // Not scheduled yet: there is nothing to read, and nothing wrong.
-        let nothing = respond::bytes(200, "text/plain", Body::Empty);
-        return if socket::wanted(x) { socket::bytes(x, nothing) } else { Ok(nothing) };
+        let mut nothing = Response::new(Body::Empty);
+        if socket::wanted(x) {
+            return socket::bytes(x, nothing);
+        }
+        *nothing.status_mut() = StatusCode::NO_CONTENT;
+        return Ok(nothing);
     }
-    check_log_options(x)?;
     let keep = ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
     let query = pick(x, &keep);
     let path = format!("/containerLogs/{}/{}/{container}{query}", call.namespace, call.name);
@@ -57,10 +61,14 @@ pub async fn stream(x: &mut Exchange<'_>, call: &Call) -> Result<Response<Body>>
     let pod = pod(x, call).await?;
     let what = x.info.subresource;
     let (namespace, name) = (&call.namespace, &call.name);
+    let container = if what == "portforward" { String::new() } else { container(x, &pod)? };
+    let node = pod.str_at(&["spec", "nodeName"]);
+    if node.is_empty() {
+        return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
+    }
     let path = if what == "portforward" {
         format!("/portForward/{namespace}/{name}{}", pick(x, &["ports"]))
     } else {
-        let container = container(x, &pod)?;
         if x.query.flag("stdin") != Some(true)
             && x.query.flag("stdout") != Some(true)
             && x.query.flag("stderr") != Some(true)
@@ -72,10 +80,6 @@ pub async fn stream(x: &mut Exchange<'_>, call: &Call) -> Result<Response<Body>>
         }
         format!("/{what}/{namespace}/{name}/{container}{}", stream_query(x))
     };
-    let node = pod.str_at(&["spec", "nodeName"]);
-    if node.is_empty() {
-        return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
-    }
     if !net::websocket::is_upgrade(&x.parts.headers) || x.upgrade.is_none() {
         return Err(Status::bad_request("Upgrade request required"));
     }

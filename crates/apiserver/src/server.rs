@@ -231,7 +231,7 @@ impl Server {
             health: Health::default(),
             kubelets: Dialer::new(kubelets),
             pods: Dialer::new(pods),
-            aggregation: Aggregation::new(&config.pki, engine.shared_view())?,
+            aggregation: Aggregation::new(&config.pki, config.keys.proxy_client.as_ref(), engine.shared_view())?,
             admission: chain,
             encryption,
             outgoing,

@@ -29,6 +29,7 @@ use std::{
     task::Poll,
     time::{Duration, Instant},
 };
+use value::Str;
 
 /// A request that is not long-running is answered by then. Source: upstream's `--request-timeout`.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -62,8 +63,10 @@ pub(crate) struct Exchange<'a> {
     pub objects: Objects,
     /// There where a stream goes on behind the answer.
     pub lasts: Option<Arc<audit::stages::Lasts>>,
-    /// What admission notes for the audit log.
+    /// What a write gathers for the audit log, and what its client is warned of.
     pub notes: Notes,
+    /// The warning of a version that is deprecated.
+    pub deprecated: Option<Str>,
 }
 
 impl Exchange<'_> {
@@ -116,12 +119,16 @@ pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body:
         objects: Objects::default(),
         lasts: None,
         notes: Notes::default(),
+        deprecated: None,
     };
     let x = &mut exchange;
 
     let answered = catch_panics(async {
         let authenticated = authenticate(x, caller, offered).await;
         audit::stages::begins(x, authenticated.is_ok());
+        if x.info.is_mutating() {
+            x.notes.keep_warnings();
+        }
         authenticated?;
         impersonate(x).await?;
         authorize(x).await?;
@@ -133,16 +140,30 @@ pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body:
     let failure = answered.as_ref().err().cloned();
     let mut response = answered.unwrap_or_else(|failure| {
         let mut response = respond::failure(&failure.status, &parts, server.config.cluster.features.cbor);
-        if exchange.decision.as_ref().is_some_and(|decision| !decision.allowed()) {
+        let refused = exchange.decision.as_ref().is_some_and(|decision| !decision.allowed());
+        // Neither has it come to a decision where whom it impersonates could not be read.
+        if refused || (exchange.decision.is_none() && impersonate::requested(&parts.headers)) {
             respond::nosniff(&mut response);
         }
+        let deprecated = exchange.deprecated.iter().map(|text| text.to_string());
+        respond::warn(&mut response, &deprecated.chain(exchange.notes.warnings()).collect::<Vec<_>>());
         response
     });
+    if http2_of_nobody(&exchange, failure.as_ref()) {
+        response.extensions_mut().insert(net::LastOfConnection);
+    }
     mark(&mut response, &exchange.id, exchange.flow.as_deref().filter(|_| !exchange.shared));
     let code = response.status().as_u16();
     server.requests.record(&exchange.info, code, started.elapsed(), exchange.known);
     audit::stages::ends(&exchange, &mut response, failure);
     response
+}
+
+/// Whether an HTTP/2 connection ends with this answer: its many streams are for those who say who they are. Source:
+/// upstream's `UnauthenticatedHTTP2DOSMitigation`.
+fn http2_of_nobody(x: &Exchange<'_>, failure: Option<&Failure>) -> bool {
+    let unknown = || failure.is_some_and(|failure| failure.status.code() == 401);
+    x.parts.version == http::Version::HTTP_2 && (x.caller().name == "system:anonymous" || unknown())
 }
 
 /// Why a request has no answer of its own.

@@ -30,6 +30,9 @@ pub struct Others {
     pub anonymous: Option<Anonymous>,
 }
 
+/// What is said of a token that nobody knows.
+const UNKNOWN: &str = "invalid bearer token";
+
 impl Authenticator {
     pub fn new(view: Arc<dyn View>, tokens: Arc<Tokens>) -> Self {
         Authenticator { view, tokens, anonymous: Arc::new(User::anonymous()), others: RwLock::default() }
@@ -78,8 +81,14 @@ impl Authenticator {
     pub async fn review(&self, token: &str, audiences: &[String]) -> Result<(User, Vec<String>), String> {
         let wanted = if audiences.is_empty() { self.tokens.audiences() } else { audiences };
         self.known(token, wanted).await.map_err(|mut why| {
-            why.insert(0, "invalid bearer token".into());
-            format!("[{}]", why.join(", "))
+            // Where only its own issuer was asked, and knows nothing of it, nobody has complained.
+            if why.first().is_none_or(|first| first != UNKNOWN) {
+                why.insert(0, UNKNOWN.into());
+            }
+            match why.as_slice() {
+                [one] => one.clone(),
+                all => format!("[{}]", all.join(", ")),
+            }
         })
     }
 

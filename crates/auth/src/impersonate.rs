@@ -131,11 +131,26 @@ fn wanted(headers: &HeaderMap) -> Result<User> {
     let one = |name: &str| texts(name).into_iter().next().unwrap_or_default();
     let wanted = User { name: one(USER), uid: one(UID), groups: texts(GROUP), extra: extra(headers) };
     if wanted.name.is_empty() {
-        return Err(Status::bad_request(
-            "requested impersonation of groups, uid or extra without impersonating a user",
-        ));
+        return Err(Status::bad_request(format!("requested {} without impersonating a user name", in_go(&wanted))));
     }
     Ok(wanted)
+}
+
+/// A user as upstream's `%#v` has it.
+fn in_go(user: &User) -> String {
+    use base::status::quote;
+    let list = |items: &[String]| match items {
+        [] => "[]string(nil)".to_string(),
+        items => format!("[]string{{{}}}", items.iter().map(|i| quote(i)).collect::<Vec<_>>().join(", ")),
+    };
+    let mut extra: Vec<_> = user.extra.iter().map(|(k, v)| format!("{}:{}", quote(k), list(v))).collect();
+    extra.sort_unstable();
+    let extra = match extra.is_empty() {
+        true => "map[string][]string(nil)".to_string(),
+        false => format!("map[string][]string{{{}}}", extra.join(", ")),
+    };
+    let (name, uid, groups) = (quote(&user.name), quote(&user.uid), list(&user.groups));
+    format!("&user.DefaultInfo{{Name:{name}, UID:{uid}, Groups:{groups}, Extra:{extra}}}")
 }
 
 /// One question after the other.

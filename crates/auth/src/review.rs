@@ -43,9 +43,9 @@ async fn access(
     let (resource, path) = (spec.at(&["resourceAttributes"]), spec.at(&["nonResourceAttributes"]));
     let mut errors = FieldErrors::default();
     match (resource.is_null(), path.is_null()) {
-        (false, false) => errors.invalid(
+        (false, false) => errors.invalid_raw(
             "spec.nonResourceAttributes",
-            &path.to_string(),
+            shown(path),
             "cannot be specified in combination with resourceAttributes",
         ),
         (true, true) => errors.invalid_raw(
@@ -63,7 +63,7 @@ async fn access(
         errors.invalid("spec.user", "", "at least one of user or group must be specified");
     }
     if kind == "LocalSubjectAccessReview" && !path.is_null() {
-        errors.invalid("spec.nonResourceAttributes", &path.to_string(), "disallowed on this kind of request");
+        errors.invalid_raw("spec.nonResourceAttributes", shown(path), "disallowed on this kind of request");
     }
     if kind == "LocalSubjectAccessReview" && resource.str_at(&["namespace"]) != namespace {
         errors.invalid(
@@ -109,6 +109,12 @@ async fn access(
         status.set(&["reason"], reason);
     }
     Ok(with_status(body, status))
+}
+
+/// `nonResourceAttributes` under upstream's inner names.
+fn shown(path: &Value) -> String {
+    let of = |key: &str| base::status::quote(path.str_at(&[key]));
+    format!("{{\"Path\":{},\"Verb\":{}}}", of("path"), of("verb"))
 }
 
 /// `fieldSelector` and `labelSelector` of what is asked: either as text or as requirements.

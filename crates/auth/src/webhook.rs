@@ -27,8 +27,12 @@ pub struct Reviewer {
 impl Reviewer {
     /// The `status` of a review. What may pass (a server that is overloaded or breaks off) is tried again.
     pub async fn ask(&self, review: &Value) -> Result<Value, String> {
+        self.ask_after(review, BACKOFF).await
+    }
+
+    /// The same with another first pause.
+    pub async fn ask_after(&self, review: &Value, mut pause: Duration) -> Result<Value, String> {
         let body: bytes::Bytes = review.to_json().into();
-        let mut pause = BACKOFF;
         for tries in 1.. {
             let answer = self.outgoing.call(self.endpoint.post(body.clone(), self.timeout, LIMIT)).await;
             let (why, passes) = match answer {

@@ -149,6 +149,11 @@ pub fn config_map_key(s: &str) -> Check {
 
 /// The name of a port (an IANA service name).
 pub fn port_name(s: &str) -> Check {
+    join(port_name_faults(s))
+}
+
+/// The same, each fault by itself, as upstream tells of most fields.
+pub fn port_name_faults(s: &str) -> Vec<String> {
     let mut faults = too_long(s, 15);
     if s.is_empty() || !s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
         faults.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".into());
@@ -162,7 +167,7 @@ pub fn port_name(s: &str) -> Check {
     if s.starts_with('-') || s.ends_with('-') {
         faults.push("must not begin or end with a hyphen".into());
     }
-    join(faults)
+    faults
 }
 
 /// A port's number.

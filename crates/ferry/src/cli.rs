@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::{fronts::Fronts, store::Choice};
-use apiserver::{AccessFiles, AdmissionChoice, EncryptionSettings, Keys, TokenKeys};
+use apiserver::{AccessFiles, AdmissionChoice, EncryptionSettings, Keys, ProxyClient, TokenKeys};
 use clap::{Args, Parser, Subcommand};
 use schema::Features;
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -53,11 +53,16 @@ pub struct Admission {
     /// Admission plugins not to run, although they are default
     #[arg(long, value_name = "NAMES", value_delimiter = ',', hide = true)]
     pub disable_admission_plugins: Vec<String>,
+    /// An AdmissionConfiguration: what plugins are told
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub admission_control_config_file: Option<PathBuf>,
 }
 
 impl Admission {
     pub fn choice(&self) -> Result<AdmissionChoice, String> {
-        AdmissionChoice::of(&self.enable_admission_plugins, &self.disable_admission_plugins)
+        let file = self.admission_control_config_file.as_deref();
+        let settings = file.map(apiserver::admission_settings).transpose()?.unwrap_or_default();
+        AdmissionChoice::of(&self.enable_admission_plugins, &self.disable_admission_plugins, settings)
     }
 }
 
@@ -162,6 +167,12 @@ pub struct KeyFiles {
     /// Whether tokens of pods live a year, for clients that do not read them again
     #[arg(long, value_name = "BOOL", hide = true)]
     pub service_account_extend_token_expiration: Option<bool>,
+    /// The certificate that is shown to extension API servers
+    #[arg(long, value_name = "FILE", hide = true, requires = "proxy_client_key_file")]
+    pub proxy_client_cert_file: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", hide = true, requires = "proxy_client_cert_file")]
+    pub proxy_client_key_file: Option<PathBuf>,
 }
 
 impl KeyFiles {
@@ -179,7 +190,11 @@ impl KeyFiles {
             max_expiration: self.service_account_max_token_expiration,
             extend: self.service_account_extend_token_expiration,
         };
-        Keys { encryption, tokens }
+        let proxy_client = match (self.proxy_client_cert_file, self.proxy_client_key_file) {
+            (Some(certificate), Some(key)) => Some(ProxyClient { certificate, key }),
+            _ => None,
+        };
+        Keys { encryption, tokens, proxy_client }
     }
 }
 

@@ -34,9 +34,10 @@ fn patched(content_type: &str, schema: Option<&Schema>, data: &[u8]) -> Option<(
 /// A configuration of a Pod, the live object (or nothing), and its managed fields.
 pub fn apply(data: &[u8]) {
     let parts = parts(data);
-    let Some(config) = parts.first().and_then(|part| tree(part)) else { return };
-    let live = parts.get(1).and_then(|part| tree(part)).filter(|live| live.as_object().is_some());
-    // What a client sends is checked before; what is stored was checked once.
+    let object = |part: &&[u8]| tree(part).filter(|tree| tree.as_object().is_some());
+    // That it is of the kind is checked before; what is stored was checked once.
+    let Some(config) = parts.first().and_then(object) else { return };
+    let live = parts.get(1).and_then(object);
     let list =
         parts.get(2).and_then(|part| tree(part)).filter(|list| Managers::check(list).is_ok()).unwrap_or_default();
     let reach = Reach::default();

@@ -73,7 +73,9 @@ impl At<'_> {
         self.range(errors, 1, 65535);
     }
     pub fn port_name(&self, errors: &mut FieldErrors) {
-        self.shape(errors, names::port_name(self.str()));
+        for fault in names::port_name_faults(self.str()) {
+            self.shape(errors, Err(fault));
+        }
     }
     pub fn port_number_or_name(&self, errors: &mut FieldErrors) {
         match self.value {

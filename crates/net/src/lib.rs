@@ -19,5 +19,5 @@ pub use body::{Body, BoxError};
 pub use dial::Dialer;
 pub use endpoint::Endpoint;
 pub use outgoing::Outgoing;
-pub use serve::{Handler, Peer, serve};
+pub use serve::{Handler, LastOfConnection, Peer, serve};
 pub use tls::{CertificateSlot, ClientAuthority, Trust};

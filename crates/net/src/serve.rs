@@ -17,7 +17,7 @@ use rustls::{ServerConfig, pki_types::CertificateDer};
 use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
@@ -35,6 +35,11 @@ pub struct Peer {
     /// The certificate and what came with it; empty where none was shown.
     pub(crate) chain: Arc<[CertificateDer<'static>]>,
 }
+
+/// In an answer's extensions: it is the last one of its HTTP/2 connection, which ends in good order once what is under way
+/// on it is done.
+#[derive(Debug, Clone, Copy)]
+pub struct LastOfConnection;
 
 /// Answers requests.
 pub trait Handler: Clone + Send + Sync + 'static {
@@ -99,9 +104,17 @@ async fn connection<H: Handler>(
     let peer = Peer { address, identity: identity(&chain), chain };
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let state = handler.connected(peer);
+    let last = Arc::new(Notify::new());
+    let told = last.clone();
     let service = service_fn(move |request| {
-        let (handler, state) = (handler.clone(), state.clone());
-        async move { Ok::<_, Infallible>(handler.handle(&state, request).await) }
+        let (handler, state, last) = (handler.clone(), state.clone(), last.clone());
+        async move {
+            let response = handler.handle(&state, request).await;
+            if response.extensions().get::<LastOfConnection>().is_some() {
+                last.notify_one();
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let ended = if h2 {
         let (io, sender) = gather::gather(stream);
@@ -118,22 +131,27 @@ async fn connection<H: Handler>(
             .max_send_buf_size(1 << 20)
             .keep_alive_interval(Some(Duration::from_secs(30)))
             .keep_alive_timeout(Duration::from_secs(15));
-        let served = drive(builder.serve_connection(io, service), stop, |c| c.graceful_shutdown());
+        let served = drive(builder.serve_connection(io, service), stop, &told, |c| c.graceful_shutdown());
         gather::drive(served, &sender).await
     } else {
         let io = TokioIo::new(stream);
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEADERS);
         let served = builder.serve_connection(io, service).with_upgrades();
-        drive(served, stop, |c| c.graceful_shutdown()).await
+        drive(served, stop, &told, |c| c.graceful_shutdown()).await
     };
     if let Err(e) = ended {
         tracing::debug!("connection of {address}: {e}");
     }
 }
 
-/// Runs a connection; once told to stop, it finishes what is under way.
-async fn drive<C>(connection: C, mut stop: watch::Receiver<bool>, end: fn(std::pin::Pin<&mut C>)) -> hyper::Result<()>
+/// Runs a connection; once told to stop, or after its last answer, it finishes what is under way.
+async fn drive<C>(
+    connection: C,
+    mut stop: watch::Receiver<bool>,
+    last: &Notify,
+    end: fn(std::pin::Pin<&mut C>),
+) -> hyper::Result<()>
 where
     C: Future<Output = hyper::Result<()>>,
 {
@@ -141,6 +159,7 @@ where
     tokio::select! {
         ended = &mut connection => return ended,
         _ = stop.wait_for(|stop| *stop) => end(connection.as_mut()),
+        () = last.notified() => end(connection.as_mut()),
     }
     connection.await
 }

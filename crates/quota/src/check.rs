@@ -2,6 +2,7 @@
 
 use crate::{Amounts, Subject, scope};
 use base::{quantity::Quantity, time::Timestamp};
+use std::collections::BTreeSet;
 use value::Value;
 
 /// A write that quotas are asked about.
@@ -15,9 +16,51 @@ pub struct Write<'a> {
     pub now: Timestamp,
 }
 
-/// What `status.used` of each quota that counts the write becomes: the quota's place in `quotas`, and its new usage. The
-/// error is upstream's sentence after `forbidden:`.
-pub fn charge(quotas: &[Value], write: &Write<'_>) -> Result<Vec<(usize, Amounts)>, String> {
+/// Why a write is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Upstream's sentence after `forbidden:`.
+    Forbidden(String),
+    /// A sentence that upstream says without a code.
+    Plain(String),
+}
+
+/// A resource that nobody consumes where no quota covers it. Source: `LimitedResource` of upstream's
+/// `ResourceQuotaConfiguration`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Limited {
+    group: String,
+    plural: String,
+    /// Parts of names of resources.
+    contains: Vec<String>,
+    /// `ScopedResourceSelectorRequirement`s.
+    scopes: Vec<Value>,
+}
+
+impl Limited {
+    /// Of an entry of `limitedResources`.
+    pub fn of(entry: &Value) -> Self {
+        let contains = entry.items_at(&["matchContains"]).iter().filter_map(Value::as_str);
+        Limited {
+            group: entry.str_at(&["apiGroup"]).into(),
+            plural: entry.str_at(&["resource"]).into(),
+            contains: contains.map(String::from).collect(),
+            scopes: entry.items_at(&["matchScopes"]).to_vec(),
+        }
+    }
+    pub fn is_about(&self, group: &str, plural: &str) -> bool {
+        self.group == group && self.plural == plural
+    }
+    /// Scopes are held against objects of every kind.
+    pub fn has_scopes(&self) -> bool {
+        !self.scopes.is_empty()
+    }
+}
+
+/// What `status.used` of each quota that counts the write becomes: the quota's place in `quotas`, and its new usage. `limited`
+/// is what needs a quota.
+pub fn charge(quotas: &[Value], write: &Write<'_>, limited: &[Limited]) -> Result<Vec<(usize, Amounts)>, Refusal> {
+    let forbidden = |why: String| Err(Refusal::Forbidden(why));
     let Write { subject, subresource, object, old, now } = *write;
     match old {
         None if !subresource.is_empty() => return Ok(Vec::new()),
@@ -25,35 +68,52 @@ pub fn charge(quotas: &[Value], write: &Write<'_>) -> Result<Vec<(usize, Amounts
         _ => {}
     }
     let mut charges = Vec::new();
+    let mut covered: BTreeSet<&str> = BTreeSet::new();
+    let hards: Vec<Amounts> = quotas.iter().map(|quota| Amounts::of(quota.at(&["status", "hard"]))).collect();
     for (i, quota) in quotas.iter().enumerate() {
-        let hard = Amounts::of(quota.at(&["status", "hard"]));
+        let Some(hard) = hards.get(i) else { continue };
         let restricted: Vec<&str> = hard.names().filter(|name| subject.counts(name)).collect();
         if restricted.is_empty() || !scope::holds(quota, subject, object) {
             continue;
         }
         if let Some(missing) = subject.missing(&restricted, object) {
-            return Err(format!("failed quota: {}: {missing}", quota.name()));
+            return forbidden(format!("failed quota: {}: {missing}", quota.name()));
         }
         let used = Amounts::of(quota.at(&["status", "used"]));
         if restricted.iter().any(|name| used.get(name).is_none()) {
-            return Err(format!("status unknown for quota: {}, resources: {}", quota.name(), restricted.join(",")));
+            return forbidden(format!(
+                "status unknown for quota: {}, resources: {}",
+                quota.name(),
+                restricted.join(",")
+            ));
         }
         charges.push((i, hard, used));
+        covered.extend(restricted);
     }
-    if charges.is_empty() {
+    if charges.is_empty() && limited.is_empty() {
         return Ok(Vec::new());
     }
     let cost = subject.usage(object, now);
     let negative: Vec<&str> = cost.iter().filter(|(_, amount)| amount.is_negative()).map(|(name, _)| name).collect();
     if !negative.is_empty() {
-        return Err(format!("quota usage is negative for resource(s): {}", negative.join(",")));
+        return forbidden(format!("quota usage is negative for resource(s): {}", negative.join(",")));
     }
+    // Whoever was counted before pays only for what is more.
+    let more_than = |old: Option<&Value>| {
+        let before = old.map(|old| subject.usage(old, now));
+        before.map_or(cost.clone(), |before| cost.beyond(&before)).without_zeros()
+    };
+    let more_of = |quota: &Value| more_than(old.filter(|old| scope::holds(quota, subject, old)));
+    let counted = |(i, ..): &(usize, &Amounts, Amounts)| quotas.get(*i).is_some_and(|quota| !more_of(quota).is_empty());
+    let costs = if charges.is_empty() { !more_than(old).is_empty() } else { charges.iter().any(counted) };
+    if !costs {
+        return Ok(Vec::new());
+    }
+    uncovered(quotas, write, limited, &cost, &covered)?;
     let mut charged = Vec::new();
     for (i, hard, used) in charges {
         let Some(quota) = quotas.get(i) else { continue };
-        // Whoever was counted before pays only for what is more.
-        let before = old.filter(|old| scope::holds(quota, subject, old)).map(|old| subject.usage(old, now));
-        let more = before.map_or(cost.clone(), |before| cost.beyond(&before)).without_zeros();
+        let more = more_of(quota);
         let more = more.only(|name| hard.get(name).is_some());
         if more.is_empty() {
             continue;
@@ -63,7 +123,7 @@ pub fn charge(quotas: &[Value], write: &Write<'_>) -> Result<Vec<(usize, Amounts
         let over = |name: &str| more.get(name).is_some() && after.get(name) > hard.get(name);
         let exceeded = more.only(over);
         if subresource != "status" && !exceeded.is_empty() {
-            return Err(format!(
+            return forbidden(format!(
                 "exceeded quota: {}, requested: {exceeded}, used: {}, limited: {}",
                 quota.name(),
                 used.only(over),
@@ -73,6 +133,35 @@ pub fn charge(quotas: &[Value], write: &Write<'_>) -> Result<Vec<(usize, Amounts
         charged.push((i, after));
     }
     Ok(charged)
+}
+
+/// Refuses what is limited and in no quota.
+fn uncovered(
+    quotas: &[Value],
+    write: &Write<'_>,
+    limited: &[Limited],
+    cost: &Amounts,
+    covered: &BTreeSet<&str>,
+) -> Result<(), Refusal> {
+    let subject = write.subject;
+    let about = || limited.iter().filter(|limited| limited.is_about(subject.group, subject.plural));
+    let is_limited =
+        |name: &str| about().any(|limited| limited.contains.iter().any(|part| name.contains(part.as_str())));
+    let consumed = cost.iter().filter(|(_, amount)| !amount.is_zero()).map(|(name, _)| name);
+    let missing: Vec<&str> = consumed.filter(|name| is_limited(name) && !covered.contains(name)).collect();
+    if !missing.is_empty() {
+        return Err(Refusal::Forbidden(format!("insufficient quota to consume: {}", missing.join(","))));
+    }
+    let matches = |selector: &&Value| scope::selects(selector, subject, write.object);
+    let asked = limited.iter().flat_map(|limited| &limited.scopes).filter(matches);
+    let selected: Vec<Value> = quotas.iter().flat_map(scope::selectors).filter(|s| matches(&s)).collect();
+    let is_covered = |name: &str| selected.iter().any(|selector| selector.str_at(&["scopeName"]) == name);
+    let missing: Vec<String> = asked.filter(|s| !is_covered(s.str_at(&["scopeName"]))).map(scope::printed).collect();
+    if !missing.is_empty() {
+        let missing = missing.join(" ");
+        return Err(Refusal::Plain(format!("insufficient quota to match these scopes: [{missing}]")));
+    }
+    Ok(())
 }
 
 /// Counts again what a quota's `spec.hard` limits; `objects` are all of the namespace whose kinds [`Subject::counts`] one of
@@ -108,9 +197,59 @@ mod tests {
     }
     fn told(quota: Value, subject: Subject<'_>, object: &Value, old: Option<&Value>) -> String {
         let write = Write { subject, subresource: "", object, old, now: Timestamp::UNIX_EPOCH };
-        match charge(&[quota], &write) {
+        match charge(&[quota], &write, &[]) {
             Ok(charges) => charges.iter().map(|(_, used)| used.to_string()).collect::<Vec<_>>().join(" "),
-            Err(why) => why,
+            Err(Refusal::Forbidden(why) | Refusal::Plain(why)) => why,
+        }
+    }
+
+    #[test]
+    fn what_is_limited_needs_a_quota() {
+        let limits = |entry: Value| vec![Limited::of(&entry)];
+        let cpu = || limits(value!({"resource": "pods", "matchContains": ["cpu", "count/pods"]}));
+        let scope = value!({"scopeName": "PriorityClass", "operator": "In", "values": ["high", "higher"]});
+        let high = || limits(value!({"resource": "pods", "matchScopes": [scope]}));
+        let of = |hard: Value| {
+            quota(
+                hard.clone(),
+                hard.members_at(&[]).map(|(n, _)| (n.to_string(), Quantity::ZERO)).collect::<Amounts>().to_value(),
+            )
+        };
+        let mut urgent = pod("1");
+        urgent.set(&["spec", "priorityClassName"], "high");
+        let mut of_class = of(value!({"pods": "5"}));
+        of_class.set(
+            &["spec", "scopeSelector", "matchExpressions"],
+            value!([{"scopeName": "PriorityClass", "operator": "Exists"}]),
+        );
+        let scopes = "insufficient quota to match these scopes: [{PriorityClass In [high higher]}]";
+        for (quotas, pod, limited, want) in [
+            (vec![], pod("1"), Vec::new(), ""),
+            (vec![], pod("1"), cpu(), "insufficient quota to consume: count/pods,cpu,requests.cpu"),
+            (vec![], pod("1"), limits(value!({"resource": "services", "matchContains": ["cpu"]})), ""),
+            (
+                vec![of(value!({"cpu": "9", "pods": "9"}))],
+                pod("1"),
+                cpu(),
+                "insufficient quota to consume: count/pods,requests.cpu",
+            ),
+            (
+                vec![of(value!({"cpu": "9", "requests.cpu": "9", "count/pods": "9"}))],
+                pod("1"),
+                cpu(),
+                "count/pods=1,cpu=1,requests.cpu=1",
+            ),
+            (vec![], urgent.clone(), high(), scopes),
+            (vec![of(value!({"pods": "9"}))], urgent.clone(), high(), scopes),
+            (vec![of_class], urgent.clone(), high(), "pods=1"),
+            (vec![], pod("1"), high(), ""),
+        ] {
+            let write = Write { subject: PODS, subresource: "", object: &pod, old: None, now: Timestamp::UNIX_EPOCH };
+            let got = match charge(&quotas, &write, &limited) {
+                Ok(charges) => charges.iter().map(|(_, used)| used.to_string()).collect::<Vec<_>>().join(" "),
+                Err(Refusal::Forbidden(why) | Refusal::Plain(why)) => why,
+            };
+            assert_eq!(got, want);
         }
     }
 

@@ -12,5 +12,5 @@ pub mod scope;
 mod usage;
 
 pub use amounts::Amounts;
-pub use check::{Write, charge, count};
+pub use check::{Limited, Refusal, Write, charge, count};
 pub use usage::Subject;

@@ -1,16 +1,33 @@
 //! Which objects a quota is about: its scopes.
 
 use crate::{Subject, pod};
-use value::Value;
+use value::{Value, value};
 
 /// Whether all scopes of a quota hold for an object. A kind that knows no scopes is in no quota that has some.
 pub fn holds(quota: &Value, subject: Subject<'_>, object: &Value) -> bool {
     let plain = quota.items_at(&["spec", "scopes"]).iter().filter_map(Value::as_str);
     let selected = quota.items_at(&["spec", "scopeSelector", "matchExpressions"]).iter();
     plain.into_iter().all(|scope| one(scope, "Exists", &[], subject, object))
-        && selected
-            .into_iter()
-            .all(|s| one(s.str_at(&["scopeName"]), s.str_at(&["operator"]), s.items_at(&["values"]), subject, object))
+        && selected.into_iter().all(|selector| selects(selector, subject, object))
+}
+
+/// Whether a `ScopedResourceSelectorRequirement` holds for an object.
+pub fn selects(selector: &Value, subject: Subject<'_>, object: &Value) -> bool {
+    let (scope, operator) = (selector.str_at(&["scopeName"]), selector.str_at(&["operator"]));
+    one(scope, operator, selector.items_at(&["values"]), subject, object)
+}
+
+/// All scopes of a quota as selectors.
+pub fn selectors(quota: &Value) -> Vec<Value> {
+    let plain = quota.items_at(&["spec", "scopes"]).iter();
+    let plain = plain.map(|scope| value!({"scopeName": (scope.clone()), "operator": "Exists"}));
+    plain.chain(quota.items_at(&["spec", "scopeSelector", "matchExpressions"]).iter().cloned()).collect()
+}
+
+/// A selector as Go prints it: `{PriorityClass In [high]}`.
+pub fn printed(selector: &Value) -> String {
+    let values: Vec<&str> = selector.items_at(&["values"]).iter().filter_map(Value::as_str).collect();
+    format!("{{{} {} [{}]}}", selector.str_at(&["scopeName"]), selector.str_at(&["operator"]), values.join(" "))
 }
 
 fn one(scope: &str, operator: &str, values: &[Value], subject: Subject<'_>, object: &Value) -> bool {
@@ -64,7 +81,6 @@ fn crosses_namespaces(pod: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use value::value;
 
     #[test]
     fn which_pods_a_quota_is_about() {

@@ -10,6 +10,7 @@ use crate::{
     decode::{self, Refused},
     engine::RETRIES,
     managed::{Tracked, take},
+    notes::Warnings,
     subresource::scale_of,
     update::{MayCreate, Round, Written},
 };
@@ -39,7 +40,7 @@ impl Engine {
         let warnings = duplicates(patch, options)?;
         self.catch_up().await?;
         for _ in 0..RETRIES {
-            match self.apply_once(call, &config, options, may_create, warnings.clone()).await? {
+            match self.apply_once(call, &config, options, may_create, &warnings).await? {
                 Round::Done(reply) if scale.is_some() => {
                     let answer = Answer::Made(scale_of(call, &reply.answer.value())?);
                     return Ok(Reply { answer, ..reply });
@@ -57,9 +58,11 @@ impl Engine {
         config: &Value,
         options: &WriteOptions,
         may_create: MayCreate<'_>,
-        mut warnings: Vec<String>,
+        known: &[String],
     ) -> Result<Round> {
         let kind = &call.kind;
+        let mut warnings = Warnings::of(&options.notes);
+        warnings.extend_from_slice(known);
         let tracked = Tracked::new(call, options, self.clock());
         let Some(current) = self.current(call)? else {
             if call.subresource.is_some() {
@@ -100,9 +103,7 @@ impl Engine {
         }
         let uid = config.str_at(&["metadata", "uid"]);
         if !uid.is_empty() && uid != current.meta.uid {
-            let text =
-                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.meta.uid);
-            return Err(call.conflict(&text));
+            return Err(call.other_uid(uid, &current));
         }
         old.remove(&["metadata", "resourceVersion"]);
         let managers = Some(applied.managed);

@@ -53,6 +53,14 @@ impl Call {
     pub fn conflict(&self, why: &str) -> Status {
         Status::conflict(self.group(), &self.kind.plural, &self.name, why)
     }
+    /// A conflict with the uid that a write names. Source: apiserver's `storage.NewInvalidObjError`.
+    pub(crate) fn other_uid(&self, asked: &str, current: &Object) -> Status {
+        let key = self.kind.store_key(&current.key);
+        let why =
+            format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {}", current.meta.uid);
+        let text = "StorageError: invalid object, Code: 4, Key:";
+        self.conflict(&format!("{text} {key}, ResourceVersion: 0, AdditionalErrorMsg: {why}"))
+    }
     /// The version in which a write is worked on, up to the store: of a custom kind the one of the path, because each of
     /// its versions has a schema and rules of its own; of a built-in kind the stored one, which its hooks know.
     pub fn working_version(&self) -> usize {
@@ -174,14 +182,19 @@ pub struct ListReply {
     pub remaining: Option<u64>,
 }
 
+/// Go's words for text that is no revision.
+pub(crate) fn not_unsigned(text: &str) -> String {
+    let why = match !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        true => "value out of range",
+        false => "invalid syntax",
+    };
+    format!("strconv.ParseUint: parsing {}: {why}", base::status::quote(text))
+}
+
 /// `metadata.resourceVersion` of a written object: absent and `""` and `"0"` say nothing.
 pub(crate) fn given_revision(value: &Value) -> Result<Option<Revision>> {
     match value.str_at(&["metadata", "resourceVersion"]) {
         "" | "0" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| {
-            Status::bad_request(format!(
-                "metadata.resourceVersion: Invalid value: \"{text}\": must be a decimal integer"
-            ))
-        }),
+        text => text.parse().map(Some).map_err(|_| Status::plain(not_unsigned(text))),
     }
 }

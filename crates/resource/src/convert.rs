@@ -5,29 +5,29 @@
 //! nobody has to be asked they are ready at once. Pure code that lacks a conversion in its middle ([`KindVersions`])
 //! fails with the question; it is asked, and the code runs again.
 //!
-//! What lists and watches were answered is kept ([`Answered`]): upstream keeps a cache for every version that is read,
+//! What lists and watches were answered is kept ([`Answers`]): upstream keeps a cache for every version that is read,
 //! and asks once per change of an object. A get asks always, as upstream's does.
 
-use crate::{Call, Engine, encode, publish::meta_of};
+use crate::{Call, Engine, answered::Answers, encode, publish::meta_of};
 use base::{BoxFuture, Result, Status};
 use merge::managed::Versions;
 use parking_lot::Mutex;
 use schema::{ConversionWebhook, Kind, Schema};
 use std::{
-    collections::HashMap,
     sync::{Arc, OnceLock},
     time::Duration,
 };
-use value::{Object, ObjectKey, Value};
+use tokio::time::{Instant, timeout, timeout_at};
+use value::{Object, Value};
 
 /// How many objects are asked for at once.
 const CHUNK: usize = 500;
 
-/// How long is waited for who asks already: as long as one call of a webhook may take.
+/// How long is waited for a place among those who ask: as long as one call of a webhook may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How much is kept of the answers for one kind, in bytes of JSON; above it all is forgotten.
-const KEPT: usize = 64 << 20;
+/// How long is waited for the answer to somebody else's question before it is asked once more.
+const FOR_OTHERS: Duration = Duration::from_secs(1);
 
 /// Asks a webhook.
 pub trait Converter: Send + Sync {
@@ -45,8 +45,7 @@ pub trait Converter: Send + Sync {
 #[derive(Default)]
 pub struct Conversions {
     outside: OnceLock<Arc<dyn Converter>>,
-    /// By prefix of the kind's store keys; a changed definition begins anew.
-    answered: Mutex<HashMap<String, Arc<Answered>>>,
+    pub(crate) answers: Answers,
 }
 
 impl Conversions {
@@ -75,7 +74,8 @@ impl Conversions {
         let value = self.tree(kind, object.value(), from, version).await?;
         let made = made(kind, object, &value);
         if let Some(webhook) = &kind.policy.conversion {
-            self.answered(kind, webhook).keep(version, &made);
+            self.answers.askers(&kind.prefix(), webhook);
+            self.answers.keep(&kind.prefix(), webhook, version, &made);
         }
         Ok(made)
     }
@@ -92,29 +92,52 @@ impl Conversions {
             }
             return Ok(());
         };
-        let answered = self.answered(kind, webhook);
-        if answered.fill(kind, version, objects).is_empty() {
-            return Ok(());
-        }
-        // Many watchers are told of one change at once: one of them asks.
-        let turn = tokio::time::timeout(PATIENCE, answered.turn.lock()).await;
-        let _turn = turn.map_err(|_| {
-            let (group, name) = kind.group_version(version);
-            let of = format!("{group}/{name}, Kind={}", kind.kind);
-            Status::plain(format!("conversion webhook for {of} failed: context deadline exceeded"))
-        })?;
-        for chunk in answered.fill(kind, version, objects).chunks(CHUNK) {
-            for at in chunk {
-                version_of(kind, &objects[*at])?;
+        let prefix = kind.prefix();
+        let askers = self.answers.askers(&prefix, webhook);
+        let until = Instant::now() + FOR_OTHERS;
+        loop {
+            let mut done = std::pin::pin!(askers.done.notified());
+            done.as_mut().enable();
+            let missing = self.fill(kind, &prefix, version, objects);
+            if missing.is_empty() {
+                return Ok(());
             }
-            let values = chunk.iter().map(|at| objects[*at].value()).collect();
-            let values = self.ask(kind, webhook, version, values).await?;
-            for (at, value) in chunk.iter().zip(values) {
-                objects[*at] = made(kind, &objects[*at], &value);
-                answered.keep(version, &objects[*at]);
+            let place = |at: &usize| (objects[*at].key.clone(), version);
+            let mine = askers.take(missing.iter().map(place));
+            let asked: Vec<usize> = match mine.is_empty() {
+                false => missing.iter().copied().filter(|at| mine.has(&place(at))).collect(),
+                true if timeout_at(until, done).await.is_ok() => continue,
+                true => missing,
+            };
+            for chunk in asked.chunks(CHUNK) {
+                let call = timeout(PATIENCE, askers.calls.acquire()).await;
+                let _call = call.map_err(|_| overdue(kind, version))?;
+                for at in chunk {
+                    version_of(kind, &objects[*at])?;
+                }
+                let values = chunk.iter().map(|at| objects[*at].value()).collect();
+                let values = self.ask(kind, webhook, version, values).await?;
+                for (at, value) in chunk.iter().zip(values) {
+                    objects[*at] = made(kind, &objects[*at], &value);
+                    self.answers.keep(&prefix, webhook, version, &objects[*at]);
+                }
             }
         }
-        Ok(())
+    }
+
+    /// Puts what is known into its place; where nothing is.
+    fn fill(&self, kind: &Kind, prefix: &str, version: usize, objects: &mut [Arc<Object>]) -> Vec<usize> {
+        let mut missing = Vec::new();
+        for (at, object) in objects.iter_mut().enumerate() {
+            if is_in(kind, version, object) {
+                continue;
+            }
+            match self.answers.find(prefix, version, object) {
+                Some(known) => *object = known,
+                None => missing.push(at),
+            }
+        }
+        missing
     }
 
     /// Asks, and leaves of the answers what the version's schema knows.
@@ -132,66 +155,13 @@ impl Conversions {
         }
         Ok(made)
     }
-
-    fn answered(&self, kind: &Kind, webhook: &Arc<ConversionWebhook>) -> Arc<Answered> {
-        let mut all = self.answered.lock();
-        let known = all.get(&kind.prefix()).filter(|known| Arc::ptr_eq(&known.webhook, webhook));
-        if let Some(known) = known {
-            return known.clone();
-        }
-        let new = Arc::new(Answered { webhook: webhook.clone(), turn: Default::default(), kept: Default::default() });
-        all.insert(kind.prefix(), new.clone());
-        new
-    }
 }
 
-/// What a webhook has made of objects, each in its newest state that was asked for.
-struct Answered {
-    webhook: Arc<ConversionWebhook>,
-    /// Held by who asks.
-    turn: tokio::sync::Mutex<()>,
-    kept: Mutex<Kept>,
-}
-
-#[derive(Default)]
-struct Kept {
-    objects: HashMap<(ObjectKey, usize), Arc<Object>>,
-    /// Of their JSON, in bytes.
-    weight: usize,
-}
-
-impl Answered {
-    /// Puts what is known into its place; where nothing is.
-    fn fill(&self, kind: &Kind, version: usize, objects: &mut [Arc<Object>]) -> Vec<usize> {
-        let kept = self.kept.lock();
-        let mut missing = Vec::new();
-        for (at, object) in objects.iter_mut().enumerate() {
-            if is_in(kind, version, object) {
-                continue;
-            }
-            let known = kept.objects.get(&(object.key.clone(), version));
-            match known.filter(|known| known.revision == object.revision) {
-                Some(known) => *object = known.clone(),
-                None => missing.push(at),
-            }
-        }
-        missing
-    }
-
-    fn keep(&self, version: usize, made: &Arc<Object>) {
-        let mut kept = self.kept.lock();
-        let place = (made.key.clone(), version);
-        if kept.objects.get(&place).is_some_and(|known| known.revision > made.revision) {
-            return;
-        }
-        kept.weight += made.json().len();
-        if kept.weight > KEPT {
-            *kept = Kept { weight: made.json().len(), ..Kept::default() };
-        }
-        if let Some(old) = kept.objects.insert(place, made.clone()) {
-            kept.weight = kept.weight.saturating_sub(old.json().len());
-        }
-    }
+/// Nobody of those who ask has made room in time.
+fn overdue(kind: &Kind, version: usize) -> Status {
+    let (group, name) = kind.group_version(version);
+    let of = format!("{group}/{name}, Kind={}", kind.kind);
+    Status::plain(format!("conversion webhook for {of} failed: context deadline exceeded"))
 }
 
 /// What a request says, in the version that is worked on.

@@ -6,6 +6,7 @@ use crate::{
     engine::{Change, Committed, Half, RETRIES},
     managed::{self, Tracked},
     meta,
+    notes::Warnings,
 };
 use base::{FieldErrors, Result, Status};
 use schema::Operation;
@@ -18,10 +19,10 @@ impl Engine {
         if call.subresource.is_some() {
             return self.post_subresource(call, body, options).await;
         }
-        let mut warnings = Vec::new();
+        let mut warnings = Warnings::of(&options.notes);
         let object = decode(call, body, options, &mut warnings)?;
         if !object.str_at(&["metadata", "resourceVersion"]).is_empty() {
-            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+            return Err(Status::plain("resourceVersion should not be set on objects to be created"));
         }
         self.create_decoded(call, object, options, warnings).await
     }
@@ -32,7 +33,7 @@ impl Engine {
         call: &Call,
         object: Value,
         options: &WriteOptions,
-        warnings: Vec<String>,
+        warnings: Warnings,
     ) -> Result<Reply> {
         self.create_managed(call, object, None, options, warnings).await
     }
@@ -44,7 +45,7 @@ impl Engine {
         mut object: Value,
         managers: Option<Value>,
         options: &WriteOptions,
-        mut warnings: Vec<String>,
+        mut warnings: Warnings,
     ) -> Result<Reply> {
         let kind = &call.kind;
         meta::adopt_path(call, &mut object)?;
@@ -55,7 +56,7 @@ impl Engine {
         };
         let mut object = self.mutate(call, object, None, managers, options, &mut warnings).await?;
         let cx = self.context(call, Operation::Create);
-        if kind.policy.status_apart {
+        if kind.status_apart(call.version) {
             object.remove(&["status"]);
             // What upstream's types always write, clients patch into.
             let fields = &kind.versions[kind.storage].schema.node().fields;
@@ -75,13 +76,14 @@ impl Engine {
             let cx = self.context(call, Operation::Create);
             kind.hooks.allocate(&cx, &mut object, None, &*self.published)?;
             let mut errors = FieldErrors::default();
+            meta::validate_prefix(kind, &object, &mut errors);
             meta::validate(kind, &self.catalog(), &object, &mut errors);
             schema::validate(&kind.versions[call.working_version()].schema, &object, &mut errors);
             kind.hooks.validate(&cx, &object, None, &mut errors);
             self.check(call, object.name(), &errors)?;
+            warnings.extend(kind.hooks.warnings(&cx, &object, None));
             let change = Change { object, old: None, options, warnings: &mut warnings };
             let object = self.admit(Half::Validating, call, Operation::Create, change).await?;
-            warnings.extend(kind.hooks.warnings(&self.context(call, Operation::Create), &object, None));
             let key = ObjectKey::new(object.namespace(), object.name());
             if options.dry_run {
                 self.charged(call, None, &object)?;
@@ -89,12 +91,12 @@ impl Engine {
                     return Err(Status::already_exists(call.group(), &kind.plural, &key.name));
                 }
                 let made = convert::for_reply(call, object)?;
-                return Ok(Reply { answer: Answer::Made(made), created: true, warnings });
+                return Ok(Reply { answer: Answer::Made(made), created: true, warnings: warnings.take() });
             }
             match self.commit(call, &key, None, object).await? {
                 Committed::Done(stored) => {
                     let answer = Answer::Stored(self.in_version(call, &stored).await?);
-                    return Ok(Reply { answer, created: true, warnings });
+                    return Ok(Reply { answer, created: true, warnings: warnings.take() });
                 }
                 Committed::Raced if !generated => {
                     return Err(Status::already_exists(call.group(), &kind.plural, &key.name));

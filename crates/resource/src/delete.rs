@@ -4,6 +4,7 @@ use crate::{
     Answer, Call, Engine, ListQuery, ListReply, Reply, WriteOptions, convert,
     engine::{Change, Committed, Half, RETRIES},
     meta,
+    notes::Warnings,
 };
 use base::{Reason, Result, Revision, Status, time};
 use schema::{Kind, Operation};
@@ -25,7 +26,7 @@ impl Engine {
             preconditions(call, &asked, &current)?;
             let mut old = self.working_value(call, &current).await?;
             old.remove(&["metadata", "resourceVersion"]);
-            let mut warnings = Vec::new();
+            let mut warnings = Warnings::of(&options.notes);
             let change = Change { object: Value::Null, old: Some(&old), options, warnings: &mut warnings };
             self.admit(Half::Mutating, call, Operation::Delete, change).await?;
             let change = Change { object: Value::Null, old: Some(&old), options, warnings: &mut warnings };
@@ -45,7 +46,7 @@ impl Engine {
                         Answer::Made(convert::for_reply(call, shown)?)
                     }
                 };
-                return Ok(Reply { warnings, ..Reply::ok(answer) });
+                return Ok(Reply { warnings: warnings.take(), ..Reply::ok(answer) });
             }
             let (key, old) = (call.key(), Some((&*current, &old)));
             let last = next.clone();
@@ -58,7 +59,7 @@ impl Engine {
                     Err(revision) => gone(call, &current, last, revision, now)?,
                     Ok(stored) => Answer::Stored(self.in_version(call, &stored).await?),
                 };
-                return Ok(Reply { warnings, ..Reply::ok(answer) });
+                return Ok(Reply { warnings: warnings.take(), ..Reply::ok(answer) });
             }
         }
         Err(call.stale())
@@ -104,7 +105,10 @@ fn begin(kind: &Kind, object: &mut Value, asked: &Value, now: time::Timestamp) -
     }
     let at = now.checked_add(time::SignedDuration::from_secs(grace)).unwrap_or(now);
     object.set(&["metadata", "deletionTimestamp"], time::seconds(at));
-    object.set(&["metadata", "deletionGracePeriodSeconds"], grace);
+    // What the kind itself holds back ends when that is done, not after some time.
+    if kind.hooks.may_be_removed(object) {
+        object.set(&["metadata", "deletionGracePeriodSeconds"], grace);
+    }
     if object.at(&["metadata", "generation"]).as_i64().is_some() && !deleting {
         meta::bump_generation(object);
     }

@@ -84,7 +84,7 @@ impl Engine {
         let news = published.sealer.changes();
         tokio::spawn(unreadable::follow(Arc::downgrade(&published), Arc::downgrade(&store), news));
         let reader = Reader { published: published.clone() };
-        let (known, conversions) = (merge::managed::Known::default(), Arc::default());
+        let (known, conversions) = (merge::managed::Known::default(), published.conversions.clone());
         Ok(Arc::new(Engine { store, published, options, reader, known, conversions }))
     }
 
@@ -123,6 +123,10 @@ impl Engine {
     /// Gives it who converts what hooks do not; a second call changes nothing.
     pub fn set_converter(&self, converter: Arc<dyn Converter>) {
         self.conversions.set(converter);
+    }
+    /// How much is kept of what conversion webhooks have answered, in bytes of JSON.
+    pub fn kept_conversions(&self) -> usize {
+        self.conversions.answers.weight()
     }
     /// Facts about the cluster.
     pub fn cluster(&self) -> &ClusterConfig {
@@ -212,11 +216,12 @@ impl Engine {
             now: self.clock(),
             warnings: Vec::new(),
         };
-        match half {
-            Half::Mutating => self.options.admission.mutate(&mut attributes).await?,
-            Half::Validating => self.options.admission.validate(&mut attributes).await?,
-        }
+        let done = match half {
+            Half::Mutating => self.options.admission.mutate(&mut attributes).await,
+            Half::Validating => self.options.admission.validate(&mut attributes).await,
+        };
         warnings.append(&mut attributes.warnings);
+        done?;
         Ok(attributes.object)
     }
 
@@ -335,6 +340,11 @@ impl Engine {
             Err(CommitError::TooLarge { .. }) => {
                 Err(Status::new(base::Reason::RequestEntityTooLarge, "Request entity too large: limit is 3145728"))
             }
+            // It did not take place; a client may simply repeat it. Where that is not known it has to look first.
+            Err(error @ CommitError::Unavailable { .. }) => {
+                Err(Status::new(base::Reason::ServiceUnavailable, error.to_string()).with_retry_after(1))
+            }
+            Err(error @ CommitError::InDoubt { .. }) => Err(Status::new(base::Reason::Timeout, error.to_string())),
             Err(error) => Err(Status::internal(error)),
         }
     }

@@ -6,6 +6,7 @@
 //! kind; reads never touch the store; a reply means durable and visible to the next read.
 
 mod admission;
+mod answered;
 mod apply;
 mod budget;
 mod by_field;

@@ -5,6 +5,7 @@
 use crate::{
     Answer, Call, Engine, ListQuery, ListReply, Reply, VersionMatch,
     cache::{KindCache, TooOld},
+    call::not_unsigned,
     snap_map::SnapMap,
     topics::Topic,
     unreadable::Unreadable,
@@ -127,6 +128,10 @@ pub(crate) struct Filter {
 impl Filter {
     pub fn new(call: &Call, query: &ListQuery) -> Result<Self> {
         let known: Vec<&str> = call.kind.selectable.iter().map(|f| f.name.as_str()).collect();
+        // A field that only another version declares is none of this one.
+        if let Some(own) = call.kind.policy.by_version.get(call.version) {
+            query.fields.compile(&own.selectable.iter().map(|name| name.as_str()).collect::<Vec<_>>())?;
+        }
         let fields = query.fields.compile(&known)?;
         let name = match call.name.as_str() {
             "" => fields.name().map(value::Str::from),
@@ -262,11 +267,16 @@ impl Token {
 pub(crate) fn parse_revision(text: Option<&str>) -> Result<Option<Revision>> {
     match text {
         None | Some("" | "0") => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| {
-            let why = format!("Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax");
-            Status::bad_request(format!("invalid resource version: resourceVersion: {why}"))
-        }),
+        Some(text) => {
+            let refused = |why| Status::bad_request(format!("invalid resource version: {why}"));
+            text.parse().map(Some).map_err(|_| refused(no_revision(text)))
+        }
     }
+}
+
+/// What is wrong with the `resourceVersion` of a read.
+pub(crate) fn no_revision(text: &str) -> String {
+    format!("resourceVersion: Invalid value: {}: {}", base::status::quote(text), not_unsigned(text))
 }
 
 /// 410: the client lists anew.

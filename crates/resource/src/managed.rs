@@ -97,10 +97,10 @@ impl<'a> Tracked<'a> {
 fn reach(call: &Call) -> Reach {
     let kind = &call.kind;
     let Some(name) = call.subresource.as_deref() else {
-        let never = if kind.policy.status_apart { vec!["status".into()] } else { Vec::new() };
+        let never = if kind.status_apart(call.version) { vec!["status".into()] } else { Vec::new() };
         return Reach { only: None, never };
     };
-    match kind.subresource(name).map(|s| &s.action) {
+    match kind.subresource_of(call.version, name).map(|s| &s.action) {
         Some(SubresourceAction::Fields(fields)) => Reach { only: Some(fields.clone()), never: Vec::new() },
         Some(SubresourceAction::Scale { replicas, .. }) => {
             Reach { only: Some(vec![replicas.clone()]), never: Vec::new() }

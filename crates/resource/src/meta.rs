@@ -132,8 +132,33 @@ pub(crate) fn validate(kind: &Kind, catalog: &Catalog, object: &Value, errors: &
     owners(catalog, &path.key("ownerReferences"), meta.items_at(&["ownerReferences"]), errors);
 }
 
-/// What may not change between two states of one object.
+/// `generateName` of a new object, as the beginning of a name: a dash at its end may be followed by anything.
+pub(crate) fn validate_prefix(kind: &Kind, object: &Value, errors: &mut FieldErrors) {
+    let prefix = object.str_at(&["metadata", "generateName"]);
+    if prefix.is_empty() {
+        return;
+    }
+    let mut chars = prefix.chars();
+    let whole = match (kind.policy.name, chars.next_back(), chars.next_back()) {
+        // Where only slashes and percent signs are forbidden, dots begin a name like any other.
+        (NameRule::PathSegment, ..) => format!("{prefix}a"),
+        (_, Some('-'), Some(_)) => format!("{}a", chars.as_str()),
+        _ => prefix.into(),
+    };
+    if let Err(why) = check_name(kind.policy.name, &whole) {
+        errors.invalid("metadata.generateName", prefix, why);
+    }
+}
+
+/// What may not change between two states of one object. Upstream's store looks, and then the kind's own rules look again:
+/// each error is told of twice.
 pub(crate) fn validate_update(object: &Value, old: &Value, errors: &mut FieldErrors) {
+    for _ in 0..2 {
+        look_at_update(object, old, errors);
+    }
+}
+
+fn look_at_update(object: &Value, old: &Value, errors: &mut FieldErrors) {
     let root = Path::root();
     let path = root.key("metadata");
     for field in ["name", "namespace", "uid", "creationTimestamp"] {
@@ -220,7 +245,7 @@ fn owners(catalog: &Catalog, path: &Path, owners: &[Value], errors: &mut FieldEr
         let refused = |kind: &&Arc<Kind>| kind.policy.never_owns && kind.version(version).is_some();
         if catalog.by_kind(group, name).filter(refused).is_some() {
             let why = format!("{group}/{version}, Kind={name} is disallowed from being an owner");
-            errors.invalid_raw(path, owner, why);
+            errors.invalid_raw(path, shown(owner), why);
         }
         if owner.at(&["controller"]).as_bool() == Some(true) {
             controllers.push(owner);
@@ -229,9 +254,21 @@ fn owners(catalog: &Catalog, path: &Path, owners: &[Value], errors: &mut FieldEr
     if let [first, second, ..] = controllers.as_slice() {
         let name = |o: &Value| format!("{}/{}", o.str_at(&["kind"]), o.str_at(&["name"]));
         let text = "Only one reference can have Controller set to true. Found \"true\" in references for";
-        let all = owners.iter().collect::<Value>();
-        errors.invalid_raw(path, all, format!("{text} {} and {}", name(first), name(second)));
+        let all: Vec<String> = owners.iter().map(shown).collect();
+        errors.invalid_raw(
+            path,
+            format!("[{}]", all.join(",")),
+            format!("{text} {} and {}", name(first), name(second)),
+        );
     }
+}
+
+/// A reference in upstream's order of fields.
+fn shown(owner: &Value) -> String {
+    let fields = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+    let given = fields.into_iter().filter(|field| !owner.at(&[field]).is_null());
+    let pairs: Vec<String> = given.map(|field| format!("\"{field}\":{}", owner.at(&[field]))).collect();
+    format!("{{{}}}", pairs.join(","))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::{
     budget::{self, Budget},
     cache::KindCache,
     claims,
+    convert::Conversions,
     defaulted::Defaulted,
     encode,
     seal::{Opened, Sealer},
@@ -65,6 +66,7 @@ pub(crate) struct Published {
     pub wheel: Arc<Wheel>,
     /// The first object that could not be read; opening fails with it.
     pub damage: Mutex<Option<String>>,
+    pub conversions: Arc<Conversions>,
 }
 
 #[derive(Clone)]
@@ -94,6 +96,7 @@ impl Published {
             budget,
             wheel: Arc::default(),
             damage: Mutex::default(),
+            conversions: Arc::default(),
         }
     }
 
@@ -230,6 +233,7 @@ impl Published {
                 entry.cache.clear();
                 self.defaulted.forget(&old.prefix());
             }
+            self.conversions.answers.forget(&old.prefix());
         }
         if let Some(new) = new {
             let kind = Arc::new(new);

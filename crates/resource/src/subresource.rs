@@ -4,6 +4,7 @@ use crate::{
     Answer, Body, Call, Engine, Notes, Reply, WriteOptions,
     call::given_revision,
     engine::{Change, Committed, Half, RETRIES},
+    notes::Warnings,
 };
 use base::{FieldErrors, Result, Status};
 use schema::{ActOutcome, Deletion, Operation, SubresourceAction};
@@ -20,7 +21,7 @@ impl Engine {
             let current = self.current(call)?.ok_or_else(|| call.not_found())?;
             let mut old = self.working_value(call, &current).await?;
             old.remove(&["metadata", "resourceVersion"]);
-            let mut warnings = Vec::new();
+            let mut warnings = Warnings::of(&options.notes);
             let change = Change { object: body.value.clone(), old: Some(&old), options, warnings: &mut warnings };
             let asked = self.admit(Half::Mutating, call, Operation::Create, change).await?;
             let cx = self.context(call, Operation::Create);
@@ -30,14 +31,18 @@ impl Engine {
             self.admit(Half::Validating, call, Operation::Create, change).await?;
             let answer = match outcome {
                 ActOutcome::Delete(deletion) => match self.delete_for(call, &current, deletion, options).await? {
-                    true => return Ok(Reply { answer: success(), created: true, warnings }),
+                    true => return Ok(Reply { answer: success(), created: true, warnings: warnings.take() }),
                     false => continue,
                 },
                 // A binding or an approval is no change of what is wanted: the generation stays.
                 ActOutcome::Commit(answer) => answer,
             };
             if options.dry_run {
-                return Ok(Reply { answer: Answer::Made(answer.unwrap_or(new)), created: true, warnings });
+                return Ok(Reply {
+                    answer: Answer::Made(answer.unwrap_or(new)),
+                    created: true,
+                    warnings: warnings.take(),
+                });
             }
             let key = call.key();
             if let Committed::Done(stored) = self.commit(call, &key, Some((&current, &old)), new).await? {
@@ -45,7 +50,7 @@ impl Engine {
                     Some(value) => Answer::Made(value),
                     None => Answer::Stored(stored),
                 };
-                return Ok(Reply { answer, created: true, warnings });
+                return Ok(Reply { answer, created: true, warnings: warnings.take() });
             }
         }
         Err(call.stale())
@@ -178,7 +183,7 @@ type ScalePaths<'a> = (&'a [Str], &'a [Str], Option<&'a [Str]>);
 
 fn scale_paths(call: &Call) -> Result<ScalePaths<'_>> {
     let name = call.subresource.as_deref().unwrap_or("");
-    match call.kind.subresource(name).map(|s| &s.action) {
+    match call.kind.subresource_of(call.version, name).map(|s| &s.action) {
         Some(SubresourceAction::Scale { replicas, status_replicas, selector }) => {
             Ok((replicas, status_replicas, selector.as_deref()))
         }

@@ -10,6 +10,7 @@ use crate::{
     engine::{Change, Committed, Half, RETRIES, last_state},
     managed::{self, Tracked},
     meta,
+    notes::Warnings,
 };
 use base::{FieldErrors, Result, Revision, Status};
 use schema::{Kind, Operation, SubresourceAction};
@@ -90,7 +91,7 @@ impl Engine {
     }
 
     pub(crate) fn action<'a>(&self, call: &'a Call) -> Option<&'a SubresourceAction> {
-        call.kind.subresource(call.subresource.as_deref()?).map(|s| &s.action)
+        call.kind.subresource_of(call.version, call.subresource.as_deref()?).map(|s| &s.action)
     }
 
     async fn change(&self, call: &Call, source: Source<'_>, options: &WriteOptions, by: &Call) -> Result<Reply> {
@@ -101,7 +102,7 @@ impl Engine {
                     Source::Body(body, may_create)
                         if call.kind.policy.create_on_update && call.subresource.is_none() =>
                     {
-                        let mut warnings = Vec::new();
+                        let mut warnings = Warnings::of(&options.notes);
                         let object = decode(call, body, options, &mut warnings)?;
                         may_create()?;
                         self.create_decoded(call, object, options, warnings).await
@@ -110,7 +111,7 @@ impl Engine {
                 };
             };
             let mut old = self.working_value(call, &current).await?;
-            let mut warnings = Vec::new();
+            let mut warnings = Warnings::of(&options.notes);
             let named = matches!(source, Source::Patch(patch) if names_managers(patch));
             let mut live = managed::take(&mut old);
             if named {
@@ -168,9 +169,7 @@ impl Engine {
                 errors.invalid("metadata.uid", uid, "field is immutable");
                 return Err(Status::invalid(&kind.group, &kind.kind, &call.name, &errors));
             }
-            let text =
-                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.meta.uid);
-            return Err(call.conflict(&text));
+            return Err(call.other_uid(uid, &current));
         }
         // A patched object repeats the revision it was read at; only a patch that names one insists on it.
         let pinned = given.is_some() && !matches!(source, Source::Patch(patch) if !names_revision(patch));
@@ -185,14 +184,14 @@ impl Engine {
         mut old: Value,
         written: Written<'_>,
         options: &WriteOptions,
-        mut warnings: Vec<String>,
+        mut warnings: Warnings,
     ) -> Result<Round> {
         let kind = &call.kind;
         let Written { mut new, live, given, managers, by, pinned } = written;
         meta::adopt_path(call, &mut new)?;
         if let Some(SubresourceAction::Fields(fields)) = self.action(call) {
             new = only_fields(&old, new, fields);
-        } else if kind.policy.status_apart {
+        } else if kind.status_apart(call.version) {
             take(&mut new, &old, &["status".into()]);
         }
         meta::keep_system_fields(&mut new, &old);
@@ -207,7 +206,7 @@ impl Engine {
         let old = &old;
         let mut new = self.mutate(call, new, Some(old), managers, options, &mut warnings).await?;
         // Admission has no more say in the status than the client.
-        if kind.policy.status_apart && call.subresource.is_none() && new.at(&["status"]) != old.at(&["status"]) {
+        if kind.status_apart(call.version) && call.subresource.is_none() && new.at(&["status"]) != old.at(&["status"]) {
             take(&mut new, old, &["status".into()]);
         }
         let cx = self.context(call, Operation::Update);
@@ -219,7 +218,7 @@ impl Engine {
             && !self.is_stale(kind, current).await
         {
             let answer = Answer::Stored(self.in_version(call, current).await?);
-            return Ok(Round::Done(Reply { warnings, ..Reply::ok(answer) }));
+            return Ok(Round::Done(Reply { warnings: warnings.take(), ..Reply::ok(answer) }));
         }
         meta::count_generation(kind, &mut new, old);
         kind.hooks.allocate(&cx, &mut new, Some(old), &*self.published)?;
@@ -236,7 +235,7 @@ impl Engine {
             let mut made = new;
             made.set(&["metadata", "resourceVersion"], current.revision.to_string());
             let made = convert::for_reply(call, made)?;
-            return Ok(Round::Done(Reply { warnings, ..Reply::ok(Answer::Made(made)) }));
+            return Ok(Round::Done(Reply { warnings: warnings.take(), ..Reply::ok(Answer::Made(made)) }));
         }
         // The last finalizer went: the object goes with it.
         let goes = may_go(kind, &new);
@@ -249,7 +248,7 @@ impl Engine {
         match committed {
             Committed::Done(stored) => {
                 let answer = Answer::Stored(self.in_version(call, &stored).await?);
-                Ok(Round::Done(Reply { warnings, ..Reply::ok(answer) }))
+                Ok(Round::Done(Reply { warnings: warnings.take(), ..Reply::ok(answer) }))
             }
             Committed::Raced if pinned => Err(call.stale()),
             Committed::Raced | Committed::ClaimTaken | Committed::BesideTaken => Ok(Round::Again),

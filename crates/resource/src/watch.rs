@@ -10,7 +10,7 @@ use crate::{
     convert::Conversions,
     encode,
     event::{Event, EventKind},
-    list::{Filter, parse_revision, too_old},
+    list::{Filter, no_revision, parse_revision, too_old},
     wheel::Alarm,
 };
 use base::{Result, Revision, Status};
@@ -85,7 +85,9 @@ impl Engine {
     pub async fn watch(&self, call: &Call, query: &ListQuery) -> Result<Watcher> {
         let filter = Filter::new(call, query)?;
         let cache = self.published.cache(&call.kind).ok_or_else(Status::no_such_path)?;
-        let asked = parse_revision(query.resource_version.as_deref())?;
+        let text = query.resource_version.as_deref();
+        // Which is no Status with upstream.
+        let asked = parse_revision(text).map_err(|_| Status::plain(no_revision(text.unwrap_or_default())))?;
         let list_first = query.send_initial_events.unwrap_or(asked.is_none());
         if list_first {
             filter.check_readable(&call.kind, &self.published.unreadable)?;

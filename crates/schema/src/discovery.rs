@@ -43,7 +43,7 @@ pub fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Option<Va
         return None;
     }
     let mut resources: Vec<Value> = Vec::new();
-    for (kind, _) in kinds {
+    for (kind, index) in kinds {
         let mut main = value!({
             "name": kind.plural.as_str(),
             "singularName": kind.singular.as_str(),
@@ -57,7 +57,7 @@ pub fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Option<Va
             main.set(&["storageVersionHash"], storage_version_hash(kind));
         }
         resources.push(main);
-        for sub in &kind.subresources {
+        for sub in kind.subresources_of(index) {
             let mut entry = value!({
                 "name": format!("{}/{}", kind.plural, sub.name),
                 "singularName": "",
@@ -97,7 +97,7 @@ pub fn aggregated(catalog: &Catalog, legacy: bool) -> Value {
         for version in versions_of(catalog, &group) {
             let mut kinds = served(catalog, &group, &version);
             kinds.sort_by(|a, b| a.0.plural.cmp(&b.0.plural));
-            let resources = kinds.into_iter().map(|(kind, _)| aggregated_resource(kind, &group, &version));
+            let resources = kinds.into_iter().map(|(kind, index)| aggregated_resource(kind, index, &group, &version));
             let resources: Value = resources.collect();
             let mut entry = value!({"version": version.as_str(), "freshness": "Current"});
             entry.set(&["resources"], resources);
@@ -115,7 +115,7 @@ pub fn aggregated(catalog: &Catalog, legacy: bool) -> Value {
     list
 }
 
-fn aggregated_resource(kind: &Kind, group: &str, version: &str) -> Value {
+fn aggregated_resource(kind: &Kind, index: usize, group: &str, version: &str) -> Value {
     let scope = if kind.namespaced() { "Namespaced" } else { "Cluster" };
     // Upstream names group and version of built-in kinds only where they differ from the list's own.
     let own = if kind.custom.is_some() { (group, version) } else { ("", "") };
@@ -128,7 +128,7 @@ fn aggregated_resource(kind: &Kind, group: &str, version: &str) -> Value {
     set_list(&mut entry, "shortNames", &kind.short_names);
     set_list(&mut entry, "categories", &kind.categories);
     let mut subresources: Vec<Value> = Vec::new();
-    for sub in &kind.subresources {
+    for sub in kind.subresources_of(index) {
         let body = match (&sub.body, foreign(sub, group, version)) {
             (_, Some((g, v, k))) => response(g, v, k),
             (Some((_, _, k)), None) => response(own.0, own.1, k),

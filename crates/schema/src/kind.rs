@@ -182,6 +182,16 @@ pub struct Policy {
     pub hashed_as: Option<Str>,
     /// Who converts between the versions, where [`Hooks::convert`] does not.
     pub conversion: Option<Arc<ConversionWebhook>>,
+    /// What versions have of their own, in the order of [`Kind::versions`]; empty where all have the same.
+    pub by_version: Vec<VersionParts>,
+}
+
+/// What one version of a custom kind has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VersionParts {
+    pub subresources: Vec<Subresource>,
+    /// Names of [`Kind::selectable`] fields.
+    pub selectable: Vec<Str>,
 }
 
 /// A webhook that converts objects. Source: `apiextensions.k8s.io/v1`.
@@ -213,6 +223,7 @@ impl Default for Policy {
             defines_kinds: false,
             hashed_as: None,
             conversion: None,
+            by_version: Vec::new(),
         }
     }
 }
@@ -265,9 +276,24 @@ impl Kind {
     pub fn namespaced(&self) -> bool {
         self.scope == Scope::Namespaced
     }
-    /// A subresource by name.
+    /// A subresource by name, of whatever version.
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|s| s.name == name)
+    }
+    /// The subresources of a version.
+    pub fn subresources_of(&self, version: usize) -> &[Subresource] {
+        self.policy.by_version.get(version).map_or(&self.subresources, |own| &own.subresources)
+    }
+    /// A subresource of a version by name.
+    pub fn subresource_of(&self, version: usize, name: &str) -> Option<&Subresource> {
+        self.subresources_of(version).iter().find(|s| s.name == name)
+    }
+    /// Whether a version keeps its status apart ([`Policy::status_apart`]).
+    pub fn status_apart(&self, version: usize) -> bool {
+        match self.policy.by_version.is_empty() {
+            true => self.policy.status_apart,
+            false => self.subresource_of(version, "status").is_some(),
+        }
     }
     /// The prefix of its keys in the store, with a trailing slash. Upstream's layout: built-in kinds stand under their
     /// resource (`/registry/pods/`) or where their declaration says, custom ones under group and resource.

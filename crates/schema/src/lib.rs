@@ -33,7 +33,7 @@ pub use hooks::{
 };
 pub use kind::{
     Connector, ConversionWebhook, Generation, Kind, Listener, NameRule, Policy, Scope, SelectableField, Subresource,
-    SubresourceAction, Verb, Version,
+    SubresourceAction, Verb, Version, VersionParts,
 };
 pub use priority::{by_priority, group_priority};
 pub use review::ReviewVersion;

@@ -1,7 +1,7 @@
 //! One control plane as a value.
 
 use crate::Caller;
-use apiserver::{Access, AuditConfig, Config, Keys, RequestHeaders, Server};
+use apiserver::{Access, AdmissionChoice, AuditConfig, Config, Keys, RequestHeaders, Server};
 use base::{
     User,
     clock::{Clock, System},
@@ -43,6 +43,8 @@ pub struct Setup {
     pub features: Features,
     /// Who may come in, and what is written down of it; without a log of its own, the one that [`Cluster::audit`] reads.
     pub access: Access,
+    /// Which admission plugins take part, and what they are told.
+    pub admission: AdmissionChoice,
     /// Keys of an operator.
     pub keys: Keys,
     /// Which headers are read of proxies in front; their authority is the cluster's own.
@@ -60,6 +62,7 @@ impl Default for Setup {
             clock: Arc::new(System),
             features: Features::default(),
             access: Access::default(),
+            admission: AdmissionChoice::default(),
             keys: Keys::default(),
             request_headers: None,
             advertise: SocketAddr::new(ADVERTISED.into(), 6443),
@@ -123,7 +126,8 @@ impl Cluster {
             clock: setup.clock.clone(),
             keys: setup.keys.clone(),
         };
-        let server = Server::open(store, kinds::builtin(), config).await.unwrap_or_else(|e| panic!("{e}"));
+        let server = Server::open_with(store, kinds::builtin(), config, setup.admission.clone()).await;
+        let server = server.unwrap_or_else(|e| panic!("{e}"));
         server.ensure_bootstrap().await.unwrap_or_else(|e| panic!("{e}"));
         let (stop, stopping) = watch::channel(false);
         let own = server.clone();

@@ -3,10 +3,12 @@
 
 mod namespace;
 
+use apiserver::{Keys, ProxyClient};
 use auth::RequestHeaders;
 use http::{Response, header};
 use namespace::{POD_ADDRESS, beside_a_pod};
 use net::Body;
+use pki::ClusterPki;
 use std::time::Duration;
 use testkit::{
     Caller, Cluster, Extension, Setup, Value,
@@ -19,7 +21,7 @@ const FLUNDERS: &str = "/apis/wardle.example.com/v1alpha1/namespaces/default/flu
 
 /// Serves `wardle.example.com/v1alpha1`: what it has been asked, and by whom.
 async fn answer(call: Call) -> Response<Body> {
-    if call.client.as_deref() != Some("front-proxy-client") {
+    if !matches!(call.client.as_deref(), Some("front-proxy-client" | "operators-proxy")) {
         return reply(401, &json!({"why": "no front proxy"}));
     }
     let claimed = ["x-user", "x-uid", "x-group", "x-more-a"].map(|name| call.header(name)).concat();
@@ -47,7 +49,7 @@ async fn answer(call: Call) -> Response<Body> {
             &json!({
                 "method": call.method.as_str(), "uri": call.uri.to_string(),
                 "user": call.header("x-remote-user"), "groups": call.header("x-remote-group"),
-                "claimed": claimed,
+                "claimed": claimed, "proxy": call.client,
                 "authorization": call.header("authorization"), "impersonate": call.header("impersonate-user"),
             }),
         ),
@@ -163,6 +165,39 @@ fn another_server_has_its_group() {
         admin.until(API_SERVICES, "v1alpha1.wardle.example.com", |object| object.is_none()).await;
         swagger(&admin, |document| document["paths"].get(FLUNDERS).is_none()).await;
         cluster.stop().await;
+    });
+}
+
+#[test]
+fn it_shows_the_certificate_that_the_operator_has_chosen() {
+    beside_a_pod(|| async {
+        let pki = ClusterPki::ephemeral().expect("keys");
+        let dir = std::env::temp_dir().join(format!("ferry-proxy-client-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let own = pki.front_proxy.client("operators-proxy", None).expect("a certificate");
+        own.save(&dir, "own").expect("files");
+        let proxy_client = Some(ProxyClient { certificate: dir.join("own.crt"), key: dir.join("own.key") });
+        let keys = Keys { proxy_client, ..Keys::default() };
+        let store = Some((store::Memory::new() as std::sync::Arc<dyn store::Store>, pki.clone()));
+        let cluster = Cluster::open(Setup { keys, store, ..Setup::default() }).await;
+        let admin = cluster.admin();
+        let running = Extension::start(POD_ADDRESS, "wardle.default.svc", &pki.front_proxy, answer).await;
+        let service = json!({"metadata": {"name": "wardle"}, "spec": {"ports": [{"name": "tls", "port": 7443}]}});
+        admin.create("/api/v1/namespaces/default/services", &service).await;
+        slice(&admin, running.address.port()).await;
+        let object = json!({
+            "metadata": {"name": "v1alpha1.wardle.example.com"},
+            "spec": {
+                "group": "wardle.example.com", "version": "v1alpha1", "groupPriorityMinimum": 2000, "versionPriority": 200,
+                "service": {"namespace": "default", "name": "wardle", "port": 7443},
+                "caBundle": running.bundle,
+            },
+        });
+        admin.create(API_SERVICES, &object).await;
+        reason(&admin, "Passed").await;
+        assert_eq!(admin.get(FLUNDERS).await.expect(200)["proxy"], "operators-proxy");
+        cluster.stop().await;
+        let _ = std::fs::remove_dir_all(&dir);
     });
 }
 

@@ -12,6 +12,7 @@ use testkit::{
     extension::{Call, reply, reviewed},
     json,
 };
+use tokio::sync::Notify;
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const DEFINITION: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/e2es.stable.example.com";
@@ -34,6 +35,8 @@ enum Fault {
     Name,
     Labels,
     Garbage,
+    /// The next review that is about an object `slow` is never answered.
+    Hang,
 }
 
 struct Webhook {
@@ -46,6 +49,8 @@ struct State {
     /// The requests of reviews, in their order.
     seen: Mutex<Vec<Value>>,
     fault: Mutex<Fault>,
+    /// Told when a review hangs.
+    hangs: Notify,
 }
 
 impl Deref for Webhook {
@@ -61,7 +66,12 @@ impl Webhook {
         let own = state.clone();
         let answer = move |call| {
             let response = own.answer(&call);
-            async { response }
+            async {
+                match response {
+                    Some(response) => response,
+                    None => std::future::pending().await,
+                }
+            }
         };
         let server = Extension::start("127.0.0.1", "converter.default.svc", &cluster.pki.front_proxy, answer).await;
         Webhook { server, state }
@@ -82,21 +92,27 @@ impl State {
         let seen = std::mem::take(&mut *self.seen.lock());
         seen.iter().map(|request| request["objects"].as_array().map_or(0, Vec::len)).collect()
     }
-    fn answer(&self, call: &Call) -> Response<Body> {
+    /// Nothing where it hangs.
+    fn answer(&self, call: &Call) -> Option<Response<Body>> {
         let fault = *self.fault.lock();
         if fault == Fault::Code {
-            return Response::builder().status(500).body(Body::from("broken\n")).expect("a response");
+            return Some(Response::builder().status(500).body(Body::from("broken\n")).expect("a response"));
         }
         if fault == Fault::Garbage {
-            return Response::new(Body::from("{"));
+            return Some(Response::new(Body::from("{")));
         }
         let review = call.json();
         let request = &review["request"];
         self.seen.lock().push(request.clone());
         let (Some(wanted), Some(objects)) = (request["desiredAPIVersion"].as_str(), request["objects"].as_array())
         else {
-            return reply(400, &Value::Null);
+            return Some(reply(400, &Value::Null));
         };
+        if fault == Fault::Hang && objects.iter().any(|object| object["metadata"]["name"] == "slow") {
+            *self.fault.lock() = Fault::Nothing;
+            self.hangs.notify_one();
+            return None;
+        }
         let mut converted: Vec<Value> = objects.iter().map(|object| convert(object, wanted)).collect();
         let mut response = json!({"result": {"status": "Success"}});
         match fault {
@@ -109,7 +125,7 @@ impl State {
             _ => {}
         }
         response["convertedObjects"] = json!(converted);
-        reviewed(&review, response)
+        Some(reviewed(&review, response))
     }
 }
 
@@ -354,6 +370,42 @@ async fn what_a_broken_webhook_does_to_requests() {
     let metrics = admin.get("/metrics").await.text();
     let counted = "apiserver_conversion_webhook_request_total{result=\"failure\",failure_type=\"conversion_webhook_partial_response_failure\"}";
     assert!(metrics.contains(counted), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_is_its_callers_alone() {
+    let (_cluster, admin, hook) = start().await;
+    admin.create("/api/v1/namespaces", &json!({"metadata": {"name": "other"}})).await;
+    let other = |version: &str| path(version).replace("/default/", "/other/");
+    admin.create(&path("v1"), &v1("slow", "localhost:8080")).await;
+    admin.create(&other("v1"), &v1("quick", "localhost:8080")).await;
+    hook.fails(Fault::Hang);
+    let caller = admin.clone();
+    let hanging = tokio::spawn(async move { caller.get(&path("v2")).await });
+    hook.hangs.notified().await;
+    // Neither other objects nor the same ones wait until the call is given up.
+    assert_eq!(names(&admin.get(&other("v2")).await.expect(200)), ["quick"]);
+    assert_eq!(names(&admin.get(&path("v2")).await.expect(200)), ["slow"]);
+    assert!(!hanging.is_finished(), "it waits for its own answer");
+    hanging.abort();
+}
+
+#[tokio::test]
+async fn answers_go_with_the_definition() {
+    let (cluster, admin, hook) = start().await;
+    admin.create(&path("v1"), &v1("a", "localhost:8080")).await;
+    admin.get(&path("v2")).await.expect(200);
+    assert_eq!(hook.asked(), [1]);
+    admin.get(&path("v2")).await.expect(200);
+    assert_eq!(hook.asked(), [] as [usize; 0], "it is known");
+    assert_ne!(cluster.server.engine().kept_conversions(), 0);
+    admin.delete(&format!("{}/a", path("v1")), &Value::Null).await.expect(200);
+    let definition = admin.delete(DEFINITION, &Value::Null).await.expect(200);
+    if definition["kind"] != "Status" {
+        admin.patch(DEFINITION, "merge", &json!({"metadata": {"finalizers": null}})).await;
+    }
+    admin.get(DEFINITION).await.refused(404, "NotFound");
+    assert_eq!(cluster.server.engine().kept_conversions(), 0);
 }
 
 #[tokio::test]

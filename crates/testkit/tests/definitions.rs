@@ -207,3 +207,64 @@ async fn objects_follow_their_definition() {
     cluster.stop().await;
     std::fs::remove_dir_all(dir).unwrap();
 }
+
+#[tokio::test]
+async fn each_version_has_its_own_subresources_and_fields() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let (mut v1, mut v2) = (version("v1", true), version("v2", false));
+    let scale = |spec: &str, status: &str| json!({"specReplicasPath": spec, "statusReplicasPath": status});
+    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let field = |name: &str| json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {name: {"type": "integer"}}});
+    for (version, name) in [(&mut v1, "n"), (&mut v2, "m")] {
+        version["schema"]["openAPIV3Schema"]["properties"] = json!({"spec": field(name), "status": open});
+        version["subresources"] = json!({"scale": scale(&format!(".spec.{name}"), &format!(".status.{name}"))});
+        version["selectableFields"] = json!([{"jsonPath": format!(".spec.{name}")}]);
+    }
+    v1["subresources"]["status"] = json!({});
+    let mut v3 = version("v3", false);
+    v3["schema"]["openAPIV3Schema"]["properties"] = json!({"spec": open});
+    admin.create(DEFINITIONS, &definition(&[v1, v2, v3])).await;
+    admin.create(&things("v1"), &thing("a", json!({"n": 1, "m": 5}))).await;
+
+    for (version, replicas) in [("v1", 1), ("v2", 5)] {
+        let found = admin.get(&format!("{}/a/scale", things(version))).await.expect(200);
+        assert_eq!(found["spec"]["replicas"], replicas, "{version}");
+    }
+    let scaled = json!({"spec": {"replicas": 7}});
+    admin.patch(&format!("{}/a/scale", things("v2")), "merge", &scaled).await.expect(200);
+    let spec = admin.get(&format!("{}/a", things("v1"))).await.expect(200)["spec"].clone();
+    assert_eq!(spec, json!({"n": 1, "m": 7}));
+    for path in ["a/scale", "a/status"] {
+        admin.get(&format!("{}/{path}", things("v3"))).await.refused(404, "NotFound");
+    }
+    // Only the first version keeps the status apart.
+    let status = json!({"status": {"seen": true}});
+    let kept = admin.patch(&format!("{}/a", things("v1")), "merge", &status).await.expect(200);
+    assert!(kept.get("status").is_none(), "{kept}");
+    let kept = admin.patch(&format!("{}/a", things("v2")), "merge", &status).await.expect(200);
+    assert_eq!(kept["status"], json!({"seen": true}));
+
+    let listed =
+        |version: &str, field: &str| admin_get(&admin, format!("{}?fieldSelector=spec.{field}%3D7", things(version)));
+    assert_eq!(listed("v2", "m").await.expect(200)["items"].as_array().unwrap().len(), 1);
+    assert_eq!(listed("v1", "m").await.refused(400, "BadRequest"), "field label not supported: spec.m");
+    assert_eq!(listed("v2", "n").await.refused(400, "BadRequest"), "field label not supported: spec.n");
+    assert!(listed("v3", "n").await.refused(400, "BadRequest").starts_with("\"spec.n\" is not a known field selector"));
+
+    let of = |version: &str| admin_get(&admin, format!("/apis/life.example.com/{version}"));
+    for (version, want) in [
+        ("v1", vec!["things", "things/status", "things/scale"]),
+        ("v2", vec!["things", "things/scale"]),
+        ("v3", vec!["things"]),
+    ] {
+        let list = of(version).await.expect(200);
+        let names: Vec<&str> =
+            list["resources"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
+        assert_eq!(names, want, "{version}");
+    }
+}
+
+async fn admin_get(admin: &Caller, path: String) -> testkit::Answer {
+    admin.get(&path).await
+}

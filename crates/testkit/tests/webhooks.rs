@@ -55,6 +55,7 @@ fn answer(path: &str, review: &Value) -> Response<Body> {
     let response = match path {
         "/broken" => return Response::builder().status(500).body(Body::from("broken\n")).expect("a response"),
         "/deny" => json!({"allowed": false, "status": {"message": "this webhook denies all requests"}}),
+        "/deny-and-warn" => json!({"allowed": false, "status": {"message": "no"}, "warnings": ["really not"]}),
         "/teapot" => json!({"allowed": false, "status": {"code": 418, "reason": "Teapot", "message": "no coffee"}}),
         "/warn" => json!({"allowed": true, "warnings": ["careful"]}),
         "/first" => patched(&json!([{"op": "add", "path": "/metadata/labels", "value": {"first": "yes"}}])),
@@ -276,4 +277,50 @@ async fn a_webhook_for_everything_does_not_keep_a_server_from_starting() {
     admin.create(MAPS, &map("a")).await;
     cluster.stop().await;
     let _ = std::fs::remove_dir_all(&dir);
+}
+
+#[tokio::test]
+async fn warnings_come_with_refusals() {
+    let (_cluster, admin, hooks) = start().await;
+    let rule = || rule("", "configmaps", &["CREATE", "UPDATE", "DELETE"]);
+    register(&admin, VALIDATING, "a", &[hooks.hook("/warn", rule()), hooks.hook("/deny-and-warn", rule())]).await;
+    let mut wrong = map("m");
+    wrong["unknown"] = json!(1);
+    let refused = admin.post(MAPS, &wrong).await;
+    refused.expect(400);
+    let own = "unknown field \"unknown\"";
+    assert_eq!(refused.warnings(), [own, "careful", "really not"]);
+    // A refusal before admission has its own alone.
+    let mut misnamed = wrong.clone();
+    misnamed["metadata"]["name"] = json!("No_Name");
+    let refused = admin.post(MAPS, &misnamed).await;
+    refused.expect(422);
+    assert_eq!(refused.warnings(), [own]);
+    let patch = admin.patch("/api/v1/namespaces/default/configmaps/kube-root-ca.crt", "apply", &wrong).await;
+    assert!(patch.code >= 400, "{}", patch.text());
+    let mut gone = hooks.hook("/deny-and-warn", rule());
+    gone["name"] = json!("gone.example.com");
+    admin.delete(&format!("{VALIDATING}/a"), &Value::Null).await.expect(200);
+    admin.create(MAPS, &map("there")).await;
+    register(&admin, VALIDATING, "b", &[gone]).await;
+    let refused = admin.delete(&format!("{MAPS}/there"), &Value::Null).await;
+    refused.expect(400);
+    assert_eq!(refused.warnings(), ["really not"]);
+}
+
+#[tokio::test]
+async fn the_beginning_of_a_name_is_looked_at() {
+    let (_cluster, admin, _hooks) = start().await;
+    for (prefix, fine) in [("a-", true), ("a", true), ("a.", false), ("-", false), ("AB-", false), ("a_", false)] {
+        let answer = admin.post(MAPS, &json!({"metadata": {"generateName": prefix}})).await;
+        if fine {
+            answer.expect(201);
+            continue;
+        }
+        let why = answer.refused(422, "Invalid");
+        assert!(
+            why.contains(&format!("metadata.generateName: Invalid value: {prefix:?}: a lowercase RFC 1123 subdomain")),
+            "{why}"
+        );
+    }
 }

@@ -1,6 +1,7 @@
 //! One call of a webhook: the only place of this crate that waits for somebody else.
 
 use super::{
+    credentials::Credentials,
     hook::Hook,
     matching::{Facts, old},
     notes,
@@ -21,8 +22,10 @@ const LIMIT: usize = 16 << 20;
 pub enum Failure {
     /// It could not be asked, or answered what is no answer: `failurePolicy` decides.
     Unreached(String),
-    /// It said no, or must not be asked: the answer to the client.
+    /// It must not be asked: the answer to the client.
     Refused(Status),
+    /// It said no: the same, and what it warns of.
+    Denied(Status, Vec<String>),
 }
 
 /// A call that is ready to be sent: nothing of the request is borrowed any more.
@@ -71,8 +74,12 @@ impl<'h> Ready<'h> {
         Ok(Ready { hook, uid, call, mutating, notes: a.options.notes.clone() })
     }
 
-    /// Asks.
-    pub async fn send(self, outgoing: Option<&Outgoing>) -> Result<Response, Failure> {
+    /// Asks, with what the server shows of itself.
+    pub async fn send(mut self, outgoing: Option<&Outgoing>, shown: &Credentials) -> Result<Response, Failure> {
+        if let Some(own) = shown.of(&self.call.target) {
+            self.call.identity = own.identity.clone();
+            self.call.headers.extend(own.headers.clone());
+        }
         let failed = |why: String| Failure::Unreached(format!("failed to call webhook: {why}"));
         let outgoing = outgoing.ok_or_else(|| failed("the server is starting".into()))?;
         let answer = outgoing.call(self.call).await.map_err(|e| failed(e.to_string()))?;
@@ -88,15 +95,22 @@ impl<'h> Ready<'h> {
         if read.allowed {
             return Ok(read);
         }
-        Err(Failure::Refused(review::refusal(&self.hook.name, &read.result)))
+        Err(Failure::Denied(review::refusal(&self.hook.name, &read.result), read.warnings))
     }
 }
 
 impl Failure {
+    /// What the client is warned of all the same.
+    pub fn warnings(&mut self) -> Vec<String> {
+        match self {
+            Failure::Denied(_, warnings) => std::mem::take(warnings),
+            Failure::Unreached(_) | Failure::Refused(_) => Vec::new(),
+        }
+    }
     /// What becomes of the request: `None` where it goes on without the webhook.
     pub fn answer(self, hook: &Hook) -> Option<Status> {
         match self {
-            Failure::Refused(status) => Some(status),
+            Failure::Refused(status) | Failure::Denied(status, _) => Some(status),
             Failure::Unreached(why) => {
                 let text = format!("failed calling webhook {:?}: {why}", hook.name.as_str());
                 if hook.fails_open {

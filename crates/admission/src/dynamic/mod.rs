@@ -8,6 +8,7 @@
 
 mod call;
 pub mod conditions;
+mod credentials;
 mod hook;
 mod index;
 mod matching;
@@ -20,6 +21,7 @@ mod validating;
 mod versions;
 mod webhooks;
 
+pub use credentials::{Credential, Credentials};
 pub use hook::{target, trust};
 pub use index::GROUP;
 pub use matching::is_exempt;
@@ -86,12 +88,23 @@ pub struct Dynamic {
     engine: OnceLock<Weak<Engine>>,
     /// Whether the status of validating policies is kept up.
     checks_types: AtomicBool,
+    to_mutating: Credentials,
+    to_validating: Credentials,
 }
 
 impl Dynamic {
-    /// With the authorizer that expressions ask, once it is there.
-    pub fn new(authorizer: Arc<OnceLock<Authorizer>>) -> Self {
-        Dynamic { authorizer, ..Dynamic::default() }
+    /// With the authorizer that expressions ask, once it is there,
+    /// and what is shown to mutating and to validating webhooks.
+    pub fn new(authorizer: Arc<OnceLock<Authorizer>>, mutating: Credentials, validating: Credentials) -> Self {
+        Dynamic { authorizer, to_mutating: mutating, to_validating: validating, ..Dynamic::default() }
+    }
+    /// The way out, once it is there.
+    pub fn outgoing(&self) -> Option<&Arc<Outgoing>> {
+        self.outgoing.get()
+    }
+    /// The engine, from [`Dynamic::follow`] on.
+    pub fn engine(&self) -> Option<Arc<Engine>> {
+        self.engine.get().and_then(Weak::upgrade)
     }
     /// Gives it the way out; a second call changes nothing.
     pub fn set_outgoing(&self, outgoing: Arc<Outgoing>) {
@@ -115,7 +128,7 @@ impl Dynamic {
     }
     /// All kinds; none before [`Dynamic::follow`].
     pub fn catalog(&self) -> Arc<Catalog> {
-        self.engine.get().and_then(Weak::upgrade).map(|engine| engine.catalog()).unwrap_or_default()
+        self.engine().map(|engine| engine.catalog()).unwrap_or_default()
     }
 
     /// Compiles what has changed. What the view shows is in force when this returns.

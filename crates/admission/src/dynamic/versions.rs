@@ -19,7 +19,7 @@ pub fn kind_of(call: &Call, version: usize) -> (&str, &str, &str) {
 
 /// The kind of a subresource's own body.
 fn body(call: &Call) -> Option<(&str, &str, &str)> {
-    let subresource = call.kind.subresource(call.subresource.as_deref()?)?;
+    let subresource = call.kind.subresource_of(call.version, call.subresource.as_deref()?)?;
     subresource.body.as_ref().map(|(group, version, kind)| (group.as_str(), version.as_str(), kind.as_str()))
 }
 

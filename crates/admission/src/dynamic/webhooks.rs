@@ -51,7 +51,7 @@ impl Dynamic {
             }
             let Some(version) = hook.wants(a, old(a), self.authorizer.get()).await? else { continue };
             let called = match Ready::new(hook, a, version, true).await {
-                Ok(ready) => ready.send(self.outgoing.get().map(AsRef::as_ref)).await,
+                Ok(ready) => ready.send(self.outgoing.get().map(AsRef::as_ref), &self.to_mutating).await,
                 Err(failure) => Err(failure),
             };
             let mut patch = None;
@@ -80,7 +80,10 @@ impl Dynamic {
                     rounds.changed = true;
                     rounds.something_changed();
                 }
-                Err(failure) => failure.answer(hook).map_or(Ok(()), Err)?,
+                Err(mut failure) => {
+                    a.warnings.extend(failure.warnings());
+                    failure.answer(hook).map_or(Ok(()), Err)?;
+                }
             }
             if hook.again {
                 rounds.asked.insert(i);
@@ -101,7 +104,7 @@ impl Dynamic {
         let outgoing = self.outgoing.get().map(AsRef::as_ref);
         let calls = ready.into_iter().map(|(hook, ready)| async move {
             let answer = match ready {
-                Ok(ready) => ready.send(outgoing).await,
+                Ok(ready) => ready.send(outgoing, &self.to_validating).await,
                 Err(failure) => Err(failure),
             };
             (hook, answer)
@@ -113,7 +116,10 @@ impl Dynamic {
             }
             match answer {
                 Ok(response) => a.warnings.extend(response.warnings),
-                Err(failure) => refusal = refusal.or_else(|| failure.answer(hook)),
+                Err(mut failure) => {
+                    a.warnings.extend(failure.warnings());
+                    refusal = refusal.or_else(|| failure.answer(hook));
+                }
             }
         }
         refusal.map_or(Ok(()), Err)

@@ -56,37 +56,17 @@ pub struct Policy {
     pub audit: Mode,
 }
 
-impl Policy {
-    /// Reads labels. Who cannot be understood enforces the most, and warns of nothing.
-    pub fn of(labels: &Value) -> (Policy, Vec<LabelError>) {
+impl Default for Policy {
+    fn default() -> Self {
         let open = Mode { level: Level::Privileged, version: LATEST };
-        let mut policy = Policy { enforce: open, warn: open, audit: open };
-        let mut errors = Vec::new();
-        let mut read = |purpose: &str, mode: &mut Mode, otherwise: Level| {
-            let (level, version) = (format!("{PREFIX}{purpose}"), format!("{PREFIX}{purpose}-version"));
-            let mut fine = false;
-            if let Some(text) = labels.get(&level).and_then(Value::as_str) {
-                let read = parse_level(text);
-                fine = read.is_some();
-                mode.level = read.unwrap_or(otherwise);
-                if !fine {
-                    let why = "must be one of privileged, baseline, restricted";
-                    errors.push(LabelError { label: level, value: text.into(), why });
-                }
-            }
-            if let Some(text) = labels.get(&version).and_then(Value::as_str) {
-                let read = parse_version(text);
-                mode.version = read.unwrap_or(LATEST);
-                if read.is_none() {
-                    let why = "must be \"latest\" or \"v1.x\"";
-                    errors.push(LabelError { label: version, value: text.into(), why });
-                }
-            }
-            fine
-        };
-        let enforces = read("enforce", &mut policy.enforce, Level::Restricted);
-        read("audit", &mut policy.audit, Level::Privileged);
-        read("warn", &mut policy.warn, Level::Privileged);
+        Policy { enforce: open, warn: open, audit: open }
+    }
+}
+
+impl Policy {
+    /// Reads labels; what they do not say is as by default. Who cannot be understood enforces the most, and warns of nothing.
+    pub fn of(labels: &Value, defaults: Policy) -> (Policy, Vec<LabelError>) {
+        let (mut policy, errors, enforces) = read(labels, PREFIX, defaults);
         // Who enforces is warned of as much, where nothing else is said: templates are only ever warned about.
         let said = |label: &str| labels.get(&format!("{PREFIX}{label}")).is_some();
         if !said("warn") && enforces && policy.enforce.level > policy.warn.level {
@@ -97,10 +77,59 @@ impl Policy {
         }
         (policy, errors)
     }
+    /// Reads `defaults` of a configuration.
+    pub fn configured(defaults: &Value) -> (Policy, Vec<LabelError>) {
+        let mut said = Value::object();
+        for (name, text) in defaults.members_at(&[]).filter(|(_, text)| text.as_str().is_some_and(|t| !t.is_empty())) {
+            said.set(&[name], text.clone());
+        }
+        let (policy, errors, _) = read(&said, "", Policy::default());
+        (policy, errors)
+    }
+    /// What a namespace's labels say that is more than privileged: `enforce=baseline:latest, warn=restricted:v1.24`.
+    pub fn told(&self, labels: &Value) -> String {
+        let modes = [("enforce", self.enforce), ("audit", self.audit), ("warn", self.warn)];
+        let said = |label: &str| labels.get(&format!("{PREFIX}{label}")).is_some();
+        let told = modes.into_iter().filter(|(purpose, mode)| {
+            mode.level != Level::Privileged && (said(purpose) || said(&format!("{purpose}-version")))
+        });
+        told.map(|(purpose, mode)| format!("{purpose}={mode}")).collect::<Vec<_>>().join(", ")
+    }
     /// Nothing is forbidden, and nothing is said.
     pub fn is_privileged(&self) -> bool {
         [self.enforce, self.warn, self.audit].iter().all(|mode| mode.level == Level::Privileged)
     }
+}
+
+/// The policy, what is wrong, and whether a level that is enforced was read.
+fn read(from: &Value, prefix: &str, start: Policy) -> (Policy, Vec<LabelError>, bool) {
+    let (mut policy, mut errors) = (start, Vec::new());
+    let mut read = |purpose: &str, mode: &mut Mode, otherwise: Level| {
+        let (level, version) = (format!("{prefix}{purpose}"), format!("{prefix}{purpose}-version"));
+        let mut fine = false;
+        if let Some(text) = from.get(&level).and_then(Value::as_str) {
+            let read = parse_level(text);
+            fine = read.is_some();
+            mode.level = read.unwrap_or(otherwise);
+            if !fine {
+                let why = "must be one of privileged, baseline, restricted";
+                errors.push(LabelError { label: level, value: text.into(), why });
+            }
+        }
+        if let Some(text) = from.get(&version).and_then(Value::as_str) {
+            let read = parse_version(text);
+            mode.version = read.unwrap_or(LATEST);
+            if read.is_none() {
+                let why = "must be \"latest\" or \"v1.x\"";
+                errors.push(LabelError { label: version, value: text.into(), why });
+            }
+        }
+        fine
+    };
+    let enforces = read("enforce", &mut policy.enforce, Level::Restricted);
+    read("audit", &mut policy.audit, Level::Privileged);
+    read("warn", &mut policy.warn, Level::Privileged);
+    (policy, errors, enforces)
 }
 
 fn parse_level(text: &str) -> Option<Level> {
@@ -149,7 +178,7 @@ mod tests {
             for (name, text) in labels.members_at(&[]) {
                 full.set(&[&format!("{PREFIX}{name}")], text.clone());
             }
-            let (policy, found) = Policy::of(&full);
+            let (policy, found) = Policy::of(&full, Policy::default());
             let got = format!("{} {} {}", policy.enforce, policy.warn, policy.audit);
             assert_eq!((got.as_str(), found.len()), (want, errors), "{labels}");
         }

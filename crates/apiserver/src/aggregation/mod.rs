@@ -17,6 +17,7 @@ mod specs;
 mod swagger;
 
 use crate::{
+    keys::ProxyClient,
     request_info::RequestInfo,
     server::{Inner, StartError},
     services::Services,
@@ -116,7 +117,7 @@ pub struct Aggregation {
     pub specs: specs::Specs,
     changed: Notify,
     started: AtomicBool,
-    /// `front-proxy-client`
+    /// `front-proxy-client`, or what the operator has chosen.
     leaf: Arc<Leaf>,
     outgoing: Outgoing,
     services: Arc<Services>,
@@ -125,8 +126,16 @@ pub struct Aggregation {
 }
 
 impl Aggregation {
-    pub fn new(pki: &ClusterPki, view: Arc<dyn View>) -> std::result::Result<Self, StartError> {
-        let leaf = pki.front_proxy.client("front-proxy-client", None).map_err(StartError::Pki)?;
+    /// `own`: what an operator has it show of itself.
+    pub fn new(
+        pki: &ClusterPki,
+        own: Option<&ProxyClient>,
+        view: Arc<dyn View>,
+    ) -> std::result::Result<Self, StartError> {
+        let leaf = match own {
+            Some(own) => own.load().map_err(StartError::Access)?,
+            None => pki.front_proxy.client("front-proxy-client", None).map_err(StartError::Pki)?,
+        };
         let services = Arc::new(Services::new(view));
         Ok(Aggregation {
             any: AtomicBool::new(false),

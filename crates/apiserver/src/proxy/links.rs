@@ -186,10 +186,12 @@ impl Html {
         let name = String::from_utf8_lossy(&token[1..length]).to_ascii_lowercase();
         let links = LINKS.iter().find(|(element, _)| *element == name).map_or(&[][..], |(_, links)| links);
         let mut copied = 0;
+        // Of attributes of one name the first counts (the HTML standard's duplicate-attribute), so a tag grows by as many
+        // prefixes as its element has links, however long it is.
+        let mut open = links.to_vec();
         for (attribute, start, end) in if links.is_empty() { Vec::new() } else { attributes(token, length) } {
-            if !links.contains(&attribute.as_str()) {
-                continue;
-            }
+            let Some(at) = open.iter().position(|link| *link == attribute) else { continue };
+            open.swap_remove(at);
             let Ok(value) = std::str::from_utf8(&token[start..end]) else { continue };
             let value = value.trim_matches(['"', '\'']);
             if let Some(new) = self.place.rewrite(unescape(value).trim()) {
@@ -368,6 +370,15 @@ mod tests {
         }
     }
 
+    /// Thousands of links in one tag make it no longer than the links that count.
+    #[test]
+    fn a_tag_grows_by_little() {
+        let mut html = Html::new(Place { prefix: format!("/{}", "p".repeat(300)), ..place() });
+        let tag = format!("<img {}>", "src=/ usemap=/ ".repeat(50_000));
+        let out = html.push(tag.as_bytes());
+        assert_eq!(out.len(), tag.len() + 2 * 303);
+    }
+
     #[test]
     fn links_in_html() {
         for (html, want) in [
@@ -384,6 +395,8 @@ mod tests {
             (r#"<a href="http://example.com/a">"#, r#"<a href="http://example.com/a">"#),
             (r#"<a title="/a">"#, r#"<a title="/a">"#),
             (r#"<p href="/a">"#, r#"<p href="/a">"#),
+            (r#"<a href="/a" HREF=/b href='/c'>"#, r#"<a href="/p/proxy/a" HREF=/b href='/c'>"#),
+            (r#"<a href="b" href="/c">"#, r#"<a href="b" href="/c">"#),
             (r#"<!-- <a href="/a"> --><a href="/b">"#, r#"<!-- <a href="/a"> --><a href="/p/proxy/b">"#),
             (
                 r#"<script src="/a">"<a href='/b'>"</script><a href="/c">"#,

@@ -67,9 +67,8 @@ pub fn service(
 ) -> Result<(IpAddr, u16)> {
     let name = named.name;
     let mut port = named.port.to_string();
+    let service = view.get("", "services", namespace, name).ok_or_else(|| Status::not_found("", "services", name))?;
     if let Ok(number) = named.port.parse::<i64>() {
-        let service =
-            view.get("", "services", namespace, name).ok_or_else(|| Status::not_found("", "services", name))?;
         let service = service.value();
         let ports = service.items_at(&["spec", "ports"]);
         let declared = ports.iter().find(|p| p.at(&["port"]).as_i64() == Some(number));
@@ -250,6 +249,7 @@ mod tests {
                     {"addresses": [{"ip": "127.0.0.1", "targetRef": (target("near", "d"))}], "ports": [{"name": "tls", "port": 8443}]},
                 ]}),
             )
+            .with("services", "empty", value!({}))
             .with("endpoints", "empty", value!({}));
         for (id, want) in [
             ("s:web", "10.0.0.7:8080"),
@@ -260,7 +260,7 @@ mod tests {
             ("s:443", "no endpoints available for service \"s:443\""),
             ("s:81", "no service port 81 found for service \"s\""),
             ("empty:x", "no endpoints available for service \"empty\""),
-            ("none", "endpoints \"none\" not found"),
+            ("none", "services \"none\" not found"),
             ("none:80", "services \"none\" not found"),
         ] {
             for seed in 0..7 {

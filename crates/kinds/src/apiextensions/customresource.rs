@@ -10,20 +10,22 @@ use value::{Str, Value};
 pub struct CustomResource {
     /// By name of the version.
     rules: Vec<(Str, Rules)>,
-    /// Paths to the replicas of spec and status.
-    scale: Option<[Vec<Str>; 2]>,
+    /// Paths to the replicas of spec and status, by name of the version.
+    scale: Vec<(Str, [Vec<Str>; 2])>,
 }
 
 impl CustomResource {
     pub fn new(kind: &Kind) -> Self {
         let rules = kind.versions.iter().filter_map(|v| Some((v.name.clone(), Rules::of(&v.schema)?)));
-        let scale = kind.subresources.iter().find_map(|s| match &s.action {
-            SubresourceAction::Scale { replicas, status_replicas, .. } => {
-                Some([replicas.clone(), status_replicas.clone()])
-            }
-            _ => None,
+        let scale = kind.versions.iter().enumerate().filter_map(|(i, version)| {
+            kind.subresources_of(i).iter().find_map(|s| match &s.action {
+                SubresourceAction::Scale { replicas, status_replicas, .. } => {
+                    Some((version.name.clone(), [replicas.clone(), status_replicas.clone()]))
+                }
+                _ => None,
+            })
         });
-        CustomResource { rules: rules.collect(), scale }
+        CustomResource { rules: rules.collect(), scale: scale.collect() }
     }
     fn rules(&self, version: &str) -> Option<&Rules> {
         self.rules.iter().find(|(name, _)| name == version).map(|(_, rules)| rules)
@@ -32,7 +34,8 @@ impl CustomResource {
 
 impl Hooks for CustomResource {
     fn validate(&self, cx: &Context, obj: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
-        for path in self.scale.iter().flatten() {
+        let of_version = self.scale.iter().filter(|(version, _)| version == cx.version);
+        for path in of_version.flat_map(|(_, paths)| paths) {
             replicas(obj, path, errors);
         }
         if let Some(rules) = self.rules(cx.version) {

@@ -55,7 +55,14 @@ impl Hooks for PodDisruptionBudget {
         let spec = root.get("spec");
         let (available, unavailable) = (spec.get("minAvailable"), spec.get("maxUnavailable"));
         if available.is_set() && unavailable.is_set() {
-            spec.invalid(errors, "minAvailable and maxUnavailable cannot be both set");
+            // Upstream prints its inner type.
+            let of = |key: &str| obj.at(&["spec", key]);
+            let (least, most, selector) = (of("minAvailable"), of("maxUnavailable"), of("selector"));
+            let policy = of("unhealthyPodEvictionPolicy");
+            let shown = format!(
+                r#"{{"MinAvailable":{least},"Selector":{selector},"MaxUnavailable":{most},"UnhealthyPodEvictionPolicy":{policy}}}"#
+            );
+            errors.invalid_raw("spec", shown, "minAvailable and maxUnavailable cannot be both set");
         }
         for share in [available, unavailable].into_iter().filter(At::is_set) {
             crate::apps::replicas::share(share, errors);
@@ -83,7 +90,7 @@ mod tests {
             (
                 spec(value!({"minAvailable": 1, "maxUnavailable": 1})),
                 expect![[
-                    r#"spec: Invalid value: {"maxUnavailable":1,"minAvailable":1}: minAvailable and maxUnavailable cannot be both set"#
+                    r#"spec: Invalid value: {"MinAvailable":1,"Selector":null,"MaxUnavailable":1,"UnhealthyPodEvictionPolicy":null}: minAvailable and maxUnavailable cannot be both set"#
                 ]],
             ),
             (

@@ -5,7 +5,7 @@
 
 use super::{
     spdy::{self, Frame},
-    streams::{Told, finish, finished, next, signs_of_life, unfinished},
+    streams::{PIECE, Told, finish, finished, next, signs_of_life, unfinished},
 };
 use base::Result;
 use bytes::Bytes;
@@ -135,7 +135,7 @@ async fn session(
 ) -> io::Result<()> {
     let (mut from, to) = tokio::io::split(stream);
     // Frames are read whole by a task of their own: a reader that is dropped in the middle of one is lost.
-    let (hear, heard) = mpsc::channel(16);
+    let (hear, heard) = mpsc::channel(1);
     let reading = tokio::spawn(async move {
         let mut reader = spdy::Reader::default();
         while let Ok(Some(frame)) = reader.next(&mut from).await {
@@ -292,11 +292,13 @@ impl Input<'_> {
         self.held.store(true, Ordering::Relaxed);
         match frame {
             Frame::Data { stream, fin, bytes } if stream == self.ids.stdin => {
-                let gone = match self.stdin.as_ref().filter(|_| !bytes.is_empty()) {
-                    Some(sender) => sender.send(bytes.into()).await.is_err(),
-                    None => false,
-                };
-                if gone || fin {
+                for piece in bytes.chunks(PIECE) {
+                    let Some(sender) = &self.stdin else { break };
+                    if sender.send(Bytes::copy_from_slice(piece)).await.is_err() {
+                        self.stdin = None;
+                    }
+                }
+                if fin {
                     self.stdin = None;
                 }
             }

@@ -4,22 +4,27 @@
 //! `v4.channel.k8s.io` there are two channels per port, data and errors, whose first message holds the port (two bytes,
 //! little-endian).
 
-use super::{NodeEndpoint, multiplex, query, streams::frame};
+use super::{
+    NodeEndpoint,
+    multiplex::{self, Input, QUEUED},
+    query,
+    streams::{PIECE, frame},
+};
 use base::{Result, Status};
 use bytes::Bytes;
 use cri::ByteStream;
-use futures::{SinkExt, StreamExt};
+use futures::{SinkExt, Stream, StreamExt};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use net::{
     Body,
-    websocket::{self, Message, ServerSocket},
+    websocket::{self, Message, ServerSocket, WebSocketError},
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
 };
 
 const SPDY: &str = "SPDY/3.1";
@@ -148,18 +153,19 @@ impl Session {
         writing.abort();
     }
 
-    /// Two channels per port.
+    /// Two channels per port. Each direction waits for itself alone: what a port does not take holds up what the client
+    /// says to the others, and nothing that is said to the client.
     async fn channels(self, socket: ServerSocket, ports: Vec<u16>) {
         let (mut sink, mut source) = socket.split();
         let (sender, mut outgoing) = mpsc::channel::<Message>(16);
-        let mut inputs: HashMap<u8, mpsc::Sender<Bytes>> = HashMap::new();
+        let mut inputs: HashMap<u8, Input> = HashMap::new();
         let mut tasks = tokio::task::JoinSet::new();
         for (i, port) in ports.into_iter().enumerate().take(120) {
             let data = u8::try_from(2 * i).unwrap_or(254);
             for channel in [data, data + 1] {
                 let _ = sink.send(frame(channel, &port.to_le_bytes())).await;
             }
-            let (input, receiver) = mpsc::channel(16);
+            let (input, receiver) = Input::new();
             inputs.insert(data, input);
             let (session, sender) = (self.clone(), sender.clone());
             tasks.spawn(async move {
@@ -173,26 +179,40 @@ impl Session {
             });
         }
         drop(sender);
-        loop {
-            tokio::select! {
-                message = source.next() => match message {
-                    Some(Ok(Message::Binary(bytes))) => {
-                        if let Some((channel, data)) = bytes.split_first()
-                            && let Some(input) = inputs.get(channel)
-                        {
-                            let _ = input.send(Bytes::copy_from_slice(data)).await;
-                        }
-                    }
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-                    Some(Ok(_)) => {}
-                },
-                message = outgoing.recv() => match message {
-                    Some(message) => if sink.send(message).await.is_err() { return },
-                    None => break,
-                },
+        let up = inward(&mut source, &inputs);
+        let down = async {
+            while let Some(message) = outgoing.recv().await {
+                if sink.send(message).await.is_err() {
+                    return;
+                }
             }
+            let _ = sink.close().await;
+        };
+        tokio::select! {
+            () = up => {}
+            () = down => {}
         }
-        let _ = sink.close().await;
+    }
+}
+
+/// From the client to the ports, until the client goes. A message is taken in pieces, so that what waits is counted in bytes.
+async fn inward(
+    source: &mut (impl Stream<Item = std::result::Result<Message, WebSocketError>> + Unpin),
+    inputs: &HashMap<u8, Input>,
+) {
+    let room = Arc::new(Semaphore::new(QUEUED));
+    while let Some(Ok(message)) = source.next().await {
+        match message {
+            Message::Binary(bytes) => {
+                let Some((channel, data)) = bytes.split_first() else { continue };
+                let Some(input) = inputs.get(channel) else { continue };
+                for piece in data.chunks(PIECE) {
+                    input.clone().send(Bytes::copy_from_slice(piece), room.clone()).await;
+                }
+            }
+            Message::Close(_) => return,
+            _ => {}
+        }
     }
 }
 

@@ -3,11 +3,16 @@
 //! What a client may leave here is bounded: streams, halves of pairs and how long they wait, and bytes that nobody in the
 //! pod has taken. Decided against an entry per stream for as long as the client likes: only the client would know when it
 //! ends. Source of the wait: `k8s.io/cri-streaming/pkg/streaming/portforward`.
+//!
+//! All streams come over one connection, and its clients do not wait to be told that there is room: a stream that the pod
+//! does not take ends up in front of all others. Each has a share of the bytes for itself before that, and a stream that
+//! takes nothing of a full share for a while is reset where it holds up others.
 
 use super::{
     forward::pump,
     spdy::{self, Frame},
 };
+use bytes::Bytes;
 use cri::ByteStream;
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -29,18 +34,46 @@ const STREAMS: usize = 1000;
 const INCOMPLETE: usize = 256;
 /// How long such a half waits. Source: upstream's `DefaultStreamCreationTimeout`.
 const WAIT: Duration = Duration::from_secs(30);
-/// Bytes from the client that the pod has not taken, over all streams; more than the longest frame.
-const QUEUED: usize = 8 << 20;
+/// Bytes from the client that the pods' ends have not taken, over all streams of a connection; more than the longest frame.
+pub(super) const QUEUED: usize = 32 << 20;
+/// The same of one stream.
+pub(super) const SHARE: usize = 2 << 20;
+/// What a piece counts for beside its bytes, about what it takes.
+const PIECE: usize = 64;
+/// How long a stream may take nothing while it holds up others.
+const STALL: Duration = Duration::from_secs(30);
 
 /// Bytes on their way into the pod, and the room that they take.
-struct Piece {
-    bytes: Vec<u8>,
-    _room: OwnedSemaphorePermit,
+pub(super) struct Piece {
+    bytes: Bytes,
+    _room: [OwnedSemaphorePermit; 2],
 }
 
 impl AsRef<[u8]> for Piece {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+/// Where a stream's bytes go in: a queue that never refuses what there is room for.
+#[derive(Clone)]
+pub(super) struct Input {
+    sender: mpsc::Sender<Piece>,
+    share: Arc<Semaphore>,
+}
+
+impl Input {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Piece>) {
+        let (sender, receiver) = mpsc::channel(SHARE / PIECE + 1);
+        (Input { sender, share: Arc::new(Semaphore::new(SHARE)) }, receiver)
+    }
+    /// Waits for room, first of the stream's own and then of all (`room`, [`QUEUED`]).
+    pub(super) async fn send(self, bytes: Bytes, room: Arc<Semaphore>) {
+        let count = bytes.len().saturating_add(PIECE);
+        let of = |most: usize| u32::try_from(count.min(most)).unwrap_or(u32::MAX);
+        let Ok(own) = self.share.acquire_many_owned(of(SHARE)).await else { return };
+        let Ok(all) = room.acquire_many_owned(of(QUEUED)).await else { return };
+        let _ = self.sender.send(Piece { bytes, _room: [own, all] }).await;
     }
 }
 
@@ -56,7 +89,7 @@ struct Data {
 #[derive(Default)]
 struct Opened {
     /// Of a data stream; dropped when the client has said all.
-    input: Option<mpsc::Sender<Piece>>,
+    input: Option<Input>,
     /// Of a data stream; dropped when the client wants no more of it.
     _wanted: Option<oneshot::Sender<()>>,
 }
@@ -113,9 +146,9 @@ impl Table {
         let opened = match get("streamtype") {
             "data" if pair.data.is_some() => return Taken::Refused,
             "data" => {
-                let ((sender, input), (wanted, gone)) = (mpsc::channel(16), oneshot::channel());
+                let ((to, input), (wanted, gone)) = (Input::new(), oneshot::channel());
                 pair.data = Some(Data { stream, input, gone });
-                Opened { input: Some(sender), _wanted: Some(wanted) }
+                Opened { input: Some(to), _wanted: Some(wanted) }
             }
             _ if pair.error.is_some() => return Taken::Refused,
             _ => {
@@ -134,8 +167,13 @@ impl Table {
         }
     }
 
-    fn input(&self, stream: u32) -> Option<mpsc::Sender<Piece>> {
+    fn input(&self, stream: u32) -> Option<Input> {
         self.opened.get(&stream)?.input.clone()
+    }
+
+    /// Whether there is a data stream beside this one.
+    fn others(&self, stream: u32) -> bool {
+        self.opened.iter().any(|(other, opened)| *other != stream && opened.input.is_some())
     }
 
     /// The client has said all on a stream.
@@ -252,7 +290,7 @@ where
             },
             Frame::Data { stream, fin, bytes } => {
                 if let Some(input) = self.table.input(stream).filter(|_| !bytes.is_empty()) {
-                    self.deliver(input, bytes).await;
+                    self.deliver(stream, input, bytes.into()).await;
                 }
                 if fin {
                     self.table.said(stream);
@@ -271,19 +309,21 @@ where
     }
 
     /// Waits until there is room; what ends meanwhile makes some.
-    async fn deliver(&mut self, input: mpsc::Sender<Piece>, bytes: Vec<u8>) {
-        let (room, count) = (self.room.clone(), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-        let mut delivery = pin!(async move {
-            if let Ok(room) = room.acquire_many_owned(count).await {
-                let _ = input.send(Piece { bytes, _room: room }).await;
-            }
-        });
+    async fn deliver(&mut self, stream: u32, input: Input, bytes: Bytes) {
+        let mut delivery = pin!(input.send(bytes, self.room.clone()));
+        let mut patience = pin!(tokio::time::sleep(STALL));
         loop {
             let due = self.table.due();
+            let shared = self.table.others(stream);
             tokio::select! {
                 () = &mut delivery => return,
                 Some(ended) = self.tasks.join_next() => self.table.ended(ended.into_iter().flatten()),
                 () = until(due) => self.expire().await,
+                () = &mut patience, if shared => {
+                    self.table.reset(stream);
+                    let _ = self.sender.send(spdy::reset(stream)).await;
+                    return;
+                }
             }
         }
     }
@@ -433,8 +473,8 @@ mod tests {
         frames.extend(spdy::ping(7));
         to.write_all(&frames).await.unwrap();
         assert_eq!(told.recv().await.unwrap()[..4], [0x80, 3, 0, 2]);
-        assert_eq!(told.recv().await.unwrap(), spdy::reset(3));
         assert_eq!(told.recv().await.unwrap(), spdy::ping(7));
+        assert_eq!(told.recv().await.unwrap(), spdy::reset(3));
         assert!(dialled.try_recv().is_err());
     }
 
@@ -457,20 +497,21 @@ mod tests {
         assert_eq!(told.recv().await.unwrap(), spdy::data(3, true, b""));
         assert_eq!(told.recv().await.unwrap(), spdy::data(1, true, b""));
     }
+
     /// Pods that take nothing hold back their client, however many streams it has.
     #[tokio::test(start_paused = true)]
     async fn bytes_that_nobody_takes_are_bounded() {
         let (mut to, mut told, mut dialled) = begun();
         tokio::spawn(async move { while told.recv().await.is_some() {} });
         let (mut client, mut pods, mut sent) = (ClientSide::new(), Vec::new(), 0);
-        let ids: Vec<u32> = (0..40).map(|i| i * 4 + 1).collect();
+        let ids: Vec<u32> = (0..100).map(|i| i * 4 + 1).collect();
         for id in &ids {
             let request = id.to_string();
             to.write_all(&open(&mut client, *id, "error", &request)).await.unwrap();
             to.write_all(&open(&mut client, *id + 2, "data", &request)).await.unwrap();
             pods.push(dialled.recv().await.unwrap());
         }
-        // Less than any stream's own queue would hold.
+        // Less than any stream's own share would hold.
         let frames = ids.iter().flat_map(|id| std::iter::repeat_n(*id + 2, 10));
         let writing = async {
             for stream in frames {
@@ -478,7 +519,45 @@ mod tests {
                 sent += 1 << 16;
             }
         };
-        assert!(tokio::time::timeout(Duration::from_secs(3600), writing).await.is_err(), "all was taken");
-        assert!((QUEUED..QUEUED + (1 << 20)).contains(&sent), "{sent}");
+        assert!(tokio::time::timeout(STALL / 2, writing).await.is_err(), "all was taken");
+        assert!((QUEUED - (1 << 20)..QUEUED + (1 << 20)).contains(&sent), "{sent}");
+    }
+
+    /// A pod's end that takes nothing holds up the others for a while at most; alone it may take as long as it likes.
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_is_not_taken_is_reset_where_it_holds_up_others() {
+        let (mut to, mut told, mut dialled) = begun();
+        let mut client = ClientSide::new();
+        let pair = |client: &mut ClientSide, id: u32| {
+            let request = id.to_string();
+            [open(client, id, "error", &request), open(client, id + 2, "data", &request)].concat()
+        };
+        to.write_all(&pair(&mut client, 1)).await.unwrap();
+        let mut stuck = dialled.recv().await.unwrap();
+        // The pod's end holds 64 bytes, a piece is on its way there, and the share is full; the last frame waits.
+        let frame = spdy::data(3, false, &[7; 1 << 16]);
+        let much: Vec<u8> = std::iter::repeat_n(frame, SHARE / (1 << 16) + 1).flatten().collect();
+        let writing = tokio::spawn(async move {
+            to.write_all(&much).await.unwrap();
+            to
+        });
+        for _ in 0..2 {
+            assert_eq!(told.recv().await.unwrap()[..4], [0x80, 3, 0, 2]);
+        }
+        assert!(tokio::time::timeout(STALL * 20, told.recv()).await.is_err(), "alone it is waited for");
+        let mut some = [0; 1 << 17];
+        stuck.read_exact(&mut some).await.unwrap();
+        let mut to = writing.await.unwrap();
+        to.write_all(&pair(&mut client, 5)).await.unwrap();
+        let mut other = dialled.recv().await.unwrap();
+        let more = spdy::data(3, false, &[7; 1 << 17]);
+        to.write_all(&[more.clone(), more, spdy::data(7, false, b"now")].concat()).await.unwrap();
+        let (start, mut word) = (Instant::now(), [0; 3]);
+        other.read_exact(&mut word).await.unwrap();
+        assert_eq!((&word, start.elapsed()), (b"now", STALL));
+        for _ in 0..2 {
+            assert_eq!(told.recv().await.unwrap()[..4], [0x80, 3, 0, 2]);
+        }
+        assert_eq!(told.recv().await.unwrap(), spdy::reset(3));
     }
 }

@@ -15,20 +15,22 @@ use net::{
     websocket::{self, CloseCode, CloseFrame, Message, WebSocketError, WebSocketStream},
 };
 use std::{
-    pin::pin,
+    pin::{Pin, pin},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::{mpsc, oneshot},
     time::{Instant, Interval, MissedTickBehavior},
 };
 use value::{Value, value};
 
-/// How long the client may take to close, once it has been told everything. Not long: the Python client looks at its socket
-/// before each frame, and sees the last of several that came in one TLS record only when the connection ends.
+/// How long the client may take to close, once it has been told everything.
 const CLOSING: Duration = Duration::from_secs(1);
+
+/// The longest piece in which input goes on. A message may be as long as [`websocket::LONGEST`], and queues count pieces.
+pub(super) const PIECE: usize = 32 << 10;
 
 const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
@@ -169,7 +171,22 @@ where
     };
     // Who closes on unread bytes takes back what was sent.
     let rest = async { while let Some(Ok(_)) = source.next().await {} };
-    finish(conclude(&mut sink, &status, told), rest).await;
+    if said(conclude(&mut sink, &status, told), pin!(rest)).await.is_some()
+        && let Ok(socket) = sink.reunite(source)
+    {
+        part(socket).await;
+    }
+}
+
+/// Ends this side of the connection, and waits for the client to end its own. A client that looks whether there is something
+/// to read at its socket, and not at what TLS has read already, learns of the last messages by this end (the Python client).
+async fn part<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>) {
+    let parted = async {
+        socket.get_mut().shutdown().await?;
+        while let Some(Ok(_)) = socket.next().await {}
+        std::io::Result::Ok(())
+    };
+    let _ = tokio::time::timeout(CLOSING, parted).await;
 }
 
 /// From the client to the command, until the client goes. `held` is true while the command does not take its input.
@@ -240,13 +257,18 @@ pub(super) fn signs_of_life() -> Interval {
 /// Says the last words while the client may still be speaking, and then gives it time to close.
 pub(super) async fn finish<T>(words: impl Future<Output = T>, rest: impl Future<Output = ()>) -> Option<T> {
     let mut rest = pin!(rest);
-    let said = tokio::select! {
-        biased;
-        said = words => said,
-        () = &mut rest => return None,
-    };
+    let said = said(words, rest.as_mut()).await?;
     let _ = tokio::time::timeout(CLOSING, rest).await;
     Some(said)
+}
+
+/// Says the last words while the client may still be speaking; `None` where it went before.
+async fn said<T>(words: impl Future<Output = T>, rest: Pin<&mut impl Future<Output = ()>>) -> Option<T> {
+    tokio::select! {
+        biased;
+        said = words => Some(said),
+        () = rest => None,
+    }
 }
 
 /// The final Status, and the end of the connection.
@@ -269,12 +291,11 @@ pub(super) async fn next(stream: &mut Option<mpsc::Receiver<Bytes>>) -> Option<B
 async fn input(message: &[u8], stdin: &mut Option<mpsc::Sender<Bytes>>, resize: &mpsc::Sender<TerminalSize>) {
     match message.split_first() {
         Some((0, data)) => {
-            let gone = match stdin {
-                Some(sender) if !data.is_empty() => sender.send(Bytes::copy_from_slice(data)).await.is_err(),
-                _ => false,
-            };
-            if gone {
-                *stdin = None;
+            for piece in data.chunks(PIECE) {
+                let Some(sender) = stdin else { return };
+                if sender.send(Bytes::copy_from_slice(piece)).await.is_err() {
+                    *stdin = None;
+                }
             }
         }
         Some((&RESIZE, data)) => {
@@ -325,7 +346,7 @@ mod tests {
     use super::*;
     use futures::future::join;
     use net::websocket::Role;
-    use tokio::io::DuplexStream;
+    use tokio::io::{AsyncReadExt, DuplexStream};
 
     /// What is sent each way; far more than all buffers on the way hold.
     const MUCH: usize = 10_000_000;
@@ -437,6 +458,32 @@ mod tests {
         };
         let status = tokio::time::timeout(EVER, session).await.expect("an end");
         assert_eq!(status, outcome(3).to_json());
+    }
+
+    /// The end of the connection comes with the last message, not when the client has closed.
+    #[tokio::test(start_paused = true)]
+    async fn this_side_ends_at_once() {
+        let (command, client) = begun().await;
+        drop((command.stdin, command.stdout));
+        command.exit.send(Ok(0)).unwrap();
+        let (start, mut raw) = (Instant::now(), Vec::new());
+        let mut inner = client.into_inner();
+        inner.read_to_end(&mut raw).await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        assert_eq!(raw[raw.len() - 4..], [0x88, 2, 3, 232], "the Close frame is the last");
+    }
+
+    /// What waits of a long message is the message and some pieces.
+    #[tokio::test]
+    async fn input_goes_on_in_pieces() {
+        let ((to, mut stdin), resize) = (mpsc::channel(64), mpsc::channel(1).0);
+        let message = [vec![0], vec![7; PIECE * 3 + 5]].concat();
+        input(&message, &mut Some(to), &resize).await;
+        let mut lengths = Vec::new();
+        while let Some(piece) = stdin.recv().await {
+            lengths.push(piece.len());
+        }
+        assert_eq!(lengths, [PIECE, PIECE, PIECE, 5]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod rules;
 
 use crate::{
     Column, ColumnSource, ColumnType, ConversionWebhook, Generation, Kind, NoHooks, Policy, Schema, Scope,
-    SelectableField, Subresource, SubresourceAction, Type, Verb, Version, by_priority,
+    SelectableField, Subresource, SubresourceAction, Type, Verb, Version, VersionParts, by_priority,
 };
 use base::{
     FieldErrors,
@@ -47,6 +47,15 @@ pub fn kind_of(crd: &Value) -> Result<Kind, FieldErrors> {
     let storage = parts.iter().position(|p| p.storage).unwrap_or(0);
     let mut subresources: Vec<Subresource> = Vec::new();
     let mut selectable: Vec<SelectableField> = Vec::new();
+    let sorted = |mut list: Vec<Subresource>| {
+        list.sort_by(|a, b| a.name.cmp(&b.name));
+        list
+    };
+    let of = |part: &Parts| VersionParts {
+        subresources: sorted(part.subresources.clone()),
+        selectable: part.selectable.iter().map(|field| field.name.clone()).collect(),
+    };
+    let by_version = parts.iter().map(of).collect();
     for part in &mut parts {
         subresources.append(&mut part.subresources);
         selectable.append(&mut part.selectable);
@@ -69,6 +78,7 @@ pub fn kind_of(crd: &Value) -> Result<Kind, FieldErrors> {
             status_apart: subresources.iter().any(|s| s.name == "status"),
             unconditional_update: false,
             conversion: conversion(crd),
+            by_version,
             ..Policy::default()
         },
         hooks: Arc::new(NoHooks),

@@ -88,7 +88,7 @@ pub fn fingerprint(catalog: &Catalog, group: &str, version: &str) -> Option<Stri
     let mut hash = Sha256::new();
     hash.update(env!("CARGO_PKG_VERSION"));
     for (kind, index) in kinds {
-        let subresources: Vec<&str> = kind.subresources.iter().map(|s| s.name.as_str()).collect();
+        let subresources: Vec<&str> = kind.subresources_of(index).iter().map(|s| s.name.as_str()).collect();
         hash.update(format!("{}{}{:?}{:?}{subresources:?}", kind.plural, kind.kind, kind.scope, kind.verbs));
         if let Some(source) = &kind.versions[index].schema.parts().0.source {
             hash.update(source);

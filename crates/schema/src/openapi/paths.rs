@@ -33,7 +33,7 @@ pub(crate) fn add(paths: &mut Value, schemas: &mut Schemas, kind: &Kind, index: 
     let on_item = operations(&mut maker, &[Get, Update, Patch, Delete]);
     let everywhere = if kind.namespaced() { operations(&mut maker, &[List]) } else { Vec::new() };
     let subresources: Vec<(String, Vec<(&'static str, Value)>)> = kind
-        .subresources
+        .subresources_of(index)
         .iter()
         .map(|sub| (format!("{collection}/{{name}}/{}", sub.name), maker.subresource(sub)))
         .collect();

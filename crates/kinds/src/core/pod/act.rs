@@ -19,7 +19,8 @@ pub fn bind(cx: &Context, body: &Value, pod: &mut Value) -> Result<ActOutcome> {
         errors.required("target.name", "");
     }
     if !errors.is_empty() {
-        return Err(Status::invalid("", "Binding", &name, &errors));
+        // No Status: upstream hands the errors themselves on.
+        return Err(Status::plain(errors.aggregate()));
     }
     let conflict = |why: String| Err(Status::conflict("", "pods/binding", &name, &why));
     for (field, word) in [("uid", "UID"), ("resourceVersion", "ResourceVersion")] {

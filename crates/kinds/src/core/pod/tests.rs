@@ -615,7 +615,7 @@ fn binding_happens_once() {
         obj.clone(),
         value!({"metadata": {"name": "web"}, "target": {"kind": "Pod"}}),
         expect![[
-            r#"422 Binding "web" is invalid: [target.kind: Unsupported value: "Pod": supported values: "Node", "<empty>", target.name: Required value]"#
+            r#"500 [target.kind: Unsupported value: "Pod": supported values: "Node", "<empty>", target.name: Required value]"#
         ]],
     );
     obj.remove(&["spec", "nodeName"]);

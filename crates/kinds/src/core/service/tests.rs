@@ -188,7 +188,8 @@ fn validation() {
             expect![[r#"
             spec.ports[0].name: Required value
             spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive
-            spec.ports[0].targetPort: Invalid value: "-": must contain at least one letter (a-z); must not begin or end with a hyphen
+            spec.ports[0].targetPort: Invalid value: "-": must contain at least one letter (a-z)
+            spec.ports[0].targetPort: Invalid value: "-": must not begin or end with a hyphen
             spec.ports[2].name: Duplicate value: "a"
             spec.ports[2].protocol: Unsupported value: "X": supported values: "SCTP", "TCP", "UDP"
             spec.ports[3]: Duplicate value: {"port":80,"protocol":"TCP","targetPort":0}"#]],
