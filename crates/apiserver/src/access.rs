@@ -2,7 +2,7 @@
 //! checked once before the server opens.
 
 use crate::{
-    audit::{AuditConfig, LogConfig, Policy, WebhookConfig},
+    audit::{AuditConfig, BackendFlags, Format, LogConfig, Policy, WebhookConfig},
     kubeconfig,
     server::Inner,
 };
@@ -166,10 +166,14 @@ pub struct AccessFiles {
     pub audit_log_max_backups: Option<usize>,
     /// Megabytes.
     pub audit_log_max_size: Option<u64>,
+    pub audit_log_compress: bool,
+    /// `json` or `legacy`
+    pub audit_log_format: Option<String>,
+    pub audit_log_backend: BackendFlags,
     /// A kubeconfig file.
     pub audit_webhook: Option<PathBuf>,
-    pub audit_batch_size: Option<usize>,
-    pub audit_batch_wait: Option<Duration>,
+    pub audit_webhook_backoff: Option<Duration>,
+    pub audit_webhook_backend: BackendFlags,
     /// An `AuthenticationConfiguration`.
     pub authentication: Option<PathBuf>,
     pub anonymous: Option<bool>,
@@ -232,7 +236,20 @@ impl AccessFiles {
             }
         };
         let own = LogConfig::at(self.audit_log.clone().unwrap_or(log));
+        let format = match self.audit_log_format.as_deref() {
+            None | Some("json") => Format::Json,
+            Some("legacy") => Format::Legacy,
+            Some(other) => {
+                return Err(format!("invalid audit log format {other}, allowed formats are \"legacy,json\""));
+            }
+        };
+        let (mode, batching, limits) = self.audit_log_backend.feed("log", (own.mode, own.batching), UNTHROTTLED)?;
         let log = LogConfig {
+            compress: self.audit_log_compress,
+            format,
+            mode,
+            batching,
+            limits,
             max_age: self.audit_log_max_age.unwrap_or(own.max_age),
             max_backups: self.audit_log_max_backups.unwrap_or(own.max_backups),
             max_size: self.audit_log_max_size.unwrap_or(own.max_size),
@@ -242,16 +259,18 @@ impl AccessFiles {
             None => None,
             Some(path) => {
                 let own = WebhookConfig::to(kubeconfig::load(path)?);
-                Some(WebhookConfig {
-                    max_size: self.audit_batch_size.unwrap_or(own.max_size).max(1),
-                    max_wait: self.audit_batch_wait.unwrap_or(own.max_wait),
-                    ..own
-                })
+                let flags = &self.audit_webhook_backend;
+                let (mode, batching, limits) = flags.feed("webhook", (own.mode, own.batching), UNTHROTTLED)?;
+                let initial_backoff = self.audit_webhook_backoff.unwrap_or(own.initial_backoff);
+                Some(WebhookConfig { mode, batching, limits, initial_backoff, ..own })
             }
         };
         Ok(AuditConfig { policy, log: Some(log), webhook })
     }
 }
+
+/// What `--audit-…-batch-throttle-enable` alone means: batches a second, and at once. Source: upstream's defaults.
+const UNTHROTTLED: (f64, u32) = (10.0, 15);
 
 /// A file of YAML.
 fn yaml(path: &Path) -> Result<Value, String> {

@@ -43,7 +43,7 @@ mod watch;
 pub use access::{Access, AccessFiles, Authentication, Authorization, ConfigFile};
 pub use admission::{Choice as AdmissionChoice, Settings as AdmissionSettings};
 pub use admission_files::admission_settings;
-pub use audit::AuditConfig;
+pub use audit::{AuditConfig, BackendFlags};
 pub use auth::RequestHeaders;
 pub use keys::{Keys, ProxyClient, TokenKeys};
 pub use request_info::RequestInfo;

@@ -125,7 +125,10 @@ pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body:
 
     let answered = catch_panics(async {
         let authenticated = authenticate(x, caller, offered).await;
-        audit::stages::begins(x, authenticated.is_ok());
+        let begun = audit::stages::begins(x, authenticated.is_ok());
+        if !begun.settled().await {
+            return Err(Status::internal("failed to store audit event"));
+        }
         if x.info.is_mutating() {
             x.notes.keep_warnings();
         }
@@ -155,7 +158,8 @@ pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body:
     mark(&mut response, &exchange.id, exchange.flow.as_deref().filter(|_| !exchange.shared));
     let code = response.status().as_u16();
     server.requests.record(&exchange.info, code, started.elapsed(), exchange.known);
-    audit::stages::ends(&exchange, &mut response, failure);
+    let ended = audit::stages::ends(&exchange, &mut response, failure);
+    ended.settled().await;
     response
 }
 

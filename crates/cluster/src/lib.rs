@@ -15,4 +15,5 @@ mod resources;
 pub mod root_ca;
 pub mod service_accounts;
 pub mod service_addresses;
+pub mod service_cidrs;
 mod taint_eviction;

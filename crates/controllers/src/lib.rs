@@ -70,6 +70,7 @@ pub fn start(client: &dyn Fn(User) -> Client, surroundings: &Surroundings) -> Jo
         authority.clone(),
         *service_network,
     ));
+    tasks.spawn(cluster::service_cidrs::run(acting("service-cidrs-controller"), clock.clone()));
     // Upstream removes the objects of a definition, and keeps the addresses of Services, inside the API server itself.
     let server = caches.acting_as(server(User::master("system:apiserver")));
     tasks.spawn(cluster::service_addresses::run(server.clone(), clock.clone()));

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::{fronts::Fronts, store::Choice};
-use apiserver::{AccessFiles, AdmissionChoice, EncryptionSettings, Keys, ProxyClient, TokenKeys};
+use apiserver::{AccessFiles, AdmissionChoice, BackendFlags, EncryptionSettings, Keys, ProxyClient, TokenKeys};
 use clap::{Args, Parser, Subcommand};
 use schema::Features;
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -84,15 +84,85 @@ pub struct Access {
     /// Megabytes at which the audit log is put aside
     #[arg(long, value_name = "MB", hide = true)]
     pub audit_log_maxsize: Option<u64>,
+    /// Pack old files of the audit log
+    #[arg(long, value_name = "BOOL", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub audit_log_compress: Option<bool>,
+    /// How events are written: json, legacy
+    #[arg(long, value_name = "FORMAT", hide = true)]
+    pub audit_log_format: Option<String>,
+    /// Whether requests wait until the log has their events: batch, blocking, blocking-strict
+    #[arg(long, value_name = "MODE", hide = true)]
+    pub audit_log_mode: Option<String>,
+    /// How many audit events may wait
+    #[arg(long, value_name = "N", hide = true, allow_hyphen_values = true)]
+    pub audit_log_batch_buffer_size: Option<i64>,
+    /// The most audit events that are written at once
+    #[arg(long, value_name = "N", hide = true, allow_hyphen_values = true)]
+    pub audit_log_batch_max_size: Option<i64>,
+    /// How long an audit event waits for others, such as 30s
+    #[arg(long, value_name = "TIME", hide = true, value_parser = time)]
+    pub audit_log_batch_max_wait: Option<Duration>,
+    /// Whether there are only so many batches in a second
+    #[arg(long, value_name = "BOOL", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub audit_log_batch_throttle_enable: Option<bool>,
+    /// Batches in a second
+    #[arg(long, value_name = "N", hide = true, allow_hyphen_values = true)]
+    pub audit_log_batch_throttle_qps: Option<f64>,
+    /// Batches at once, where there were fewer before
+    #[arg(long, value_name = "N", hide = true, allow_hyphen_values = true)]
+    pub audit_log_batch_throttle_burst: Option<i64>,
+    /// Whether large events lose their objects, and large batches are split
+    #[arg(long, value_name = "BOOL", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub audit_log_truncate_enabled: Option<bool>,
+    /// Bytes of the largest batch
+    #[arg(long, value_name = "BYTES", hide = true, allow_hyphen_values = true)]
+    pub audit_log_truncate_max_batch_size: Option<i64>,
+    /// Bytes of the largest event
+    #[arg(long, value_name = "BYTES", hide = true, allow_hyphen_values = true)]
+    pub audit_log_truncate_max_event_size: Option<i64>,
+    /// The version of the events: audit.k8s.io/v1
+    #[arg(long, value_name = "VERSION", hide = true)]
+    pub audit_log_version: Option<String>,
     /// A kubeconfig file of the server that gets audit events
     #[arg(long, value_name = "FILE", hide = true)]
     pub audit_webhook_config_file: Option<PathBuf>,
-    /// The most audit events that are sent at once
-    #[arg(long, value_name = "N", hide = true)]
-    pub audit_webhook_batch_max_size: Option<usize>,
+    /// How long until a call is tried again first, such as 10s
+    #[arg(long, value_name = "TIME", hide = true, value_parser = time)]
+    #[arg(alias = "audit-webhook-batch-initial-backoff")]
+    pub audit_webhook_initial_backoff: Option<Duration>,
+    /// Whether requests wait until that server has their events: batch, blocking, blocking-strict
+    #[arg(long, value_name = "MODE", hide = true)]
+    pub audit_webhook_mode: Option<String>,
+    /// How many audit events may wait
+    #[arg(long, value_name = "N", hide = true, allow_hyphen_values = true)]
+    pub audit_webhook_batch_buffer_size: Option<i64>,
+    /// The most audit events that are written at once
+    #[arg(long, value_name = "N", hide = true, allow_hyphen_values = true)]
+    pub audit_webhook_batch_max_size: Option<i64>,
     /// How long an audit event waits for others, such as 30s
     #[arg(long, value_name = "TIME", hide = true, value_parser = time)]
     pub audit_webhook_batch_max_wait: Option<Duration>,
+    /// Whether there are only so many batches in a second
+    #[arg(long, value_name = "BOOL", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub audit_webhook_batch_throttle_enable: Option<bool>,
+    /// Batches in a second
+    #[arg(long, value_name = "N", hide = true, allow_hyphen_values = true)]
+    pub audit_webhook_batch_throttle_qps: Option<f64>,
+    /// Batches at once, where there were fewer before
+    #[arg(long, value_name = "N", hide = true, allow_hyphen_values = true)]
+    pub audit_webhook_batch_throttle_burst: Option<i64>,
+    /// Whether large events lose their objects, and large batches are split
+    #[arg(long, value_name = "BOOL", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub audit_webhook_truncate_enabled: Option<bool>,
+    /// Bytes of the largest batch
+    #[arg(long, value_name = "BYTES", hide = true, allow_hyphen_values = true)]
+    pub audit_webhook_truncate_max_batch_size: Option<i64>,
+    /// Bytes of the largest event
+    #[arg(long, value_name = "BYTES", hide = true, allow_hyphen_values = true)]
+    pub audit_webhook_truncate_max_event_size: Option<i64>,
+    /// The version of the events: audit.k8s.io/v1
+    #[arg(long, value_name = "VERSION", hide = true)]
+    pub audit_webhook_version: Option<String>,
     /// Issuers of JSON Web Tokens, and how their claims become users
     #[arg(long, value_name = "FILE", hide = true)]
     pub authentication_config: Option<PathBuf>,
@@ -122,9 +192,36 @@ impl Access {
             audit_log_max_age: own.audit_log_maxage,
             audit_log_max_backups: own.audit_log_maxbackup,
             audit_log_max_size: own.audit_log_maxsize,
+            audit_log_compress: own.audit_log_compress.unwrap_or(false),
+            audit_log_format: own.audit_log_format,
+            audit_log_backend: BackendFlags {
+                mode: own.audit_log_mode,
+                batch_buffer_size: own.audit_log_batch_buffer_size,
+                batch_max_size: own.audit_log_batch_max_size,
+                batch_max_wait: own.audit_log_batch_max_wait,
+                batch_throttle_enable: own.audit_log_batch_throttle_enable,
+                batch_throttle_qps: own.audit_log_batch_throttle_qps,
+                batch_throttle_burst: own.audit_log_batch_throttle_burst,
+                truncate_enabled: own.audit_log_truncate_enabled,
+                truncate_max_batch_size: own.audit_log_truncate_max_batch_size,
+                truncate_max_event_size: own.audit_log_truncate_max_event_size,
+                version: own.audit_log_version,
+            },
             audit_webhook: own.audit_webhook_config_file,
-            audit_batch_size: own.audit_webhook_batch_max_size,
-            audit_batch_wait: own.audit_webhook_batch_max_wait,
+            audit_webhook_backoff: own.audit_webhook_initial_backoff,
+            audit_webhook_backend: BackendFlags {
+                mode: own.audit_webhook_mode,
+                batch_buffer_size: own.audit_webhook_batch_buffer_size,
+                batch_max_size: own.audit_webhook_batch_max_size,
+                batch_max_wait: own.audit_webhook_batch_max_wait,
+                batch_throttle_enable: own.audit_webhook_batch_throttle_enable,
+                batch_throttle_qps: own.audit_webhook_batch_throttle_qps,
+                batch_throttle_burst: own.audit_webhook_batch_throttle_burst,
+                truncate_enabled: own.audit_webhook_truncate_enabled,
+                truncate_max_batch_size: own.audit_webhook_truncate_max_batch_size,
+                truncate_max_event_size: own.audit_webhook_truncate_max_event_size,
+                version: own.audit_webhook_version,
+            },
             authentication: own.authentication_config,
             anonymous: own.anonymous_auth,
             token_webhook: own.authentication_token_webhook_config_file,

@@ -133,7 +133,10 @@ impl tower_service::Service<Request<Body>> for Channel {
         let channel = self.clone();
         Box::pin(async move {
             let mut sender = channel.sender().await?;
-            sender.ready().await.map_err(broken)?;
+            sender.ready().await.map_err(|e| {
+                let message = format!("the connection to {} is gone: {e}", channel.endpoint());
+                Status::with_details(Code::Unavailable, message, Bytes::from_static(NEVER_SENT))
+            })?;
             let response = sender.send_request(request).await.map_err(broken)?;
             Ok(response.map(|body| body.map_err(broken as fn(hyper::Error) -> Status)))
         })

@@ -94,6 +94,10 @@ impl Decl {
         let shape = Shape::List { element: element.clone(), list_type: ListType::Atomic, keys: Vec::new() };
         decl(Type::list(element.ty.clone()), max, 2, shape)
     }
+    /// A type without a schema whose values have at most so many characters or elements.
+    pub fn bounded(ty: Type, max: i64) -> Arc<Decl> {
+        Arc::new(Decl { ty, max_elements: max, min_size: 2, shape: Shape::Plain, nullable: false })
+    }
     /// A map with string keys.
     pub fn map(element: Arc<Decl>, max: i64) -> Arc<Decl> {
         let ty = Type::map(Type::String, element.ty.clone());
@@ -111,9 +115,16 @@ impl Decl {
         match (&self.shape, name) {
             (Shape::List { element, .. } | Shape::Map { element }, "@items" | "@values") => Some(element),
             (Shape::Map { .. }, "@keys") => Some(key),
+            // Of bounded values that are anything, whatever their keys.
+            (Shape::Map { element }, _) if element.is_open() => Some(element),
             (Shape::Object(object), name) => object.field(name).map(|field| &*field.decl),
             _ => None,
         }
+    }
+
+    /// Anything, of a size that is known: no schema has that.
+    fn is_open(&self) -> bool {
+        matches!((&self.ty, &self.shape), (Type::Dyn, Shape::Plain)) && self.max_elements > 0
     }
 
     /// How often a value of this type stands in one request at most: the bound for rules below unbounded lists.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 pub struct Env {
     variables: Vec<(Arc<str>, Arc<Decl>)>,
     patch_types: bool,
+    bindings: bool,
 }
 
 impl Env {
@@ -38,6 +39,11 @@ impl Env {
         self.patch_types = true;
         self
     }
+    /// Adds `cel.bind(name, value, expression)`.
+    pub fn bindings(mut self) -> Self {
+        self.bindings = true;
+        self
+    }
     pub(crate) fn has_patch_types(&self) -> bool {
         self.patch_types
     }
@@ -52,7 +58,7 @@ impl Env {
     /// Parses, checks and plans an expression.
     pub fn compile(&self, text: &str) -> Result<Program, CompileError> {
         let failed = |issues: Vec<Issue>| CompileError::Issues(report(text, &issues));
-        let parsed = syntax::parse(text).map_err(failed)?;
+        let parsed = syntax::parse(text, self.bindings).map_err(failed)?;
         deep::run(parsed.height, || self.compiled(text, parsed))
             .unwrap_or_else(|| Err(failed(vec![Issue::nowhere("expression recursion limit exceeded: out of memory")])))
     }

@@ -52,6 +52,30 @@ pub fn admission(with: Admission) -> Env {
     env
 }
 
+/// The device that a selector of dynamic resource allocation looks at, as [`device`] declares it: for cost estimates. Source:
+/// `k8s.io/dynamic-resource-allocation/cel`, with the feature gates that are on in 1.36.
+pub fn device_decl() -> Arc<Decl> {
+    const DRIVER: i64 = 63;
+    const VALUE: i64 = 64;
+    const ENTRIES: i64 = 32;
+    let any = Decl::bounded(Type::Dyn, VALUE);
+    let quantity = Decl::of_type(library::QUANTITY);
+    Decl::object(
+        "kubernetes.DRADevice",
+        &[
+            ("driver", Decl::bounded(Type::String, DRIVER)),
+            ("allowMultipleAllocations", Decl::bounded(Type::Bool, 1)),
+            ("attributes", Decl::map(Decl::map(any, ENTRIES), ENTRIES)),
+            ("capacity", Decl::map(Decl::map(quantity, ENTRIES), ENTRIES)),
+        ],
+    )
+}
+
+/// A device selector: `device`, and `cel.bind`.
+pub fn device() -> Env {
+    Env::new().declared("device", device_decl()).bindings()
+}
+
 /// The environment with the policy's variables so far: `variables.name` for each. Variables are compiled in their order,
 /// each in the environment of those before it.
 pub fn with_variables(env: &Env, variables: &[(&str, Type)]) -> Env {

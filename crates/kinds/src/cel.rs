@@ -45,13 +45,6 @@ impl Scope {
 }
 
 impl At<'_> {
-    /// An expression that must be there; `missing` is what is said where it is not. It is not compiled.
-    pub fn expression(&self, errors: &mut FieldErrors, missing: &str) {
-        if self.str().trim().is_empty() {
-            self.required(errors, missing);
-        }
-    }
-
     /// An expression that must be there and compile to one of these types (none: to any). Answers with its type.
     pub fn compiles(&self, errors: &mut FieldErrors, missing: &str, scope: &Scope, wanted: &[&str]) -> Option<Type> {
         let text = self.str();

@@ -1,42 +1,43 @@
 //! One commit: an etcd transaction that compares revisions, sent until its outcome is known.
 //!
-//! When an answer is lost (a member died, an election), the transaction may have taken place. Nothing is guessed: a
-//! linearizable read tells how far etcd is, our watch is awaited up to there, and it either has shown the writes
-//! (`pending`) or the transaction is sent again. Should the first one still arrive, its comparisons fail, because one of
-//! the two has moved the keys; a conflict after an attempt of unknown outcome is therefore looked for in the watch, too.
+//! What each answer, and each missing one, means is decided in [`crate::decide`]; this carries it out. Until the outcome
+//! is known, later commits of the same keys wait ([`crate::gates`]). When it cannot be known in time, the caller is told just
+//! that, and no other transaction of this process is sent before a fence stands between them.
+//!
+//! One thing is taken for ours that may be another's: the very same bytes, written over the same revision by another
+//! server, while the answer to our own attempt was lost. New objects differ by their uid, and deletions carry a trace; two
+//! updates alike in every byte leave what both have asked for.
 
 use crate::{
     Shared, client,
+    decide::{self, Next, Seen, Settled, after_attempt, after_fence},
     gates::Turn,
     number,
     pending::Registered,
-    proto::{Compare, DeleteRequest, Did, Op, PutRequest, RangeRequest, RequestOp, TxnRequest, TxnResponse},
+    proto::{Compare, DeleteRequest, Op, PutRequest, RangeRequest, RequestOp, TxnRequest},
     revision,
 };
 use base::Revision;
 use bytes::Bytes;
-use grpc::{Code, Status, never_sent};
+use grpc::Status;
 use std::{sync::Arc, time::Duration};
 use store::{CommitError, Condition, Txn};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// How long a transaction is pursued. Members need a few seconds for an election.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
 
-enum Outcome {
-    Done(i64),
-    /// A condition did not hold, as of `at`.
-    Lost {
-        key: Arc<str>,
-        current: Option<i64>,
-        at: i64,
-    },
-}
-
 pub async fn run(shared: Arc<Shared>, txn: Txn, mut turn: Turn) -> Result<Revision, CommitError> {
     turn.come().await;
-    let registered = shared.pending.register(&txn.writes);
+    if txn.conditions.is_empty() && txn.writes.is_empty() {
+        drop(turn);
+        let at = shared.current.ask(&shared).await.map_err(|e| unavailable(&e))?;
+        shared.published(at).await;
+        return Ok(revision(at));
+    }
+    let trace = wants_trace(&txn).then(|| shared.fence.next_trace());
+    let registered = shared.pending.register(&txn.writes, trace);
     let outcome = pursue(&shared, &txn, &registered).await;
     // It has its place: whoever comes behind need not wait for the sinks.
     drop(turn);
@@ -45,75 +46,103 @@ pub async fn run(shared: Arc<Shared>, txn: Txn, mut turn: Turn) -> Result<Revisi
             shared.published(at).await;
             Ok(revision(at))
         }
-        Outcome::Lost { key, current, at } => {
+        Outcome::Conflict { key, current, at } => {
             shared.published(at).await;
             Err(CommitError::Conflict { key, current: current.map(revision) })
         }
     }
 }
 
-async fn pursue(shared: &Arc<Shared>, txn: &Txn, registered: &Registered) -> Result<Outcome, CommitError> {
-    let unavailable = |e: Status| CommitError::Unavailable { why: client::say(&e).into() };
-    if txn.conditions.is_empty() && txn.writes.is_empty() {
-        return shared.current.ask(shared).await.map(Outcome::Done).map_err(unavailable);
-    }
+enum Outcome {
+    Done(i64),
+    Conflict { key: Arc<str>, current: Option<i64>, at: i64 },
+}
+
+async fn pursue(shared: &Shared, txn: &Txn, registered: &Registered) -> Result<Outcome, CommitError> {
     let deadline = Instant::now() + PATIENCE;
-    let mut doubtful = false;
     loop {
-        let request = request(shared, txn).await.map_err(unavailable)?;
-        let error = match shared.members.txn(request).await {
-            Ok(answer) => match outcome(txn, &answer) {
-                Outcome::Lost { at, .. } if doubtful && shown(shared, registered, at).await.is_some() => {
-                    return Ok(Outcome::Done(registered.seen().unwrap_or(at)));
-                }
-                outcome => return Ok(outcome),
-            },
-            Err(error) => error,
+        let fence = shared.fence.now(&shared.members).await.map_err(|e| unavailable(&e))?;
+        let request = request(shared, txn, registered, fence).await.map_err(|e| unavailable(&e))?;
+        let (heard, why) = match shared.members.txn(request).await {
+            Ok(answer) => (decide::answered(txn, &answer), None),
+            Err(e) => (decide::failed(&e), Some(e)),
         };
-        if is_too_large(&error) {
-            let bytes = txn.writes.iter().map(|w| w.key.len() + w.value.as_ref().map_or(0, Bytes::len)).sum();
-            return Err(CommitError::TooLarge { bytes });
-        }
-        let lease_gone = error.code() == Code::NotFound && error.message().contains("lease");
-        if lease_gone {
-            shared.leases.forget().await;
-        }
-        if !(lease_gone || client::is_transient(&error)) || Instant::now() > deadline {
-            return Err(unavailable(error));
-        }
-        if !lease_gone && !never_sent(&error) {
-            doubtful = true;
-            let now = shared.members.revision().await.map_err(unavailable)?;
-            if let Some(at) = shown(shared, registered, now).await {
-                return Ok(Outcome::Done(at));
+        let why = || why.as_ref().map_or("etcd: its fence does not stand still".into(), client::say);
+        match after_attempt(heard, Instant::now() < deadline) {
+            Next::Done(at) => return Ok(Outcome::Done(at)),
+            Next::Conflict { key, current, at } => return Ok(Outcome::Conflict { key, current, at }),
+            Next::TooLarge => {
+                let bytes = txn.writes.iter().map(|w| w.key.len() + w.value.as_ref().map_or(0, Bytes::len)).sum();
+                return Err(CommitError::TooLarge { bytes });
             }
-            // Without a watch nobody can say.
-            if shared.feeds.lock().is_empty() {
-                return Err(unavailable(error));
+            Next::GiveUp => return Err(CommitError::Unavailable { why: why().into() }),
+            Next::AgainBehindFence => {
+                shared.fence.raise(&shared.members, fence).await.map_err(|e| unavailable(&e))?;
             }
+            Next::AgainWithLease => {
+                shared.leases.forget().await;
+                shared.fence.forget().await;
+            }
+            Next::Again => sleep(PAUSE).await,
+            Next::Fence => match settle(shared, registered, fence, deadline).await {
+                Settled::Done(at) => return Ok(Outcome::Done(at)),
+                Settled::InDoubt => return Err(CommitError::InDoubt { why: why().into() }),
+                Settled::NotDone if Instant::now() < deadline => sleep(PAUSE).await,
+                Settled::NotDone => return Err(CommitError::Unavailable { why: why().into() }),
+            },
         }
-        sleep(PAUSE).await;
     }
 }
 
-/// Whether the watch has shown the transaction, once it has come to `at`.
-async fn shown(shared: &Shared, registered: &Registered, at: i64) -> Option<i64> {
-    // One that does not come makes the attempt fail like any other.
-    let _ = timeout(PATIENCE, shared.published(at)).await;
-    registered.seen()
+/// Raises a fence behind an attempt, and looks at what stands before it.
+async fn settle(shared: &Shared, registered: &Registered, fence: i64, deadline: Instant) -> Settled {
+    let looking = async {
+        let at = shared.fence.raise(&shared.members, fence).await?;
+        // Without a watch nobody can say.
+        let watched = !shared.feeds.lock().is_empty();
+        shared.published(at).await;
+        Ok::<_, Status>(watched)
+    };
+    // Also when time is up: one try is due to whoever is to be told that it did not take place.
+    let came = match timeout_at(deadline.max(Instant::now() + PAUSE), looking).await {
+        Ok(Ok(watched)) => watched,
+        Ok(Err(e)) => {
+            tracing::warn!("etcd: a write is in doubt: {}", e.message());
+            false
+        }
+        Err(_) => false,
+    };
+    if !came {
+        shared.fence.leave_doubt();
+    }
+    let (shown, gap) = registered.seen();
+    after_fence(Seen { shown, came, gap })
 }
 
-async fn request(shared: &Shared, txn: &Txn) -> Result<TxnRequest, Status> {
+fn unavailable(e: &Status) -> CommitError {
+    CommitError::Unavailable { why: client::say(e).into() }
+}
+
+/// Whether the watch shows it by nothing but that a key is gone, which may be somebody else's doing. Of deletions that are
+/// bound to a revision: others may find nothing to delete, and take no revision.
+fn wants_trace(txn: &Txn) -> bool {
+    let bound = |key: &str| txn.conditions.iter().any(|c| matches!(c, Condition::At { key: at, .. } if **at == *key));
+    txn.writes.iter().all(|w| w.value.is_none()) && txn.writes.iter().any(|w| bound(&w.key))
+}
+
+async fn request(shared: &Shared, txn: &Txn, registered: &Registered, fence: i64) -> Result<TxnRequest, Status> {
     let bytes = |key: &Arc<str>| Bytes::copy_from_slice(key.as_bytes());
-    let compare = txn.conditions.iter().map(|condition| match condition {
+    let mut compare: Vec<Compare> = Vec::with_capacity(txn.conditions.len() + 1);
+    compare.extend(txn.conditions.iter().map(|condition| match condition {
         Condition::Absent { key } => Compare::modified(bytes(key), 0),
         Condition::At { key, revision } => Compare::modified(bytes(key), number(*revision)),
-    });
+    }));
+    compare.push(Compare::modified(shared.fence.key(), fence));
     let look = txn.conditions.iter().map(|condition| {
         let read = RangeRequest { key: bytes(condition.key()), keys_only: true, ..Default::default() };
         RequestOp { op: Some(Op::Range(read)) }
     });
-    let mut success = Vec::with_capacity(txn.writes.len());
+    let mut success = Vec::with_capacity(txn.writes.len() + 1);
     for write in &txn.writes {
         let key = bytes(&write.key);
         let op = match (&write.value, write.expires) {
@@ -128,59 +157,35 @@ async fn request(shared: &Shared, txn: &Txn) -> Result<TxnRequest, Status> {
         };
         success.push(RequestOp { op: Some(op) });
     }
-    Ok(TxnRequest { compare: compare.collect(), success, failure: look.collect() })
-}
-
-/// What etcd's answer means: the first condition that does not hold is the conflict.
-fn outcome(txn: &Txn, answer: &TxnResponse) -> Outcome {
-    let at = answer.header.as_ref().map_or(0, |header| header.revision);
-    if answer.succeeded {
-        return Outcome::Done(at);
+    if let Some(value) = registered.trace() {
+        let put = PutRequest { value: value.clone(), ..shared.fence.trace(&shared.members).await? };
+        success.push(RequestOp { op: Some(Op::Put(put)) });
     }
-    let found = answer.responses.iter().map(|response| match &response.did {
-        Some(Did::Range(range)) => range.items.first().map(|item| item.modified),
-        _ => None,
-    });
-    let mut lost = txn.conditions.iter().zip(found).filter(|(condition, now)| !condition.holds(now.map(revision)));
-    match lost.next() {
-        Some((condition, current)) => Outcome::Lost { key: condition.key().clone(), current, at },
-        // Compared and read at one revision, so there is always one.
-        None => Outcome::Lost { key: "".into(), current: None, at },
-    }
-}
-
-/// etcd's `--max-request-bytes`, or its limit for a message.
-fn is_too_large(status: &Status) -> bool {
-    let message = status.message();
-    message.contains("request is too large") || message.contains("received message larger than max")
+    Ok(TxnRequest { compare, success, failure: look.collect() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{Header, KeyValue, RangeResponse, ResponseOp};
-
-    fn check(txn: &Txn, succeeded: bool, now: &[i64]) -> String {
-        let look = |modified: &i64| {
-            let items =
-                if *modified > 0 { vec![KeyValue { modified: *modified, ..Default::default() }] } else { vec![] };
-            ResponseOp { did: Some(Did::Range(RangeResponse { items, ..Default::default() })) }
-        };
-        let header = Some(Header { revision: 9, ..Default::default() });
-        match outcome(txn, &TxnResponse { header, succeeded, responses: now.iter().map(look).collect() }) {
-            Outcome::Done(at) => format!("done {at}"),
-            Outcome::Lost { key, current, at } => format!("{key} at {} as of {at}", current.unwrap_or_default()),
-        }
-    }
+    use store::Write;
 
     #[test]
-    fn the_first_condition_that_fails_is_the_conflict() {
-        let absent = |key: &str| Condition::Absent { key: key.into() };
-        let at = |key: &str, n| Condition::At { key: key.into(), revision: Revision(n) };
-        let txn = Txn { conditions: vec![absent("/a"), at("/b", 4), at("/c", 5)], writes: vec![] };
-        assert_eq!(check(&txn, true, &[]), "done 9");
-        assert_eq!(check(&txn, false, &[0, 4, 6]), "/c at 6 as of 9");
-        assert_eq!(check(&txn, false, &[0, 0, 6]), "/b at 0 as of 9");
-        assert_eq!(check(&txn, false, &[2, 0, 6]), "/a at 2 as of 9");
+    fn deletions_that_take_a_revision_leave_a_trace() {
+        let both = |a: Txn, b: Txn| Txn {
+            conditions: [a.conditions, b.conditions].concat(),
+            writes: [a.writes, b.writes].concat(),
+        };
+        let free = |write| Txn { conditions: vec![], writes: vec![write] };
+        let delete = || Txn::delete("/a", Revision(4));
+        for (txn, expected) in [
+            (delete(), true),
+            (both(delete(), free(Write::delete("/claim"))), true),
+            (both(delete(), Txn::create("/b", "1")), false),
+            (free(Write::delete("/a")), false),
+            (both(Txn { writes: vec![], ..delete() }, free(Write::delete("/b"))), false),
+            (Txn::update("/a", Revision(4), "2"), false),
+        ] {
+            assert_eq!(wants_trace(&txn), expected, "{txn:?}");
+        }
     }
 }

@@ -8,6 +8,7 @@
 use crate::{
     Shared, client,
     index::{Index, item, successor},
+    pending::Trace,
     proto::{Event, RangeRequest, WatchCreate, WatchRequest, Watching},
     revision,
 };
@@ -123,6 +124,7 @@ impl Follower {
             }
         };
         self.index.begin(at, &items);
+        self.shared.pending.read_anew(&items);
         self.sink.base(revision(at), &mut items.into_iter());
         self.arrived();
         Ok(())
@@ -133,6 +135,7 @@ impl Follower {
         let now = self.shared.members.revision().await?;
         let items = self.state(now).await?;
         self.index.begin(now, &items);
+        self.shared.pending.read_anew(&items);
         self.sink.reset(revision(now), &mut items.into_iter());
         self.arrived();
         Ok(())
@@ -238,8 +241,12 @@ impl Follower {
     }
 
     fn deliver(&mut self, events: Vec<Event>) {
+        let (fence, seen) = (&self.shared.fence, self.index.seen);
+        let traces = events.iter().filter_map(|event| event.item.as_ref());
+        let traces = traces.filter(|item| item.modified > seen && fence.is_trace(&item.key));
+        let traces: Vec<Trace> = traces.map(|item| (item.modified, item.value.clone())).collect();
         let mut changes = self.index.take(events);
-        self.shared.pending.recognise(&mut changes);
+        self.shared.pending.recognise(&mut changes, &traces);
         if !changes.is_empty() {
             self.sink.changes(&changes);
         }

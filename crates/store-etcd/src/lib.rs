@@ -9,24 +9,29 @@
 //! 3.5.13. Foreign keys are dropped on arrival; an etcd that others load heavily is not for this.
 //!
 //! Several servers may use one etcd, and members of it may die. A call that was surely not sent is made at the next
-//! member; a transaction whose answer was lost is looked for in the watch before it is sent again (`commit`).
+//! member; behind a transaction whose answer was lost a fence is raised (`fence`), and what the watch has not shown before
+//! that can never take place, so it is sent again (`decide`).
 //!
 //! Decided against: etcd's Go-style client balancer (one member at a time is enough), previous values in events (an index
 //! of revisions is smaller than sending each value twice), a lease per key (upstream shares them, too).
 //!
 //! Invariants: the contract of [`store`]; a sink is told by one task, in order, across members and reconnections; nothing
-//! is written outside the prefix but `compact_rev_key`, which upstream's servers share.
+//! is written outside the prefix but `compact_rev_key`, which upstream's servers share, and `ferry/fence/` and `ferry/trace/`.
 
 mod client;
 mod commit;
 mod compact;
 mod current;
+mod decide;
+mod fence;
 mod follow;
 mod gates;
 mod index;
 #[cfg(feature = "etcd")]
 pub mod lab;
 mod leases;
+#[cfg(feature = "etcd")]
+pub mod meddler;
 mod pending;
 pub mod proto;
 mod tls;
@@ -80,6 +85,7 @@ struct Shared {
     runtime: Handle,
     gates: gates::Gates,
     pending: pending::Pending,
+    fence: fence::Fence,
     leases: leases::Leases,
     current: current::Current,
     /// How far each sink is.
@@ -105,6 +111,7 @@ impl Etcd {
             runtime: Handle::current(),
             gates: gates::Gates::default(),
             pending: pending::Pending::default(),
+            fence: fence::Fence::new(),
             leases: leases::Leases::default(),
             current: current::Current::default(),
             feeds: Mutex::default(),

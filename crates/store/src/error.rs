@@ -18,9 +18,11 @@ pub enum CommitError {
     /// The disk failed. The store is read-only from the first such failure until it is opened again: after a failed
     /// fsync nobody can say what is on the disk. Whether this commit took place is not known.
     Io(Arc<io::Error>),
-    /// A store outside of this process refused, or could not be asked, or its answer was lost: whether the commit took
-    /// place is not known. The next one may succeed.
+    /// A store outside of this process refused, or could not be asked: nothing took place, nor will. The next one may succeed.
     Unavailable { why: Arc<str> },
+    /// The answer of a store outside of this process was lost: whether the commit took place, or will before the next one
+    /// of this process, is not known.
+    InDoubt { why: Arc<str> },
 }
 
 impl fmt::Display for CommitError {
@@ -36,6 +38,7 @@ impl fmt::Display for CommitError {
             CommitError::Closed => write!(f, "the store is closed"),
             CommitError::Io(e) => write!(f, "the store is read-only since its disk failed: {e}"),
             CommitError::Unavailable { why } => why.fmt(f),
+            CommitError::InDoubt { why } => write!(f, "whether it was written is not known: {why}"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The audit log as an operator configures it: what a policy lets be written of a request, at which stages, where to, and
 //! what admission adds.
 
-use apiserver::{Access, AuditConfig};
+use apiserver::{Access, AuditConfig, BackendFlags};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -201,30 +201,45 @@ async fn sink(ca: &pki::Authority) -> (String, mpsc::UnboundedReceiver<Value>, w
     (url, receiver, stop)
 }
 
-#[tokio::test]
-async fn events_go_to_a_webhook_in_batches() {
-    let pki = pki::ClusterPki::ephemeral().unwrap();
-    let (url, mut batches, _stop) = sink(&pki.ca).await;
-    let dir = std::env::temp_dir().join(format!("ferry-audit-hook-{}", base::ids::suffix(8)));
-    std::fs::create_dir(&dir).unwrap();
+/// A directory that goes with the test.
+struct Dir(std::path::PathBuf);
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A server whose events of the administrator's ConfigMaps go to a webhook, with these stages left out.
+async fn hooked(ca: &pki::Authority, url: &str, omit: Value, flags: BackendFlags) -> (Cluster, Dir) {
+    let dir = Dir(std::env::temp_dir().join(format!("ferry-audit-hook-{}", base::ids::suffix(8))));
+    std::fs::create_dir(&dir.0).unwrap();
     let write = |name: &str, text: String| {
-        std::fs::write(dir.join(name), text).unwrap();
-        dir.join(name)
+        std::fs::write(dir.0.join(name), text).unwrap();
+        dir.0.join(name)
     };
-    write("ca.pem", pki.ca.cert_pem().into());
+    write("ca.pem", ca.cert_pem().into());
     let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
         "contexts": [{"name": "c", "context": {"cluster": "c"}}],
         "clusters": [{"name": "c", "cluster": {"server": url, "certificate-authority": "ca.pem"}}]});
-    let policy = json!({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+    let policy = json!({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": omit,
         "rules": [{"level": "Metadata", "resources": [{"group": "", "resources": ["configmaps"]}], "users": ["admin"]}]});
     let files = apiserver::AccessFiles {
         audit_policy: Some(write("policy.yaml", policy.to_string())),
         audit_webhook: Some(write("hook.yaml", config.to_string())),
-        audit_batch_size: Some(3),
+        audit_webhook_backoff: Some(Duration::from_millis(1)),
+        audit_webhook_backend: flags,
         ..Default::default()
     };
-    let access = files.load(dir.join("audit.log")).unwrap();
-    let cluster = Cluster::open(Setup { access, ..Setup::default() }).await;
+    let access = files.load(dir.0.join("audit.log")).unwrap();
+    (Cluster::open(Setup { access, ..Setup::default() }).await, dir)
+}
+
+#[tokio::test]
+async fn events_go_to_a_webhook_in_batches() {
+    let pki = pki::ClusterPki::ephemeral().unwrap();
+    let (url, mut batches, _stop) = sink(&pki.ca).await;
+    let flags = BackendFlags { batch_max_size: Some(3), ..BackendFlags::default() };
+    let (cluster, dir) = hooked(&pki.ca, &url, json!(["RequestReceived"]), flags).await;
     let admin = cluster.admin();
     for name in ["a", "b", "c"] {
         admin.create(MAPS, &map(name)).await;
@@ -234,9 +249,38 @@ async fn events_go_to_a_webhook_in_batches() {
     let names: Vec<&Value> = batch["items"].as_array().unwrap().iter().map(|e| &e["objectRef"]["name"]).collect();
     assert_eq!(names, ["a", "b", "c"], "the batch waits until it is full");
     // The log on disk has them too.
-    let log = std::fs::read_to_string(dir.join("audit.log")).unwrap_or_default();
+    let log = std::fs::read_to_string(dir.0.join("audit.log")).unwrap_or_default();
     assert!(log.lines().count() <= 3, "{log}");
-    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+/// Whoever has the answer knows that the events are written.
+#[tokio::test]
+async fn an_answer_waits_for_its_events() {
+    let pki = pki::ClusterPki::ephemeral().unwrap();
+    let (url, mut batches, stop) = sink(&pki.ca).await;
+    let flags = BackendFlags { mode: Some("blocking-strict".into()), ..BackendFlags::default() };
+    let (cluster, _dir) = hooked(&pki.ca, &url, json!([]), flags).await;
+    let admin = cluster.admin();
+    admin.create(MAPS, &map("a")).await;
+    for stage in ["RequestReceived", "ResponseComplete"] {
+        let batch = batches.try_recv().expect("it came before the answer");
+        let items = batch["items"].as_array().unwrap();
+        assert_eq!((items.len(), &items[0]["stage"]), (1, &json!(stage)));
+    }
+    stop.send(true).unwrap();
+    drop(batches);
+    let refused = admin.post(MAPS, &map("b")).await.expect(500);
+    assert_eq!(refused["message"], "Internal error occurred: failed to store audit event");
+    admin.get("/api/v1/namespaces/default/secrets").await.expect(200);
+}
+
+/// A request goes on whose events nobody takes, where that is not what the operator wants to be strict in.
+#[tokio::test]
+async fn a_webhook_that_is_away_delays_and_does_not_refuse() {
+    let pki = pki::ClusterPki::ephemeral().unwrap();
+    let flags = BackendFlags { mode: Some("blocking".into()), ..BackendFlags::default() };
+    let (cluster, _dir) = hooked(&pki.ca, "https://127.0.0.1:1", json!([]), flags).await;
+    cluster.admin().create(MAPS, &map("a")).await;
 }
 
 #[tokio::test]

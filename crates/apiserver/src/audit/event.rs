@@ -51,26 +51,47 @@ pub struct ObjectRef {
     pub resource_version: String,
 }
 
+/// How an event is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    #[default]
+    Json,
+    /// A line of text with some of what JSON says. Source: apiserver's `audit.EventString`.
+    Legacy,
+}
+
 /// A line that lacks only the time of its stage.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Pending {
     line: Vec<u8>,
-    /// Where the time stands.
-    stamp: usize,
+    /// Where the time stands, where there is one.
+    stamp: Option<usize>,
 }
 
 impl Pending {
     /// A line for later.
-    pub fn of(entry: &Entry<'_>) -> Self {
+    pub fn of(entry: &Entry<'_>, format: Format) -> Self {
         let mut line = Vec::with_capacity(1024);
-        let stamp = write(&mut line, entry);
+        let stamp = match format {
+            Format::Json => Some(write(&mut line, entry)),
+            Format::Legacy => {
+                legacy(&mut line, entry);
+                None
+            }
+        };
         Pending { line, stamp }
+    }
+    /// Bytes.
+    pub fn len(&self) -> usize {
+        self.line.len()
     }
     /// The line of a stage that is reached now.
     pub fn at(mut self, now: Timestamp) -> Vec<u8> {
-        let mut text = Vec::with_capacity(27);
-        stamp(&mut text, now);
-        self.line[self.stamp..self.stamp + text.len()].copy_from_slice(&text);
+        if let Some(at) = self.stamp {
+            let mut text = Vec::with_capacity(27);
+            stamp(&mut text, now);
+            self.line[at..at + text.len()].copy_from_slice(&text);
+        }
         self.line
     }
 }
@@ -123,6 +144,41 @@ pub fn write(out: &mut Vec<u8>, e: &Entry<'_>) -> usize {
     annotations(out, e.annotations);
     out.extend_from_slice(b"}\n");
     at
+}
+
+fn legacy(out: &mut Vec<u8>, e: &Entry<'_>) {
+    use base::status::quote;
+    // Each is quoted, and the list once more as a whole.
+    let list = |groups: &[String]| groups.iter().map(|g| quote(g)).collect::<Vec<_>>().join(",");
+    let or = |text: &str, none: &str| quote(if text.is_empty() { none } else { text });
+    let ip = match e.origin {
+        Origin::Address(address) => address.to_string(),
+        _ => String::new(),
+    };
+    let groups = if e.user.name.is_empty() { String::new() } else { list(&e.user.groups) };
+    let (other, others) = match e.impersonated {
+        None => ("<self>".to_string(), "<lookup>".to_string()),
+        Some(user) if user.groups.is_empty() => (user.name.to_string(), "<lookup>".to_string()),
+        Some(user) => (user.name.to_string(), list(&user.groups)),
+    };
+    let namespace = if e.info.is_resource { e.info.namespace } else { "" };
+    stamp(out, e.received);
+    let _ = write!(
+        out,
+        " AUDIT: id={} stage={} ip={} method={} user={} groups={} as={} asgroups={} user-agent={} namespace={} uri={} response=\"{}\"\n",
+        quote(e.id),
+        quote(e.stage.name()),
+        or(&ip, "<unknown>"),
+        quote(e.info.verb),
+        or(&e.user.name, "<none>"),
+        or(&groups, "<none>"),
+        quote(&other),
+        quote(&others),
+        quote(e.agent),
+        or(namespace, "<none>"),
+        quote(e.uri),
+        e.code.map_or_else(|| "<deferred>".to_string(), |code| code.to_string()),
+    );
 }
 
 fn object_ref(out: &mut Vec<u8>, info: &RequestInfo<'_>, object: &ObjectRef, most: usize) {
@@ -264,7 +320,10 @@ fn stamp(out: &mut Vec<u8>, at: Timestamp) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::backend::{self, Limits},
+        *,
+    };
     use crate::query::Query;
     use http::Method;
     use value::value;
@@ -347,7 +406,29 @@ mod tests {
         assert_eq!(done.str_at(&["userAgent"]).len(), AGENT + CUT.len());
 
         let later = base::time::parse("2026-01-02T03:05:06.123456Z").unwrap();
-        let end = value::parse(&Pending::of(&entry).at(later)).unwrap().value;
+        let text = Pending::of(&Entry { user: &User::new("alice", ["a", "b"]), ..entry }, Format::Legacy).at(later);
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "2026-01-02T03:04:05.000678Z AUDIT: id=\"id\" stage=\"ResponseComplete\" ip=\"127.0.0.1\" method=\"get\" user=\"alice\" groups=\"\\\"a\\\",\\\"b\\\"\" as=\"\" asgroups=\"<lookup>\" user-agent=\"curl\" namespace=\"d\" uri=\"/api/v1/namespaces/d/secrets/s\" response=\"404\"\n"
+        );
+        // Too large, it loses its objects; too large still, it is lost.
+        let size = Pending::of(&entry, Format::Json).len();
+        let fitted = |event| {
+            let line = backend::line(&entry, Format::Json, Some(Limits { event, batch: event }));
+            line.map(|line| value::parse(&line.at(later)).unwrap().value)
+        };
+        assert!(!fitted(size).unwrap().at(&["requestObject"]).is_null());
+        let cut = Entry { level: Level::Metadata, ..entry };
+        assert!(backend::line(&cut, Format::Json, Some(Limits { event: 10, batch: 10 })).is_none());
+        let long = Bytes::from(format!("{{\"a\":\"{}\"}}", "x".repeat(4000)));
+        let large = Entry { request_object: Some(&long), ..entry };
+        let line = backend::line(&large, Format::Json, Some(Limits { event: 2000, batch: 2000 })).unwrap();
+        let line = value::parse(&line.at(later)).unwrap().value;
+        assert!(line.at(&["requestObject"]).is_null());
+        assert_eq!(line.str_at(&["annotations", "audit.k8s.io/truncated"]), "true");
+        assert!(fitted(200).is_none());
+
+        let end = value::parse(&Pending::of(&entry, Format::Json).at(later)).unwrap().value;
         assert_eq!(end.str_at(&["stageTimestamp"]), "2026-01-02T03:05:06.123456Z");
         assert_eq!(end.str_at(&["requestReceivedTimestamp"]), "2026-01-02T03:04:05.000678Z");
     }

@@ -1,7 +1,13 @@
-//! The file of the audit log, written by a thread of its own; put aside at a size, and old ones removed by age and number.
-//! Names of old files are upstream's: `audit-2026-01-02T03-04-05.678.log`.
+//! The file of the audit log, written by a thread of its own, or by the request where that waits; put aside at a size, and
+//! old ones packed, and removed by age and number. Names of old files are upstream's:
+//! `audit-2026-01-02T03-04-05.678.log`, and `.gz` behind it where it is packed.
 
+use super::{
+    backend::{Batching, Limits, Mode, Throttle},
+    event::Format,
+};
 use base::clock::{Clock, System};
+use flate2::{Compression, write::GzEncoder};
 use parking_lot::{Condvar, Mutex};
 use std::{
     fs::{File, OpenOptions},
@@ -9,17 +15,20 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
+    thread::{JoinHandle, sleep},
     time::{Duration, SystemTime},
 };
 use telemetry::Counter;
+use tokio::time::Instant;
 
 /// The most that may wait for the disk, in bytes.
 const BOUND: usize = 16 << 20;
-/// Lines are gathered that long before they are written.
-const LINGER: Duration = Duration::from_millis(50);
+/// Lines are gathered that long before they are written, and as many as there is room for.
+const GATHERED: Batching =
+    Batching { buffer_size: usize::MAX, max_size: usize::MAX, max_wait: Duration::from_millis(50), throttle: None };
 
 /// Where the log goes, and how much of it is kept. Source of the numbers' meaning: upstream's flags `--audit-log-*`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LogConfig {
     /// `-` is standard output.
     pub path: PathBuf,
@@ -29,20 +38,48 @@ pub struct LogConfig {
     pub max_backups: usize,
     /// Megabytes at which a file is put aside; 0 for never.
     pub max_size: u64,
+    /// Whether old files are packed (gzip).
+    pub compress: bool,
+    pub format: Format,
+    pub mode: Mode,
+    pub batching: Batching,
+    pub limits: Option<Limits>,
 }
 
 impl LogConfig {
     /// Ferry's own limits: 100 MB, and ten older files, as upstream's documents advise: a flood takes long to push out what
     /// was before it.
     pub fn at(path: PathBuf) -> Self {
-        LogConfig { path, max_age: 0, max_backups: 10, max_size: 100 }
+        LogConfig {
+            path,
+            max_age: 0,
+            max_backups: 10,
+            max_size: 100,
+            compress: false,
+            format: Format::Json,
+            mode: Mode::Batch,
+            batching: GATHERED,
+            limits: None,
+        }
     }
 }
 
 /// A log that is written. Dropping it writes what is left.
 pub struct Log {
-    shared: Arc<Shared>,
-    writer: Option<std::thread::JoinHandle<()>>,
+    way: Way,
+    config: LogConfig,
+}
+
+enum Way {
+    Gathering {
+        shared: Arc<Shared>,
+        writer: Option<JoinHandle<()>>,
+    },
+    /// By whoever has a line.
+    Direct {
+        target: Mutex<Target>,
+        lost: Arc<Counter>,
+    },
 }
 
 struct Shared {
@@ -53,6 +90,7 @@ struct Shared {
 #[derive(Default)]
 struct Buffer {
     lines: Vec<u8>,
+    count: usize,
     closed: bool,
 }
 
@@ -64,6 +102,8 @@ enum Target {
         size: u64,
         torn: bool,
         config: LogConfig,
+        /// Held by whoever is at the old files.
+        tidying: Arc<Mutex<()>>,
     },
 }
 
@@ -75,25 +115,55 @@ impl Log {
             false => {
                 let file = append(&config.path)?;
                 let size = file.metadata()?.len();
-                Target::File { file, size, torn: false, config: config.clone() }
+                Target::File { file, size, torn: false, config: config.clone(), tidying: Arc::default() }
             }
         };
+        if config.mode != Mode::Batch {
+            let way = Way::Direct { target: Mutex::new(target), lost };
+            return Ok(Log { way, config: config.clone() });
+        }
         let shared = Arc::new(Shared { buffer: Mutex::default(), filled: Condvar::new() });
-        let theirs = shared.clone();
-        let writer = std::thread::Builder::new().name("audit".into()).spawn(move || carry(&theirs, target, &lost))?;
-        Ok(Log { shared, writer: Some(writer) })
+        let (theirs, batching) = (shared.clone(), config.batching);
+        let carry = move || carry(&theirs, target, &batching, &lost);
+        let writer = std::thread::Builder::new().name("audit".into()).spawn(carry)?;
+        Ok(Log { way: Way::Gathering { shared, writer: Some(writer) }, config: config.clone() })
     }
-    /// Lets `line` append a line; false where too many wait, and nothing is written.
+    pub fn mode(&self) -> Mode {
+        self.config.mode
+    }
+    pub fn format(&self) -> Format {
+        self.config.format
+    }
+    pub fn limits(&self) -> Option<Limits> {
+        self.config.limits
+    }
+    /// Whether events go in as they are.
+    pub fn is_plain(&self) -> bool {
+        self.config.format == Format::Json && self.config.limits.is_none()
+    }
+    /// Lets `line` append a line; false where too many wait, and nothing is written, or where the disk does not take it.
     pub fn write(&self, line: impl FnOnce(&mut Vec<u8>)) -> bool {
-        let mut buffer = self.shared.buffer.lock();
-        if buffer.lines.len() >= BOUND {
+        let shared = match &self.way {
+            Way::Gathering { shared, .. } => shared,
+            Way::Direct { target, lost } => {
+                let mut text = Vec::with_capacity(1024);
+                line(&mut text);
+                let gone = target.lock().take(&text);
+                lost.add(gone);
+                return gone == 0;
+            }
+        };
+        let mut buffer = shared.buffer.lock();
+        if buffer.lines.len() >= BOUND || buffer.count >= self.config.batching.buffer_size {
             return false;
         }
         let first = buffer.lines.is_empty();
         line(&mut buffer.lines);
+        buffer.count += 1;
+        let full = buffer.count == self.config.batching.max_size;
         drop(buffer);
-        if first {
-            self.shared.filled.notify_one();
+        if first || full {
+            shared.filled.notify_one();
         }
         true
     }
@@ -101,16 +171,18 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.shared.buffer.lock().closed = true;
-        self.shared.filled.notify_one();
-        if let Some(writer) = self.writer.take() {
+        let Way::Gathering { shared, writer } = &mut self.way else { return };
+        shared.buffer.lock().closed = true;
+        shared.filled.notify_one();
+        if let Some(writer) = writer.take() {
             let _ = writer.join();
         }
     }
 }
 
 /// The writer thread: waits for lines, lets more gather, writes them.
-fn carry(shared: &Shared, mut target: Target, lost: &Counter) {
+fn carry(shared: &Shared, mut target: Target, batching: &Batching, lost: &Counter) {
+    let mut throttle = batching.throttle.map(|(rate, burst)| Throttle::new(rate, burst, Instant::now()));
     let mut taken = Vec::new();
     loop {
         let closed = {
@@ -119,12 +191,25 @@ fn carry(shared: &Shared, mut target: Target, lost: &Counter) {
                 shared.filled.wait(&mut buffer);
             }
             if !buffer.closed {
-                shared.filled.wait_while_for(&mut buffer, |b| !b.closed && b.lines.len() < BOUND / 4, LINGER);
+                let more = |b: &mut Buffer| !b.closed && b.lines.len() < BOUND / 4 && b.count < batching.max_size;
+                shared.filled.wait_while_for(&mut buffer, more, batching.max_wait);
             }
             std::mem::swap(&mut taken, &mut buffer.lines);
+            buffer.count = 0;
             buffer.closed
         };
-        lost.add(target.take(&taken));
+        match &mut throttle {
+            None => lost.add(target.take(&taken)),
+            Some(throttle) => {
+                for batch in batches(&taken, batching.max_size) {
+                    // At the end nobody is kept waiting.
+                    if !shared.buffer.lock().closed {
+                        sleep(throttle.take(Instant::now()));
+                    }
+                    lost.add(target.take(batch));
+                }
+            }
+        }
         taken.clear();
         taken.shrink_to(1 << 20);
         if closed {
@@ -133,10 +218,24 @@ fn carry(shared: &Shared, mut target: Target, lost: &Counter) {
     }
 }
 
+/// Lines in parts of so many.
+fn batches(lines: &[u8], most: usize) -> Vec<&[u8]> {
+    let mut out = Vec::new();
+    let mut rest = lines;
+    while !rest.is_empty() {
+        let ends = rest.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i + 1);
+        let end = ends.take(most).last().unwrap_or(rest.len());
+        let (batch, more) = rest.split_at(end);
+        out.push(batch);
+        rest = more;
+    }
+    out
+}
+
 impl Target {
     /// Says how many lines are lost.
     fn take(&mut self, lines: &[u8]) -> u64 {
-        let Target::File { file, size, torn, config } = self else {
+        let Target::File { file, size, torn, config, tidying } = self else {
             let (written, end) = pour(&mut io::stdout(), lines);
             if let Err(e) = end {
                 tracing::error!("audit log: {e}");
@@ -163,8 +262,16 @@ impl Target {
             Ok(fresh) => (*file, *size, *torn) = (fresh, 0, false),
             Err(e) => tracing::error!("audit log {}: {e}", path.display()),
         }
-        if let Err(e) = clear(config, at.into()) {
-            tracing::error!("old files of audit log {}: {e}", path.display());
+        let (config, tidied) = (config.clone(), tidying.clone());
+        let tidy = move || {
+            let _one = tidied.lock();
+            if let Err(e) = tidy(&config, at.into()) {
+                tracing::error!("old files of audit log {}: {e}", config.path.display());
+            }
+        };
+        // Packing takes seconds, in which neither lines nor requests are to wait.
+        if let Err(e) = std::thread::Builder::new().name("audit-files".into()).spawn(tidy) {
+            tracing::error!("old files of the audit log: {e}");
         }
         lost
     }
@@ -204,14 +311,15 @@ fn around(path: &Path) -> (String, String) {
     (format!("{}-", text(path.file_stem())), end)
 }
 
-/// Removes old files that are too many or too old.
-fn clear(config: &LogConfig, now: SystemTime) -> io::Result<()> {
+/// Removes old files that are too many or too old, and packs the others where that is wanted.
+fn tidy(config: &LogConfig, now: SystemTime) -> io::Result<()> {
     let (start, end) = around(&config.path);
     let dir = config.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut old: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        let time = name.strip_prefix(&start).and_then(|rest| rest.strip_suffix(&end));
+        let plain = name.strip_suffix(PACKED).unwrap_or(&name);
+        let time = plain.strip_prefix(&start).and_then(|rest| rest.strip_suffix(&end));
         if time.is_some_and(|time| time.len() == 23 && time.as_bytes()[10] == b'T') {
             old.push(dir.join(name));
         }
@@ -225,9 +333,33 @@ fn clear(config: &LogConfig, now: SystemTime) -> io::Result<()> {
             && path.metadata().and_then(|m| m.modified()).is_ok_and(|at| now.duration_since(at).is_ok_and(|d| d > age));
         if too_many || too_old {
             std::fs::remove_file(path)?;
+        } else if config.compress && path.extension().is_none_or(|e| e != &PACKED[1..]) {
+            pack(path)?;
         }
     }
     Ok(())
+}
+
+/// What stands behind the name of a packed file. Source: lumberjack.
+const PACKED: &str = ".gz";
+
+/// Packs a file, which is then gone. It has its name when it is whole, and it keeps the time of the last change.
+fn pack(path: &Path) -> io::Result<()> {
+    let named = |end: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    let (done, begun) = (named(PACKED), named(".gz.tmp"));
+    let mut plain = File::open(path)?;
+    let packed = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&begun)?;
+    let mut packer = GzEncoder::new(packed, Compression::default());
+    io::copy(&mut plain, &mut packer)?;
+    let packed = packer.finish()?;
+    packed.set_modified(plain.metadata()?.modified()?)?;
+    packed.sync_all()?;
+    std::fs::rename(&begun, &done)?;
+    std::fs::remove_file(path)
 }
 
 fn append(path: &Path) -> io::Result<File> {
@@ -259,14 +391,19 @@ mod tests {
     #[test]
     fn a_full_file_is_put_aside_and_few_are_kept() {
         let dir = dir();
-        let config = LogConfig { path: dir.0.join("audit.log"), max_age: 0, max_backups: 2, max_size: 1 };
+        let config = LogConfig { max_backups: 2, max_size: 1, ..LogConfig::at(dir.0.join("audit.log")) };
         for name in ["audit-2026-01-01T00-00-00.000.log", "audit-2026-01-02T00-00-00.000.log", "audit-x.log", "other"] {
             std::fs::write(dir.0.join(name), "old").unwrap();
         }
         let file = append(&config.path).unwrap();
-        let mut target = Target::File { file, size: 0, torn: false, config };
+        let tidying: Arc<Mutex<()>> = Arc::default();
+        let mut target = Target::File { file, size: 0, torn: false, config: config.clone(), tidying: tidying.clone() };
+        // Whoever tidies waits; what it would do is done here.
+        let held = tidying.lock();
         assert_eq!(target.take(&vec![b'x'; 1 << 20]), 0);
         assert_eq!(target.take(b"next\n"), 0);
+        tidy(&config, System.now().into()).unwrap();
+        drop(held);
         let names = names(&dir);
         assert_eq!(names.len(), 5, "{names:?}");
         assert!(names.contains(&"audit-2026-01-02T00-00-00.000.log".into()), "the oldest one is gone: {names:?}");
@@ -305,7 +442,8 @@ mod tests {
 
         let dir = dir();
         let config = LogConfig::at(dir.0.join("audit.log"));
-        let mut target = Target::File { file: append(&config.path).unwrap(), size: 0, torn: false, config };
+        let file = append(&config.path).unwrap();
+        let mut target = Target::File { file, size: 0, torn: false, config, tidying: Arc::default() };
         target.take(b"ha");
         target.take(b"whole\n");
         target.take(b"next\n");
@@ -315,13 +453,52 @@ mod tests {
     #[test]
     fn old_files_go_by_age() {
         let dir = dir();
-        let config = LogConfig { path: dir.0.join("audit.log"), max_age: 2, max_backups: 0, max_size: 1 };
+        let config = LogConfig { max_age: 2, max_backups: 0, ..LogConfig::at(dir.0.join("audit.log")) };
         std::fs::write(dir.0.join("audit-2026-01-01T00-00-00.000.log"), "old").unwrap();
         let days = |n: u64| SystemTime::from(System.now()) + Duration::from_secs(n * 24 * 3600);
-        clear(&config, days(1)).unwrap();
+        tidy(&config, days(1)).unwrap();
         assert_eq!(names(&dir).len(), 1);
-        clear(&config, days(3)).unwrap();
+        tidy(&config, days(3)).unwrap();
         assert_eq!(names(&dir).len(), 0);
+    }
+
+    #[test]
+    fn old_files_are_packed_and_go_as_others_do() {
+        let dir = dir();
+        let own = LogConfig::at(dir.0.join("audit.log"));
+        let config = LogConfig { compress: true, max_backups: 2, max_age: 2, ..own };
+        for (day, text) in [(1, "one"), (2, "two"), (3, "three")] {
+            std::fs::write(dir.0.join(format!("audit-2026-01-0{day}T00-00-00.000.log")), text).unwrap();
+        }
+        let now = SystemTime::from(System.now());
+        tidy(&config, now).unwrap();
+        tidy(&config, now).unwrap();
+        assert_eq!(names(&dir), ["audit-2026-01-02T00-00-00.000.log.gz", "audit-2026-01-03T00-00-00.000.log.gz"]);
+        let packed = File::open(dir.0.join("audit-2026-01-03T00-00-00.000.log.gz")).unwrap();
+        assert_eq!(io::read_to_string(flate2::read::GzDecoder::new(packed)).unwrap(), "three");
+        tidy(&config, now + Duration::from_secs(3 * 24 * 3600)).unwrap();
+        assert!(names(&dir).is_empty());
+    }
+
+    #[test]
+    fn a_line_is_there_before_the_request_goes_on() {
+        let dir = dir();
+        let own = LogConfig::at(dir.0.join("audit.log"));
+        let log = Log::open(&LogConfig { mode: Mode::Blocking, ..own.clone() }, Arc::default()).unwrap();
+        assert!(log.write(|out| out.extend_from_slice(b"a\n")));
+        assert_eq!(std::fs::read(&own.path).unwrap(), b"a\n");
+        let full = LogConfig { mode: Mode::BlockingStrict, ..LogConfig::at("/dev/full".into()) };
+        let lost = Arc::new(Counter::default());
+        let log = Log::open(&full, lost.clone()).unwrap();
+        assert!(!log.write(|out| out.extend_from_slice(b"a\n")));
+        assert_eq!(lost.get(), 1);
+    }
+
+    #[test]
+    fn lines_in_batches() {
+        let parts = |most| batches(b"a\nb\nc\n", most).into_iter().map(String::from_utf8_lossy).collect::<Vec<_>>();
+        assert_eq!(parts(2), ["a\nb\n", "c\n"]);
+        assert_eq!(parts(usize::MAX), ["a\nb\nc\n"]);
     }
 
     #[test]

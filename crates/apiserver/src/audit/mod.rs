@@ -1,10 +1,11 @@
 //! The audit log: who did what, as events of `audit.k8s.io/v1`.
 //!
 //! What is written down is said by a [`Policy`] of the operator's, or, without one, by [`worth`]: one line of level Metadata
-//! for every request but routine. Where it goes: a [`Log`] on disk and a [`Webhook`]. The request path waits for neither:
-//! where they are slower than the requests for long, events are dropped and counted (upstream's batching backend does the
-//! same). Decided against a channel of events: each would be a handful of allocations per request.
+//! for every request but routine. Where it goes: a [`Log`] on disk and a [`Webhook`]. The request path waits for neither,
+//! unless an operator says so ([`backend::Mode`]): where they are slower than the requests for long, events are dropped and counted
+//! (upstream's batching backend does the same). Decided against a channel of events: each would be a handful of allocations per request.
 
+mod backend;
 mod event;
 mod file;
 mod objects;
@@ -12,7 +13,8 @@ mod policy;
 pub mod stages;
 mod webhook;
 
-pub use event::{Entry, ObjectRef, Pending};
+pub use backend::{BackendFlags, Outcome};
+pub use event::{Entry, Format, ObjectRef, Pending};
 pub use file::LogConfig;
 pub use objects::Objects;
 pub use policy::{Level, Policy, Stage, Stages, Verdict};
@@ -79,22 +81,32 @@ pub struct Audit {
     levels: Arc<Family<Counter>>,
     nobodys: Mutex<Bucket>,
     unwritten: Arc<Counter>,
+    /// Events that are too large even without their objects.
+    oversized: Arc<Counter>,
+}
+
+/// The lines of one event, a backend each, for later.
+#[derive(Debug, Default)]
+pub struct Lines {
+    log: Option<Pending>,
+    webhook: Option<Pending>,
 }
 
 impl Audit {
     /// `None` where nothing is written anywhere.
     pub fn open(config: AuditConfig, outgoing: &Arc<Outgoing>, registry: &Registry) -> io::Result<Option<Self>> {
-        let lost = || {
+        let lost = |plugin: &str| {
             let help = "Audit events that a backend could not write.";
-            registry.family::<Counter>("apiserver_audit_error_total", help, &["plugin"]).with(&["log"])
+            registry.family::<Counter>("apiserver_audit_error_total", help, &["plugin"]).with(&[plugin])
         };
-        let log = config.log.as_ref().map(|log| Log::open(log, lost())).transpose()?;
+        let log = config.log.as_ref().map(|log| Log::open(log, lost("log"))).transpose()?;
         let dropped: Arc<Counter> = registry.single("apiserver_audit_dropped_total", "Audit events that were lost.");
         let webhook = config.webhook.map(|webhook| Webhook::start(webhook, outgoing.clone(), dropped.clone()));
         if log.is_none() && webhook.is_none() {
             return Ok(None);
         }
         Ok(Some(Audit {
+            oversized: lost("truncate"),
             policy: config.policy,
             log,
             webhook,
@@ -131,17 +143,51 @@ impl Audit {
         self.policy.is_some()
     }
     /// Writes one event, or drops it where too many wait.
-    pub fn record(&self, entry: &Entry<'_>) {
-        match &self.webhook {
-            None => self.count(self.log.as_ref().is_none_or(|log| log.write(|out| _ = event::write(out, entry)))),
-            Some(_) => self.emit(Pending::of(entry).at(entry.now)),
+    pub fn record(&self, entry: &Entry<'_>) -> Outcome {
+        match (&self.webhook, &self.log) {
+            (None, Some(log)) if log.is_plain() => {
+                let logged = log.write(|out| _ = event::write(out, entry));
+                self.count(logged);
+                Outcome::of(logged, log.mode())
+            }
+            _ => self.emit(self.lines(entry), entry.now),
         }
     }
-    /// Writes a line that was made before.
-    pub fn emit(&self, line: Vec<u8>) {
-        let logged = self.log.as_ref().is_none_or(|log| log.write(|out| out.extend_from_slice(&line)));
-        let sent = self.webhook.as_ref().is_none_or(|webhook| webhook.push(line));
-        self.count(logged && sent);
+    /// The lines of an event whose stage is reached later.
+    pub fn lines(&self, entry: &Entry<'_>) -> Lines {
+        let line = |format, limits| {
+            let line = backend::line(entry, format, limits);
+            if line.is_none() {
+                self.oversized.inc();
+            }
+            line
+        };
+        let log = self.log.as_ref().and_then(|log| line(log.format(), log.limits()));
+        let webhook = self.webhook.as_ref().and_then(|webhook| match (&log, &self.log) {
+            (Some(same), Some(log)) if log.is_plain() && webhook.limits().is_none() => Some(same.clone()),
+            _ => line(Format::Json, webhook.limits()),
+        });
+        Lines { log, webhook }
+    }
+    /// Writes lines that were made before.
+    pub fn emit(&self, lines: Lines, now: Timestamp) -> Outcome {
+        let mut outcome = Outcome::default();
+        let mut taken = true;
+        if let Some(log) = &self.log {
+            let logged = lines.log.is_some_and(|line| log.write(|out| out.extend_from_slice(&line.at(now))));
+            taken &= logged;
+            outcome = outcome.and(Outcome::of(logged, log.mode()));
+        }
+        if let Some(webhook) = &self.webhook {
+            let (sent, its) = match lines.webhook {
+                Some(line) => webhook.push(line.at(now)),
+                None => (false, Outcome::of(false, webhook.mode())),
+            };
+            taken &= sent;
+            outcome = outcome.and(its);
+        }
+        self.count(taken);
+        outcome
     }
     fn count(&self, taken: bool) {
         if taken { self.written.inc() } else { self.dropped.inc() }

@@ -2,7 +2,7 @@
 //!
 //! A request that lasts makes one when its answer has begun and one when it has ended, which is when its body is dropped.
 
-use super::{Audit, Entry, Level, Objects, Pending, Stage, worth};
+use super::{Audit, Entry, Level, Lines, Objects, Outcome, Stage, worth};
 use crate::stack::{Exchange, Failure};
 use auth::Decision;
 use base::clock::Clock;
@@ -18,33 +18,35 @@ use std::{
 use value::{Value, value};
 
 /// The caller is known, or known to be nobody that is let in.
-pub fn begins(x: &mut Exchange<'_>, authenticated: bool) {
-    let Some(log) = &x.server.audit else { return };
+pub fn begins(x: &mut Exchange<'_>, authenticated: bool) -> Outcome {
+    let Some(log) = &x.server.audit else { return Outcome::default() };
     x.audit = log.judge(&x.info, x.caller());
     if x.audit.level == Level::None {
-        return;
+        return Outcome::default();
     }
     // Of the many reads that nobody writes down nothing is kept.
     if log.has_policy() || x.info.is_mutating() || !x.info.subresource.is_empty() {
         x.notes = Notes::kept(x.audit.level >= Level::Request);
     }
-    if authenticated {
-        record(x, log, Stage::RequestReceived, None, None, &Objects::default());
+    if !authenticated {
+        return Outcome::default();
     }
+    record(x, log, Stage::RequestReceived, None, None, &Objects::default())
 }
 
 /// The answer is made.
-pub fn ends(x: &Exchange<'_>, response: &mut Response<Body>, failure: Option<Failure>) {
-    let Some(log) = x.server.audit.as_ref().filter(|_| x.audit.level > Level::None) else { return };
+pub fn ends(x: &Exchange<'_>, response: &mut Response<Body>, failure: Option<Failure>) -> Outcome {
+    let unseen = Outcome::default;
+    let Some(log) = x.server.audit.as_ref().filter(|_| x.audit.level > Level::None) else { return unseen() };
     let code = response.status().as_u16();
     let routine = || x.impersonator.is_none() && !worth(&x.info, x.caller(), code, || x.server.engine.catalog());
     if !log.has_policy() && routine() {
-        return;
+        return unseen();
     }
     let nobody =
         (code == 401 && x.decision.is_none()) || (code >= 400 && x.caller().in_group("system:unauthenticated"));
     if nobody && !log.has_policy() && !log.may_flood(x.server.config.clock.now()) {
-        return;
+        return unseen();
     }
     let status = failure.as_ref().map(|failure| match &failure.panicked {
         None => Value::from(failure.status.to_json()),
@@ -66,34 +68,44 @@ pub fn ends(x: &Exchange<'_>, response: &mut Response<Body>, failure: Option<Fai
     if !log.has_policy() || !x.info.is_long_running() {
         return record(Stage::ResponseComplete);
     }
-    record(Stage::ResponseStarted);
+    let started = record(Stage::ResponseStarted);
     if x.audit.omit_stages.has(Stage::ResponseComplete) {
-        return;
+        return started;
     }
+    let later = || {
+        let line = with_entry(x, Stage::ResponseComplete, Some(code), None, &x.objects, |entry| log.lines(entry));
+        End { log: log.clone(), clock: x.server.config.clock.clone(), line }
+    };
     match std::mem::take(response.body_mut()) {
         Body::Stream(body) => {
-            let line = with_entry(x, Stage::ResponseComplete, Some(code), None, &x.objects, Pending::of);
-            let end = End { log: log.clone(), clock: x.server.config.clock.clone(), line };
-            *response.body_mut() = Body::Stream(Box::pin(Lasting { body, _end: end }));
+            *response.body_mut() = Body::Stream(Box::pin(Lasting { body, _end: later() }));
         }
         body => {
             *response.body_mut() = body;
             let Some(lasts) = x.lasts.as_ref().filter(|lasts| Arc::strong_count(lasts) > 1) else {
-                return record(Stage::ResponseComplete);
+                return started.and(record(Stage::ResponseComplete));
             };
-            let line = with_entry(x, Stage::ResponseComplete, Some(code), None, &x.objects, Pending::of);
-            *lasts.0.lock() = Some(End { log: log.clone(), clock: x.server.config.clock.clone(), line });
+            *lasts.0.lock() = Some(later());
         }
     }
+    started
 }
 
 /// Held by whoever works on a stream that goes on behind its answer: the request ends when all of them have let it go.
 #[derive(Default)]
 pub struct Lasts(Mutex<Option<End>>);
 
-fn record(x: &Exchange<'_>, log: &Audit, stage: Stage, code: Option<u16>, status: Option<&Value>, objects: &Objects) {
-    if !x.audit.omit_stages.has(stage) {
-        with_entry(x, stage, code, status, objects, |entry| log.record(entry));
+fn record(
+    x: &Exchange<'_>,
+    log: &Audit,
+    stage: Stage,
+    code: Option<u16>,
+    status: Option<&Value>,
+    objects: &Objects,
+) -> Outcome {
+    match x.audit.omit_stages.has(stage) {
+        true => Outcome::default(),
+        false => with_entry(x, stage, code, status, objects, |entry| log.record(entry)),
     }
 }
 
@@ -147,12 +159,13 @@ struct Lasting {
 pub struct End {
     log: Arc<Audit>,
     clock: Arc<dyn Clock>,
-    line: Pending,
+    line: Lines,
 }
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.log.emit(std::mem::take(&mut self.line).at(self.clock.now()));
+        // The answer has been given: there is nobody to wait.
+        let _ = self.log.emit(std::mem::take(&mut self.line), self.clock.now());
     }
 }
 

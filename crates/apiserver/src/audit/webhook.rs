@@ -1,13 +1,15 @@
-//! Audit events for a server elsewhere, in batches. Requests never wait for it: where it is too slow for long, events are
-//! dropped and counted. Source: `apiserver/plugin/pkg/audit/{buffered,webhook}`, whose numbers these are.
+//! Audit events for a server elsewhere, in batches, or each by itself where requests wait for it. In batches, where it is
+//! too slow for long, events are dropped and counted. Source: `apiserver/plugin/pkg/audit/{buffered,webhook}`, whose numbers these are.
 
+use super::backend::{Batching, Limits, Mode, Outcome, Throttle};
 use bytes::Bytes;
 use net::{Endpoint, Outgoing};
 use parking_lot::Mutex;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use telemetry::Counter;
 use tokio::{
-    sync::Notify,
+    runtime::Handle,
+    sync::{Notify, oneshot},
     time::{Instant, sleep, timeout_at},
 };
 
@@ -24,14 +26,9 @@ const GROWTH: f64 = 1.5;
 #[derive(Debug, Clone)]
 pub struct WebhookConfig {
     pub endpoint: Endpoint,
-    /// How many events may wait.
-    pub buffer_size: usize,
-    /// The most that are sent at once.
-    pub max_size: usize,
-    /// How long an event waits for others.
-    pub max_wait: Duration,
-    /// Batches per second, and how many may be saved up; `None` for no bound.
-    pub throttle: Option<(f64, u32)>,
+    pub mode: Mode,
+    pub batching: Batching,
+    pub limits: Option<Limits>,
     pub initial_backoff: Duration,
 }
 
@@ -40,20 +37,30 @@ impl WebhookConfig {
     pub fn to(endpoint: Endpoint) -> Self {
         WebhookConfig {
             endpoint,
-            buffer_size: 10_000,
-            max_size: 400,
-            max_wait: Duration::from_secs(30),
-            throttle: Some((10.0, 15)),
+            mode: Mode::Batch,
+            batching: Batching {
+                buffer_size: 10_000,
+                max_size: 400,
+                max_wait: Duration::from_secs(30),
+                throttle: Some((10.0, 15)),
+            },
+            limits: None,
             initial_backoff: Duration::from_secs(10),
         }
     }
 }
 
 /// The sending end. Dropping it sends what is left, while the runtime lives.
-pub struct Webhook(Arc<Queue>);
+pub struct Webhook {
+    queue: Arc<Queue>,
+    config: Arc<WebhookConfig>,
+    outgoing: Arc<Outgoing>,
+    lost: Arc<Counter>,
+    runtime: Handle,
+}
 
+#[derive(Default)]
 struct Queue {
-    bound: usize,
     waiting: Mutex<Waiting>,
     filled: Notify,
 }
@@ -67,49 +74,73 @@ struct Waiting {
 impl Webhook {
     /// Begins to send, on the present runtime. `lost` counts what could not be delivered.
     pub fn start(config: WebhookConfig, outgoing: Arc<Outgoing>, lost: Arc<Counter>) -> Self {
-        let queue = Arc::new(Queue { bound: config.buffer_size, waiting: Mutex::default(), filled: Notify::new() });
-        tokio::spawn(send_all(queue.clone(), Arc::new(config), outgoing, lost));
-        Webhook(queue)
-    }
-    /// Takes one event; false where too many wait.
-    pub fn push(&self, event: Vec<u8>) -> bool {
-        let mut waiting = self.0.waiting.lock();
-        if waiting.events.len() >= self.0.bound {
-            return false;
+        let (queue, config) = (Arc::<Queue>::default(), Arc::new(config));
+        if config.mode == Mode::Batch {
+            tokio::spawn(send_all(queue.clone(), config.clone(), outgoing.clone(), lost.clone()));
         }
-        waiting.events.push_back(event);
-        drop(waiting);
-        self.0.filled.notify_one();
-        true
+        Webhook { queue, config, outgoing, lost, runtime: Handle::current() }
+    }
+    pub fn mode(&self) -> Mode {
+        self.config.mode
+    }
+    pub fn limits(&self) -> Option<Limits> {
+        self.config.limits
+    }
+    /// Takes one event; false where too many wait. What does not gather is on its way, and the outcome waits for it.
+    pub fn push(&self, event: Vec<u8>) -> (bool, Outcome) {
+        if self.config.mode == Mode::Batch {
+            return (self.queue.push(event, self.config.batching.buffer_size), Outcome::default());
+        }
+        let (word, heard) = oneshot::channel();
+        let (config, outgoing, lost) = (self.config.clone(), self.outgoing.clone(), self.lost.clone());
+        self.runtime.spawn(async move {
+            let _ = word.send(send(&config, &outgoing, &[event], &lost).await);
+        });
+        (true, Outcome::later(heard, self.config.mode))
     }
 }
 
 impl Drop for Webhook {
     fn drop(&mut self) {
-        self.0.waiting.lock().closed = true;
-        self.0.filled.notify_one();
+        self.queue.waiting.lock().closed = true;
+        self.queue.filled.notify_one();
     }
 }
 
 async fn send_all(queue: Arc<Queue>, config: Arc<WebhookConfig>, outgoing: Arc<Outgoing>, lost: Arc<Counter>) {
-    let mut throttle = config.throttle.map(|(rate, burst)| Throttle::new(rate, burst, Instant::now()));
+    let mut throttle = config.batching.throttle.map(|(rate, burst)| Throttle::new(rate, burst, Instant::now()));
     while let Some(events) = queue.batch(&config).await {
         if let Some(throttle) = &mut throttle {
             sleep(throttle.take(Instant::now())).await;
         }
         let (config, outgoing, lost) = (config.clone(), outgoing.clone(), lost.clone());
         // A batch that is tried again does not hold up the next one.
-        tokio::spawn(async move {
-            let count = events.len() as u64;
-            if let Err(why) = deliver(&config, &outgoing, list(&events)).await {
-                lost.add(count);
-                tracing::error!("audit webhook: {count} events are lost: {why}");
-            }
-        });
+        tokio::spawn(async move { send(&config, &outgoing, &events, &lost).await });
     }
 }
 
+/// False where the events are lost.
+async fn send(config: &WebhookConfig, outgoing: &Outgoing, events: &[Vec<u8>], lost: &Counter) -> bool {
+    let sent = deliver(config, outgoing, list(events)).await;
+    if let Err(why) = &sent {
+        let count = events.len() as u64;
+        lost.add(count);
+        tracing::error!("audit webhook: {count} events are lost: {why}");
+    }
+    sent.is_ok()
+}
+
 impl Queue {
+    fn push(&self, event: Vec<u8>, bound: usize) -> bool {
+        let mut waiting = self.waiting.lock();
+        if waiting.events.len() >= bound {
+            return false;
+        }
+        waiting.events.push_back(event);
+        drop(waiting);
+        self.filled.notify_one();
+        true
+    }
     /// The next batch: full, or as it is once the first event has waited long enough. `None` after the end.
     async fn batch(&self, config: &WebhookConfig) -> Option<Vec<Vec<u8>>> {
         while self.look(|waiting| waiting.events.is_empty()) {
@@ -118,14 +149,20 @@ impl Queue {
             }
             self.filled.notified().await;
         }
-        let due = Instant::now() + config.max_wait;
-        while self.look(|waiting| waiting.events.len() < config.max_size && !waiting.closed) {
+        let most = config.batching.max_size;
+        let due = Instant::now() + config.batching.max_wait;
+        while self.look(|waiting| waiting.events.len() < most && !waiting.closed) {
             if timeout_at(due, self.filled.notified()).await.is_err() {
                 break;
             }
         }
         let mut waiting = self.waiting.lock();
-        let count = waiting.events.len().min(config.max_size);
+        let mut bytes = 0;
+        let fits = |event: &&Vec<u8>| {
+            bytes += event.len();
+            config.limits.is_none_or(|limits| bytes <= limits.batch)
+        };
+        let count = waiting.events.iter().take(most).take_while(fits).count().max(1);
         Some(waiting.events.drain(..count).collect())
     }
     fn look<T>(&self, read: impl FnOnce(&Waiting) -> T) -> T {
@@ -165,39 +202,9 @@ fn list(events: &[Vec<u8>]) -> Bytes {
     out.into()
 }
 
-/// A bucket of tokens.
-struct Throttle {
-    rate: f64,
-    burst: f64,
-    tokens: f64,
-    at: Instant,
-}
-
-impl Throttle {
-    fn new(rate: f64, burst: u32, now: Instant) -> Self {
-        Throttle { rate, burst: burst.into(), tokens: burst.into(), at: now }
-    }
-    /// Takes a token; how long until it is there.
-    fn take(&mut self, now: Instant) -> Duration {
-        let grown = now.saturating_duration_since(self.at).as_secs_f64() * self.rate;
-        self.tokens = (self.tokens + grown).min(self.burst) - 1.0;
-        self.at = now;
-        Duration::from_secs_f64((-self.tokens / self.rate).max(0.0))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_bucket_lets_a_burst_pass_and_then_its_rate() {
-        let start = Instant::now();
-        let mut throttle = Throttle::new(10.0, 2, start);
-        let mut wait = |ms| throttle.take(start + Duration::from_millis(ms)).as_millis();
-        assert_eq!((wait(0), wait(0), wait(0), wait(0)), (0, 0, 100, 200));
-        assert_eq!((wait(1000), wait(1000), wait(1000)), (0, 0, 100));
-    }
 
     #[test]
     fn lines_become_a_list() {
@@ -208,17 +215,33 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_is_full_or_all_that_is_left() {
-        let queue = Queue { bound: 3, waiting: Mutex::default(), filled: Notify::new() };
+        let queue = Queue::default();
         let endpoint =
             Endpoint { url: String::new(), trust: net::Trust::System, identity: None, headers: Default::default() };
-        let config = WebhookConfig { max_size: 2, ..WebhookConfig::to(endpoint) };
-        let webhook = Webhook(Arc::new(queue));
-        let pushed: Vec<bool> = (0..4u8).map(|n| webhook.push(vec![n])).collect();
+        let own = WebhookConfig::to(endpoint);
+        let config = WebhookConfig { batching: Batching { max_size: 2, ..own.batching }, ..own };
+        let pushed: Vec<bool> = (0..4u8).map(|n| queue.push(vec![n], 3)).collect();
         assert_eq!(pushed, [true, true, true, false], "the fourth finds no room");
-        let queue = webhook.0.clone();
         assert_eq!(queue.batch(&config).await, Some(vec![vec![0], vec![1]]));
-        drop(webhook);
+        queue.waiting.lock().closed = true;
         assert_eq!(queue.batch(&config).await, Some(vec![vec![2]]), "the end waits for nothing");
         assert_eq!(queue.batch(&config).await, None);
+
+        // A batch ends where it would be too large; an event alone never is.
+        let queue = Queue::default();
+        let config = WebhookConfig {
+            batching: Batching { max_size: 3, ..config.batching },
+            limits: Some(Limits { event: 4, batch: 4 }),
+            ..config
+        };
+        for length in [2, 2, 1, 5] {
+            assert!(queue.push(vec![7; length], 9));
+        }
+        queue.waiting.lock().closed = true;
+        let mut lengths = Vec::new();
+        while let Some(batch) = queue.batch(&config).await {
+            lengths.push(batch.iter().map(Vec::len).collect::<Vec<_>>());
+        }
+        assert_eq!(lengths, [vec![2, 2], vec![1], vec![5]]);
     }
 }

@@ -50,6 +50,11 @@ pub(super) fn method(parser: &mut Parser<'_>, place: u32, name: &str, target: &E
             make.transform_map(name == "transformMapEntry", target, [var, var2], Some(filter), item)
         }
         ("optMap" | "optFlatMap", [var, item]) => make.opt_map(name, target, var, item),
+        ("bind", [var, value, result])
+            if make.parser.bindings && matches!(&target.kind, Kind::Ident(n) if n == "cel") =>
+        {
+            make.bound(var, value, result)
+        }
         ("sortBy", [var, key]) => make.sort_by(target, var, key),
         _ => return None,
     })
@@ -206,6 +211,14 @@ impl Make<'_, '_> {
         let step = self.filtered(step, filter);
         let (init, always, result) = (self.node(Kind::Map(Vec::new())), self.literal(Literal::Bool(true)), self.accu());
         Ok(self.fold(target.clone(), name, Some(name2), init, [always, step, result]))
+    }
+
+    /// `cel.bind(name, value, result)`
+    fn bound(&mut self, var: &Expr, value: &Expr, result: &Expr) -> Result<Expr, Stop> {
+        let Kind::Ident(name) = &var.kind else {
+            return Err(self.fault(var, "cel.bind() variable names must be simple identifiers"));
+        };
+        Ok(self.bind(name.clone(), value.clone(), result.clone()))
     }
 
     /// A loop over nothing whose accumulator is the bound name.

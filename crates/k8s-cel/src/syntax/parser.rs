@@ -32,8 +32,8 @@ pub struct Parsed {
     pub height: usize,
 }
 
-/// Parses and expands macros.
-pub fn parse(text: &str) -> Result<Parsed, Vec<Issue>> {
+/// Parses and expands macros; `bindings`: `cel.bind` is one of them.
+pub fn parse(text: &str, bindings: bool) -> Result<Parsed, Vec<Issue>> {
     let size = text.chars().count();
     if size > SIZE {
         let message = format!("expression code point size exceeds limit: size: {size}, limit {SIZE}");
@@ -41,7 +41,7 @@ pub fn parse(text: &str) -> Result<Parsed, Vec<Issue>> {
     }
     let (tokens, issues) = tokens(text);
     let nesting = nesting(text, &tokens);
-    deep::run(nesting, || parse_tokens(text, tokens, issues)).unwrap_or_else(|| Err(vec![too_deep()]))
+    deep::run(nesting, || parse_tokens(text, tokens, issues, bindings)).unwrap_or_else(|| Err(vec![too_deep()]))
 }
 
 /// A bound for how deep the parser goes: brackets that are open at once, and conditionals.
@@ -59,8 +59,9 @@ fn nesting(text: &str, tokens: &[Lexeme]) -> usize {
     most + conditionals
 }
 
-fn parse_tokens(text: &str, tokens: Vec<Lexeme>, issues: Vec<Issue>) -> Result<Parsed, Vec<Issue>> {
-    let mut parser = Parser { text, tokens, at: 0, places: Vec::new(), heights: Vec::new(), depth: 0, issues };
+fn parse_tokens(text: &str, tokens: Vec<Lexeme>, issues: Vec<Issue>, bindings: bool) -> Result<Parsed, Vec<Issue>> {
+    let mut parser =
+        Parser { text, tokens, at: 0, places: Vec::new(), heights: Vec::new(), depth: 0, bindings, issues };
     let expr = parser.expr().and_then(|expr| parser.end().map(|()| expr));
     match expr {
         Ok(expr) if parser.issues.is_empty() => {
@@ -88,6 +89,7 @@ pub(super) struct Parser<'a> {
     /// Of the nodes that are done, by their ids.
     heights: Vec<u16>,
     depth: usize,
+    pub bindings: bool,
     pub issues: Vec<Issue>,
 }
 

@@ -292,3 +292,26 @@ fn texts_do_not_grow_without_bound() {
     let result = program.eval(&Activation::new().bind("x", &x), &mut Budget::default());
     assert_eq!(result.err(), Some(EvalError::CallCost));
 }
+
+/// Estimates of upstream's tests of device selectors, at most.
+#[test]
+fn what_selectors_of_devices_cost() {
+    let decl = ready::device_decl();
+    let env = ready::device();
+    for (text, most) in [
+        ("true", 0),
+        (r#"device.driver == """#, 2),
+        (r#"device.driver == "dra.example.com""#, 4),
+        (r#""dra.example.com" in device.attributes"#, 3),
+        (r#"device.attributes["dra.example.com"].name"#, 4),
+        (r#"device.attributes["dra.example.com"]["name"]"#, 4),
+        (r#"device.attributes["dra.example.com"].name > 0"#, 5),
+        (r#"device.attributes["dra.example.com"].name == "fish""#, 5),
+        (r#"cel.bind(dra, device.attributes["dra.example.com"], dra.name)"#, 15),
+        (r#"device.attributes["no-such-domain"].noSuchAttr.isGreaterThan(quantity("0"))"#, 6),
+    ] {
+        let program = env.compile(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert_eq!(program.estimate_cost(Some(&decl)).max, most, "{text}");
+    }
+    assert!(Env::new().compile("cel.bind(x, 1, x == 1)").is_err(), "nobody else has it");
+}

@@ -183,6 +183,7 @@ mod tests {
             value!([
                 {"expression": "variables.m"}, {"expression": "variables.x"}, {"expression": "params.x == 1"},
                 {"expression": "true", "messageExpression": "authorizer.path('/').check('get').reason()"},
+                {"expression": "namespaceObject.metadata.lables.size() == 0"}, {"expression": "namespaceObject.metadata.name"},
             ]),
         );
         spec.set(&["auditAnnotations"], value!([{"key": "a", "valueExpression": "1"}]));
@@ -190,17 +191,21 @@ mod tests {
             &kind(),
             value!({"spec": spec}),
             expect![[r#"
-            spec.validations[0].expression: Invalid value: "variables.m": must evaluate to bool but got int
-            spec.validations[1].expression: Invalid value: "variables.x": compilation failed: ERROR: <input>:1:10: undefined field 'x'
-             | variables.x
-             | .........^
-            spec.validations[2].expression: Invalid value: "params.x == 1": compilation failed: ERROR: <input>:1:1: undeclared reference to 'params' (in container '')
-             | params.x == 1
-             | ^
-            spec.validations[3].messageExpression: Invalid value: "authorizer.path('/').check('get').reason()": compilation failed: ERROR: <input>:1:1: undeclared reference to 'authorizer' (in container '')
-             | authorizer.path('/').check('get').reason()
-             | ^
-            spec.auditAnnotations[0].valueExpression: Invalid value: "1": must evaluate to one of [string null_type] but got int"#]],
+                spec.validations[0].expression: Invalid value: "variables.m": must evaluate to bool but got int
+                spec.validations[1].expression: Invalid value: "variables.x": compilation failed: ERROR: <input>:1:10: undefined field 'x'
+                 | variables.x
+                 | .........^
+                spec.validations[2].expression: Invalid value: "params.x == 1": compilation failed: ERROR: <input>:1:1: undeclared reference to 'params' (in container '')
+                 | params.x == 1
+                 | ^
+                spec.validations[3].messageExpression: Invalid value: "authorizer.path('/').check('get').reason()": compilation failed: ERROR: <input>:1:1: undeclared reference to 'authorizer' (in container '')
+                 | authorizer.path('/').check('get').reason()
+                 | ^
+                spec.validations[4].expression: Invalid value: "namespaceObject.metadata.lables.size() == 0": compilation failed: ERROR: <input>:1:25: undefined field 'lables'
+                 | namespaceObject.metadata.lables.size() == 0
+                 | ........................^
+                spec.validations[5].expression: Invalid value: "namespaceObject.metadata.name": must evaluate to bool but got string
+                spec.auditAnnotations[0].valueExpression: Invalid value: "1": must evaluate to one of [string null_type] but got int"#]],
         );
     }
 

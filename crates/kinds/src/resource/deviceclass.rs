@@ -61,9 +61,11 @@ mod tests {
             (
                 value!({"selectors": [{}, {"cel": {"expression": ""}}], "extendedResourceName": "cpu"}),
                 expect![[r#"
-                spec.selectors[0].cel: Required value
-                spec.selectors[1].cel.expression: Required value
-                spec.extendedResourceName: Invalid value: "cpu": must be a valid extended resource name"#]],
+                    spec.selectors[0].cel: Required value
+                    spec.selectors[1].cel.expression: Invalid value: "": compilation failed: ERROR: <input>:1:1: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}
+                     | 
+                     | ^
+                    spec.extendedResourceName: Invalid value: "cpu": must be a valid extended resource name"#]],
             ),
             (
                 value!({"config": [{}, {"opaque": {}}, {"opaque": {"driver": "a b", "parameters": 1}}, {"opaque": {"driver": "D.x", "parameters": {}}}]}),
@@ -76,6 +78,43 @@ mod tests {
             ),
         ] {
             create(&kind(), value!({"spec": spec}), want);
+        }
+        for (expression, want) in [
+            (r#"device.driver == "dra.example.com" && "dra.example.com" in device.attributes"#, expect![""]),
+            (
+                r#"cel.bind(dra, device.attributes["dra.example.com"], dra.model.matches("^a.*") && dra.sriov)"#,
+                expect![""],
+            ),
+            (r#"device.capacity["dra.example.com"].memory.isGreaterThan(quantity("1Gi"))"#, expect![""]),
+            (r#"device.attributes["a.example.com"].version.isGreaterThan(semver("1.0.0"))"#, expect![""]),
+            (r#"device.attributes["a.example.com"].usable"#, expect![""]),
+            ("device.allowMultipleAllocations", expect![""]),
+            (
+                "1",
+                expect![[
+                    r#"spec.selectors[0].cel.expression: Invalid value: "1": must evaluate to bool or the unknown type, not int"#
+                ]],
+            ),
+            (
+                "device.diver",
+                expect![[r#"
+                spec.selectors[0].cel.expression: Invalid value: "device.diver": compilation failed: ERROR: <input>:1:7: undefined field 'diver'
+                 | device.diver
+                 | ......^"#]],
+            ),
+            (
+                "?!",
+                expect![[r#"
+                spec.selectors[0].cel.expression: Invalid value: "?!": compilation failed: ERROR: <input>:1:1: Syntax error: mismatched input '?' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}
+                 | ?!
+                 | ^"#]],
+            ),
+            (
+                "device.attributes.all(a, device.attributes.all(b, device.attributes.all(c, device.attributes.all(d, a == b && c == d))))",
+                expect!["spec.selectors[0].cel.expression: Forbidden: too complex, exceeds cost limit"],
+            ),
+        ] {
+            create(&kind(), value!({"spec": {"selectors": [{"cel": {"expression": expression}}]}}), want);
         }
         let many = vec![value!({"cel": {"expression": "true"}}); 33];
         create(

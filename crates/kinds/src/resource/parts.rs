@@ -1,7 +1,8 @@
 //! Names, parameters and tolerations, as every kind of the group has them.
 
 use crate::at::At;
-use base::{FieldErrors, names};
+use base::{FieldErrors, names, status::Problem};
+use k8s_cel::{CompileError, Type, ready};
 use std::collections::BTreeSet;
 use value::Value;
 
@@ -124,8 +125,26 @@ pub fn selectors(selectors: At, errors: &mut FieldErrors) {
         } else if expression.str().len() > MAX_EXPRESSION {
             errors.too_long(expression.path, MAX_EXPRESSION);
         } else {
-            expression.expression(errors, "");
+            selector_expression(expression, errors);
         }
+    }
+}
+
+/// What a selector of one device may cost at most, estimated.
+const MAX_COST: u64 = 1_000_000;
+
+/// An expression about one device, which says yes or no.
+fn selector_expression(expression: At, errors: &mut FieldErrors) {
+    match ready::device().compile(expression.str()) {
+        Err(why @ CompileError::Issues(_)) => expression.invalid(errors, why.to_string()),
+        Err(why @ CompileError::Program(_)) => errors.add(Problem::Internal, expression.path, None, why.to_string()),
+        Ok(program) => match program.output_type() {
+            Type::Bool | Type::Dyn if program.estimate_cost(Some(&ready::device_decl())).max > MAX_COST => {
+                expression.forbidden(errors, "too complex, exceeds cost limit");
+            }
+            Type::Bool | Type::Dyn => {}
+            other => expression.invalid(errors, format!("must evaluate to bool or the unknown type, not {other}")),
+        },
     }
 }
 

@@ -1,12 +1,16 @@
 //! Cluster addresses and node ports: kept over updates, released when the type no longer needs them, chosen from what
-//! is free, claimed. Source: `pkg/registry/core/service/storage/alloc.go`, KEP-3070 (the band for chosen addresses).
+//! is free, claimed. Addresses come from the network that the server was started with, and from every ServiceCIDR that is
+//! ready. Source: `pkg/registry/core/service/storage/alloc.go`, `ipallocator/cidrallocator.go`, KEP-1880, KEP-3070 (the band
+//! for chosen addresses).
 
 use super::{is_headless, needs_health_port, needs_node_ports};
 use crate::rules::same;
 use base::{FieldErrors, Result, Status, status::Problem};
-use schema::{Claim, ClusterConfig, Pool};
-use std::{collections::BTreeSet, net::IpAddr};
-use value::{Value, value};
+use schema::{Claim, ClusterConfig, Context, Pool, View};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use value::{Object, Value, value};
+
+const GROUP: &str = "networking.k8s.io";
 
 /// `clusterIP` is the first of `clusterIPs`; clients that know only the one get the other.
 pub fn mirror(obj: &mut Value, old: Option<&Value>) {
@@ -103,14 +107,17 @@ pub fn keep(obj: &mut Value, old: &Value) {
 }
 
 /// Chooses what is missing and checks what was asked for.
-pub fn allocate(cluster: &ClusterConfig, obj: &mut Value, old: Option<&Value>, pool: &dyn Pool) -> Result<()> {
+pub fn allocate(cx: &Context, obj: &mut Value, old: Option<&Value>, pool: &dyn Pool) -> Result<()> {
+    let cluster = cx.cluster;
     let mut errors = FieldErrors::default();
     // The object's own claims are not in its way.
     let own: BTreeSet<Claim> = old.map(claims).unwrap_or_default().into_iter().collect();
     let free = |claim: &Claim| own.contains(claim) || !pool.taken(claim);
     if obj.str_at(&["spec", "type"]) != "ExternalName" {
         families(cluster, obj, &mut errors);
-        address(cluster, obj, &free, &mut errors);
+        // Nor is an address free that somebody has made an object for by hand.
+        let unheld = |ip: IpAddr| free(&ip_claim(ip)) && !is_held(cx.view, ip);
+        address(&networks(cx), obj, &own, &unheld, &mut errors);
     }
     ports(cluster, obj, &own, &free, &mut errors);
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "Service", obj.name(), &errors)) }
@@ -166,13 +173,56 @@ fn port_claim(port: i64) -> Claim {
     Claim(format!("node-port/{port}").into())
 }
 
-fn address(cluster: &ClusterConfig, obj: &mut Value, free: &dyn Fn(&Claim) -> bool, errors: &mut FieldErrors) {
+/// Where addresses may come from, the server's own network first. It counts also before there is an object of it.
+fn networks(cx: &Context) -> Vec<Network> {
+    let own = cx.cluster.service_cidr;
+    let objects = cx.view.list(GROUP, "servicecidrs", None);
+    let of = |object: &Arc<Object>| -> Vec<(Network, bool)> {
+        let tree = object.tree();
+        let mut conditions = tree.items_at(&["status", "conditions"]).iter();
+        // Where nobody has said anything it is ready.
+        let ready = conditions.find(|c| c.str_at(&["type"]) == "Ready").is_none_or(|c| c.str_at(&["status"]) == "True");
+        let texts = tree.items_at(&["spec", "cidrs"]).iter().filter_map(Value::as_str);
+        texts.filter_map(network).map(|network| (network, ready && !object.meta.deleting)).collect()
+    };
+    let mut all: Vec<(Network, bool)> = objects.iter().flat_map(of).collect();
+    if all.iter().all(|(network, _)| *network != own) {
+        all.push((own, true));
+    }
+    let ready = all.into_iter().filter(|((ip, _), ready)| *ready && ip.is_ipv4() == own.0.is_ipv4());
+    let mut networks: Vec<Network> = ready.map(|(network, _)| network).collect();
+    networks.sort_by_key(|network| (*network != own, *network));
+    networks.dedup();
+    networks
+}
+
+/// Address and prefix length.
+type Network = (IpAddr, u8);
+
+fn network(text: &str) -> Option<Network> {
+    let (ip, length) = text.split_once('/')?;
+    Some((ip.parse().ok()?, length.parse().ok()?))
+}
+
+/// Whether there is an IPAddress that does not merely follow a Service.
+fn is_held(view: &dyn View, ip: IpAddr) -> bool {
+    let found = view.get(GROUP, "ipaddresses", "", &ip.to_string());
+    found.is_some_and(|o| o.meta.label("ipaddress.kubernetes.io/managed-by") != Some("ipallocator.k8s.io"))
+}
+
+fn address(
+    networks: &[Network],
+    obj: &mut Value,
+    own: &BTreeSet<Claim>,
+    free: &dyn Fn(IpAddr) -> bool,
+    errors: &mut FieldErrors,
+) {
     let asked = obj.str_at(&["spec", "clusterIP"]).to_string();
     if is_headless(obj.at(&["spec"])) {
         return;
     }
     if asked.is_empty() {
-        match choose_ip(cluster, free) {
+        match networks.iter().find_map(|network| choose_ip(*network, free)) {
             Some(ip) => {
                 obj.set(&["spec", "clusterIP"], ip.to_string());
                 obj.set(&["spec", "clusterIPs"], value!([ip.to_string()]));
@@ -185,10 +235,13 @@ fn address(cluster: &ClusterConfig, obj: &mut Value, free: &dyn Fn(&Claim) -> bo
     }
     // What is no address at all is validation's to report.
     let Ok(ip) = asked.parse::<IpAddr>() else { return };
-    let (network, length) = cluster.service_cidr;
-    let why = if !in_network(ip, network, length) {
+    // What it has it keeps, also of a network that takes nobody new.
+    if own.contains(&ip_claim(ip)) {
+        return;
+    }
+    let why = if !networks.iter().any(|(network, length)| in_network(ip, *network, *length)) {
         "the provided network does not match the current range".to_string()
-    } else if !free(&ip_claim(ip)) {
+    } else if !free(ip) {
         "provided IP is already allocated".to_string()
     } else {
         return;
@@ -212,8 +265,7 @@ fn in_network(ip: IpAddr, network: IpAddr, length: u8) -> bool {
 }
 
 /// A random free address, from the upper band first: the lower one is for people who choose their own.
-fn choose_ip(cluster: &ClusterConfig, free: &dyn Fn(&Claim) -> bool) -> Option<IpAddr> {
-    let (network, length) = cluster.service_cidr;
+fn choose_ip((network, length): Network, free: &dyn Fn(IpAddr) -> bool) -> Option<IpAddr> {
     let (first, bits) = number(network);
     let host_bits = bits.saturating_sub(length.into()).min(16);
     // Neither the network's own address nor the broadcast address of IPv4.
@@ -225,7 +277,7 @@ fn choose_ip(cluster: &ClusterConfig, free: &dyn Fn(&Claim) -> bool) -> Option<I
     };
     let upper = scan(band + 1, size);
     let mut numbers = upper.chain(scan(1, band));
-    numbers.find_map(|n| Some(address(n)).filter(|ip| free(&ip_claim(*ip))))
+    numbers.find_map(|n| Some(address(n)).filter(|ip| free(*ip)))
 }
 
 /// All numbers of a range, from a random one on and around.

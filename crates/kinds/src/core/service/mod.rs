@@ -81,7 +81,7 @@ impl Hooks for Service {
     }
 
     fn allocate(&self, cx: &Context, obj: &mut Value, old: Option<&Value>, pool: &dyn Pool) -> Result<()> {
-        if cx.subresource.is_none() { addresses::allocate(cx.cluster, obj, old, pool) } else { Ok(()) }
+        if cx.subresource.is_none() { addresses::allocate(cx, obj, old, pool) } else { Ok(()) }
     }
 
     fn allocates(&self) -> bool {

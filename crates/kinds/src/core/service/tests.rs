@@ -1,7 +1,7 @@
 //! Tables for the Service kind.
 
 use super::kind;
-use crate::testing::{cells, create, created, defaults, update, updated, within};
+use crate::testing::{cells, create, created, defaults, update, updated, within, within_view};
 use expect_test::{Expect, expect};
 use schema::{Claim, Operation, Pool};
 use std::collections::BTreeSet;
@@ -274,5 +274,71 @@ fn columns() {
         ),
     ] {
         cells(&kind(), service(spec), want);
+    }
+}
+
+#[test]
+fn addresses_come_from_every_network_that_is_ready() {
+    /// All of the server's own network is taken.
+    struct Full;
+    impl Pool for Full {
+        fn taken(&self, claim: &Claim) -> bool {
+            claim.0.starts_with("service-ip/10.96.") || &*claim.0 == "service-ip/10.200.0.1"
+        }
+    }
+    let network = |name: &str, cidr: &str, ready: &str| {
+        let condition = value!([{"type": "Ready", "status": ready}]);
+        value!({"metadata": {"name": name}, "spec": {"cidrs": [cidr]}, "status": {"conditions": condition}})
+    };
+    let held = value!({"metadata": {"name": "10.200.0.3"}});
+    let follows = value!({"metadata": {"name": "10.200.0.4", "labels": {"ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"}}});
+    let world = World(vec![
+        ("servicecidrs", network("more", "10.200.0.0/29", "True")),
+        ("servicecidrs", network("going", "10.201.0.0/29", "False")),
+        ("servicecidrs", network("six", "fd00::/64", "True")),
+        ("ipaddresses", held),
+        ("ipaddresses", follows),
+    ]);
+    let asked = |ip: &str, old: Option<&Value>, pool: &dyn Pool| {
+        let mut obj = created(&kind(), service(value!({})));
+        if !ip.is_empty() {
+            obj.set(&["spec", "clusterIP"], ip);
+            obj.set(&["spec", "clusterIPs"], value!([ip]));
+        }
+        let done = within_view(Operation::Create, None, &world, |cx| kind().hooks.allocate(cx, &mut obj, old, pool));
+        match done {
+            Ok(()) => obj.str_at(&["spec", "clusterIP"]).to_string(),
+            Err(status) => status.message().rsplit("failed to").next().unwrap_or_default().trim().to_string(),
+        }
+    };
+    for _ in 0..20 {
+        let chosen = asked("", None, &Full);
+        assert!(["10.200.0.2", "10.200.0.4", "10.200.0.5", "10.200.0.6"].contains(&chosen.as_str()), "{chosen}");
+        assert!(asked("", None, &taken([])).starts_with("10.96."), "the server's own is the first");
+    }
+    let mismatch = "the provided network does not match the current range";
+    for (ip, want) in [
+        ("10.200.0.2", "10.200.0.2".to_string()),
+        ("10.200.0.1", "allocate IP 10.200.0.1: provided IP is already allocated".into()),
+        ("10.200.0.3", "allocate IP 10.200.0.3: provided IP is already allocated".into()),
+        ("10.201.0.1", format!("allocate IP 10.201.0.1: {mismatch}")),
+        ("10.202.0.1", format!("allocate IP 10.202.0.1: {mismatch}")),
+    ] {
+        assert_eq!(asked(ip, None, &Full), want);
+    }
+    // What a Service has stays with it.
+    let old = value!({"spec": {"type": "ClusterIP", "clusterIP": "10.201.0.1", "clusterIPs": ["10.201.0.1"]}});
+    assert_eq!(asked("10.201.0.1", Some(&old), &Full), "10.201.0.1");
+}
+
+struct World(Vec<(&'static str, Value)>);
+
+impl schema::View for World {
+    fn get(&self, _: &str, plural: &str, _: &str, name: &str) -> Option<std::sync::Arc<value::Object>> {
+        self.list("", plural, None).into_iter().find(|o| o.name() == name)
+    }
+    fn list(&self, _: &str, plural: &str, _: Option<&str>) -> Vec<std::sync::Arc<value::Object>> {
+        let of = self.0.iter().filter(|(kind, _)| *kind == plural);
+        of.filter_map(|(_, tree)| value::Object::from_json(tree.to_json().into()).ok()).collect()
     }
 }
