@@ -246,6 +246,8 @@ fn who_may_and_where_to() {
         let foreign = json!([{"ip": POD_ADDRESS}, {"ip": "10.211.0.8", "targetRef": {"kind": "Pod", "namespace": "default", "name": "p"}}]);
         let subsets = json!([{"addresses": foreign, "ports": [{"port": backend.port()}]}]);
         admin.create(ENDPOINTS, &json!({"metadata": {"name": "s"}, "subsets": subsets})).await;
+        admin.get(&format!("{SERVICES}/s/proxy/")).await.refused(404, "NotFound");
+        admin.create(SERVICES, &json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}})).await;
         admin.get(&format!("{SERVICES}/s/proxy/")).await.refused(503, "ServiceUnavailable");
 
         let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
