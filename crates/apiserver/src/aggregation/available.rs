@@ -69,6 +69,12 @@ pub fn reachable(view: &dyn View, remote: &Remote) -> Option<Verdict> {
     None
 }
 
+/// What the object's condition says at present.
+pub fn told(view: &dyn View, remote: &Remote) -> bool {
+    let object = view.get(super::GROUP, super::PLURAL, "", &remote.object());
+    object.and_then(|object| Remote::of(&object.value())).is_some_and(|remote| remote.available)
+}
+
 /// Looks, writes what is found, and answers whether the server is there.
 pub async fn check(server: &Inner, remote: &Arc<Remote>) -> bool {
     let verdict = match reachable(server.engine.view(), remote) {

@@ -1,6 +1,6 @@
 //! A request on its way to another server, and the answer on its way back.
 
-use super::{Remote, identity};
+use super::{Remote, available, identity};
 use crate::{
     body::RequestBody,
     nodes,
@@ -15,7 +15,8 @@ use net::{Body, dial};
 /// Passes a request on under the caller's name.
 pub async fn pass(x: &mut Exchange<'_>, remote: &Remote, body: RequestBody) -> Result<Response<Body>> {
     x.known = true;
-    if !remote.available {
+    // A client may have read the condition before this server's own list of them has followed.
+    if !remote.available && !available::told(x.server.engine.view(), remote) {
         return Ok(text(503, "service unavailable"));
     }
     let connector = match x.server.aggregation.connector(&remote.trust) {
