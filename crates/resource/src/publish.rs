@@ -201,11 +201,12 @@ impl Published {
                 None
             }
         };
-        let event = entry.cache.apply(key, change.revision, object)?;
         if entry.kind.policy.defines_kinds {
-            let new = change.value.is_some().then_some(&*event.object);
-            self.redefine(&entry.kind, event.previous.as_deref(), new, change.revision);
+            // First the kind, then its definition: whoever reads that this is there or gone finds all that follows from it.
+            let old = entry.cache.get(&key);
+            self.redefine(&entry.kind, old.as_deref(), object.as_deref(), change.revision);
         }
+        entry.cache.apply(key, change.revision, object)?;
         Some(entry.cache)
     }
 
