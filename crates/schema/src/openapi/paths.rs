@@ -152,7 +152,10 @@ impl Maker<'_> {
         if dialect == Dialect::V2 {
             out.set(&["produces"], ["application/json", "application/yaml"].into_iter().collect::<Value>());
         }
-        out.set(&["parameters"], parameters);
+        // An empty list is none: Go clients do not write one, and compare.
+        if !parameters.is_empty() {
+            out.set(&["parameters"], parameters);
+        }
         out.set(&["responses", "401", "description"], "Unauthorized");
         for code in codes {
             let (code, text) = (code.to_string(), ["OK", "Created", "Accepted"][usize::from(code - 200)]);
