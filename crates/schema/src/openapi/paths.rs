@@ -45,8 +45,8 @@ pub(crate) fn add(paths: &mut Value, schemas: &mut Schemas, kind: &Kind, index: 
     }
 }
 
-struct Maker<'a> {
-    schemas: &'a mut Schemas,
+struct Maker<'a, 'b> {
+    schemas: &'a mut Schemas<'b>,
     kind: &'a Kind,
     group: &'a str,
     version: &'a str,
@@ -55,7 +55,7 @@ struct Maker<'a> {
     list: Value,
 }
 
-impl Maker<'_> {
+impl Maker<'_, '_> {
     /// The HTTP method and what it does.
     fn operation(&mut self, verb: Verb) -> (&'static str, Value) {
         let gvk = (self.group.to_string(), self.version.to_string(), self.kind.kind.to_string());
