@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path};
 
 /// The layers, lowest first. A crate may depend on lower layers, and inside its own only as the golden file says.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("base", &["base", "net", "grpc", "netlink", "pki", "telemetry"]),
+    ("base", &["base", "descriptions", "net", "grpc", "netlink", "pki", "telemetry"]),
     ("model", &["value", "select", "quota", "schema", "wire", "merge", "k8s-cel"]),
     ("engine", &["store", "store-disk", "store-etcd", "resource", "seal", "kinds"]),
     ("server", &["auth", "admission", "apiserver"]),

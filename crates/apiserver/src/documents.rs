@@ -1,18 +1,20 @@
 //! Documents about the API: discovery and OpenAPI, made from the catalog and kept until it changes.
 //!
 //! Making them is pure (`schema::discovery`, `schema::openapi`); here they get an ETag, so that a client that polls (as
-//! kubectl and the CRD tests do) is answered 304 without a byte of the document.
+//! kubectl and the CRD tests do) is answered 304 without a byte of the document. Large ones are kept as most clients want
+//! them, compressed: with descriptions they are megabytes, and a tenth of it is what an idle server should keep.
 
 use crate::{aggregation, gzip, respond, server::Inner, stack::Exchange};
 use base::{Result, Status};
 use bytes::Bytes;
+use descriptions::Descriptions;
 use http::{HeaderValue, Response, header};
 use net::Body;
 use parking_lot::Mutex;
 use schema::{Catalog, discovery, openapi};
 use std::collections::HashMap;
 use value::{Value, value};
-use wire::{Accepted, Offers, Shape};
+use wire::{Accepted, Encoding, Offers, Shape};
 
 /// The documents of one generation of the catalog and of what other servers say, each made when it is first asked for.
 #[derive(Default)]
@@ -32,6 +34,8 @@ struct Made {
 #[derive(Clone)]
 struct Document {
     bytes: Bytes,
+    /// Whether `bytes` are compressed.
+    packed: bool,
     /// With its quotes.
     etag: HeaderValue,
 }
@@ -63,7 +67,7 @@ fn found(x: &Exchange<'_>, path: &str) -> Result<Response<Body>> {
     if parts == ["openapi", "v2"] && accept.is_some_and(wire::swagger::accepted) {
         let swagger = |catalog: &Catalog| Some(wire::swagger::message(&swagger(x, catalog)));
         let document = x.server.documents.get(x.server, "/openapi/v2 protobuf", swagger)?;
-        return Ok(answered(x, document, wire::swagger::MEDIA_TYPES[1], |bytes| bytes));
+        return Ok(answered(x, document, wire::swagger::MEDIA_TYPES[1], None));
     }
     let mut accepted = match parts.first() {
         Some(&("api" | "apis")) => discovery_form(accept, discovers)?,
@@ -72,8 +76,7 @@ fn found(x: &Exchange<'_>, path: &str) -> Result<Response<Body>> {
     accepted.pretty |= respond::pretty(x.parts);
     let aggregated = accepted.shape == Shape::Discovery;
     if let Some(merged) = aggregation::merged(x, &parts, aggregated) {
-        let encode = |bytes| wire::reencode(bytes, accepted.encoding, accepted.pretty);
-        return Ok(answered(x, Document::of(merged.to_json().into()), accepted.content_type(), encode));
+        return Ok(answered(x, Document::of(merged.to_json().into()), accepted.content_type(), Some(&accepted)));
     }
     let address = x.server.config.advertise.to_string();
     match parts.as_slice() {
@@ -97,7 +100,8 @@ fn found(x: &Exchange<'_>, path: &str) -> Result<Response<Body>> {
 
 /// Everything that this server and others serve.
 fn swagger(x: &Exchange<'_>, catalog: &Catalog) -> Value {
-    x.server.aggregation.specs.with_others(openapi::v2(catalog))
+    let texts = Descriptions::unpack();
+    x.server.aggregation.specs.with_others(openapi::v2(catalog, &|name, field| texts.get(name, field)))
 }
 
 /// The form of a discovery document; of `/api` and `/apis` the aggregated one wherever the client names it.
@@ -136,9 +140,7 @@ fn kept(
 ) -> Result<Response<Body>> {
     let json = |catalog: &Catalog| make(catalog).map(|value| Bytes::from(value.to_json()));
     let document = x.server.documents.get(x.server, name, json)?;
-    let mut response = answered(x, document, accepted.content_type(), |bytes| {
-        wire::reencode(bytes, accepted.encoding, accepted.pretty)
-    });
+    let mut response = answered(x, document, accepted.content_type(), Some(accepted));
     if accepted.shape == Shape::Discovery {
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
     } else if !name.starts_with("/openapi") {
@@ -165,16 +167,16 @@ fn described(x: &Exchange<'_>, accepted: &Accepted, path: &str, group: &str, ver
         return Ok(response);
     }
     let told = x.parts.headers.get(header::IF_NONE_MATCH);
-    let bytes = match told == Some(&etag) {
+    let document = match told == Some(&etag) {
         // It has the document already: none is made.
-        true => Bytes::new(),
-        false => x.server.documents.of_group(path, &etag, || {
-            openapi::document(&catalog, group, version).map(|value| value.to_json().into())
+        true => Document { bytes: Bytes::new(), packed: false, etag },
+        false => x.server.documents.of_group(path, etag, || {
+            let texts = Descriptions::unpack();
+            let prose: openapi::Prose = &|name, field| texts.get(name, field);
+            openapi::document(&catalog, group, version, prose).map(|value| value.to_json().into())
         })?,
     };
-    let mut response = answered(x, Document { bytes, etag }, accepted.content_type(), |bytes| {
-        wire::reencode(bytes, accepted.encoding, accepted.pretty)
-    });
+    let mut response = answered(x, document, accepted.content_type(), Some(accepted));
     if asked.is_some() {
         let now = x.server.config.clock.now();
         let year = now.checked_add(base::time::SignedDuration::from_hours(365 * 24)).unwrap_or(now);
@@ -185,36 +187,45 @@ fn described(x: &Exchange<'_>, accepted: &Accepted, path: &str, group: &str, ver
     Ok(response)
 }
 
-/// The document, or 304 for a client that has it.
+/// The document, or 304 for a client that has it. `form` is how JSON is wanted, `None` for bytes that are no JSON.
 fn answered(
     x: &Exchange<'_>,
     document: Document,
     content_type: &'static str,
-    encode: impl FnOnce(Bytes) -> Bytes,
+    form: Option<&Accepted>,
 ) -> Response<Body> {
     let told = x.parts.headers.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes);
-    let mut response = match told.is_some_and(|told| told == document.etag.as_bytes()) {
-        true => respond::bytes(304, content_type, Body::Empty),
-        false => respond::bytes(200, content_type, encode(document.bytes)),
+    let as_is = form.is_none_or(|form| form.encoding == Encoding::Json && !form.pretty);
+    let vary = HeaderValue::from_static("Accept");
+    let mut response = if told.is_some_and(|told| told == document.etag.as_bytes()) {
+        respond::bytes(304, content_type, Body::Empty)
+    } else if document.packed && as_is && gzip::takes(&x.parts.headers) {
+        gzip::marked(respond::bytes(200, content_type, document.bytes))
+    } else {
+        let bytes = if document.packed { gzip::unpack(&document.bytes) } else { document.bytes };
+        let bytes =
+            form.map_or_else(|| bytes.clone(), |form| wire::reencode(bytes.clone(), form.encoding, form.pretty));
+        gzip::packed(&x.parts.headers, respond::bytes(200, content_type, bytes))
     };
     response.headers_mut().insert(header::ETAG, document.etag);
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-    gzip::packed(&x.parts.headers, response)
+    response.headers_mut().append(header::VARY, vary);
+    response
 }
 
 impl Documents {
     /// The document of a path with that ETag, made where the one that is kept has another.
-    fn of_group(&self, path: &str, etag: &HeaderValue, make: impl FnOnce() -> Option<Bytes>) -> Result<Bytes> {
+    fn of_group(&self, path: &str, etag: HeaderValue, make: impl FnOnce() -> Option<Bytes>) -> Result<Document> {
         let mut groups = self.groups.lock();
         if let Some(kept) = groups.get(path).filter(|kept| kept.etag == etag) {
-            return Ok(kept.bytes.clone());
+            return Ok(kept.clone());
         }
         let Some(bytes) = make() else {
             groups.remove(path);
             return Err(Status::no_such_path());
         };
-        groups.insert(path.into(), Document { bytes: bytes.clone(), etag: etag.clone() });
-        Ok(bytes)
+        let document = Document { bytes, packed: false, etag }.kept();
+        groups.insert(path.into(), document.clone());
+        Ok(document)
     }
 
     fn get(&self, server: &Inner, name: &str, make: impl FnOnce(&Catalog) -> Option<Bytes>) -> Result<Document> {
@@ -228,7 +239,7 @@ impl Documents {
             return Ok(document.clone());
         }
         let bytes = make(&server.engine.catalog()).ok_or_else(Status::no_such_path)?;
-        let document = Document::of(bytes);
+        let document = Document::of(bytes).kept();
         made.documents.insert(name.into(), document.clone());
         Ok(document)
     }
@@ -239,7 +250,16 @@ impl Document {
         let hash =
             bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
         let etag = HeaderValue::from_str(&format!("\"{hash:016X}\"")).unwrap_or(HeaderValue::from_static("\"\""));
-        Document { bytes, etag }
+        Document { bytes, packed: false, etag }
+    }
+
+    /// As it is kept.
+    fn kept(mut self) -> Self {
+        if self.bytes.len() as u64 > gzip::THRESHOLD {
+            self.bytes = gzip::pack(&self.bytes);
+            self.packed = true;
+        }
+        self
     }
 }
 

@@ -5,18 +5,18 @@
 //! nobody else and is never there twice.
 
 use bytes::Bytes;
-use flate2::{Compression, write::GzEncoder};
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::Frame;
 use net::{Body, BoxError};
 use std::{
-    io::Write,
+    io::{Read, Write},
     pin::Pin,
     task::{Context, Poll},
     vec,
 };
 
-const THRESHOLD: u64 = 128 * 1024;
+pub const THRESHOLD: u64 = 128 * 1024;
 /// What is compressed in one turn.
 const PIECE: usize = 128 * 1024;
 
@@ -40,13 +40,32 @@ pub fn packed(asked: &HeaderMap, mut response: Response<Body>) -> Response<Body>
     };
     let encoder = GzEncoder::new(Vec::new(), Compression::fast());
     *response.body_mut() = Body::Stream(Box::pin(Packed { chunks, rest: Bytes::new(), encoder: Some(encoder) }));
+    marked(response)
+}
+
+/// Says of an answer that its body is compressed.
+pub fn marked(mut response: Response<Body>) -> Response<Body> {
     response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     response
 }
 
+/// What is kept and sent often is compressed once, and better.
+pub fn pack(bytes: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let packed = encoder.write_all(bytes).and_then(|()| encoder.finish());
+    packed.expect("writing to memory does not fail").into()
+}
+
+/// What [`pack`] made, for a client that does not take it.
+pub fn unpack(packed: &[u8]) -> Bytes {
+    let mut plain = Vec::new();
+    GzDecoder::new(packed).read_to_end(&mut plain).expect("it was packed here");
+    plain.into()
+}
+
 /// True where `Accept-Encoding` has gzip; like upstream's server this one does not weigh.
-fn takes(headers: &HeaderMap) -> bool {
+pub fn takes(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT_ENCODING).into_iter().filter_map(|v| v.to_str().ok());
     values.flat_map(|v| v.split(',')).any(|part| part.split(';').next().unwrap_or("").trim() == "gzip")
 }
@@ -102,7 +121,6 @@ impl http_body::Body for Packed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
 
     fn answer(asked: &str, chunks: Vec<Bytes>) -> Response<Body> {
         let mut headers = HeaderMap::new();
@@ -126,6 +144,8 @@ mod tests {
         let mut whole = Vec::new();
         flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut whole).unwrap();
         assert_eq!(whole, plain);
+        assert_eq!(unpack(&pack(&plain)), plain);
+        assert!(pack(&plain).len() <= packed.len());
     }
 
     #[test]

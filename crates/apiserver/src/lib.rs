@@ -16,6 +16,7 @@ mod body;
 mod bootstrap;
 mod connect;
 mod conversion;
+mod deadline;
 mod dispatch;
 mod documents;
 mod flow;

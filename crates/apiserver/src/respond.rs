@@ -7,7 +7,10 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts}
 use net::Body;
 use resource::{Answer, Call, ListReply, Reply};
 use schema::Column;
-use std::sync::{Arc, LazyLock};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+};
 use value::{
     Object, Value,
     shared::{SharedList, SharedObject},
@@ -239,9 +242,8 @@ pub fn list(
         return Ok(response);
     }
     let api_version = call.api_version();
-    x.objects.response(&x.audit, || {
-        value::parse_lenient(&wire::list_json(&api_version, &call.kind.list_kind, &meta, &reply.items)).ok()
-    });
+    let whole = || wire::list_json(&api_version, &call.kind.list_kind, &meta, &items(call, &reply));
+    x.objects.response(&x.audit, || value::parse_lenient(&whole()).ok());
     let reencoded = |json| wire::reencode(json, accepted.encoding, accepted.pretty).into();
     let body: Body = match accepted.shape {
         Shape::Object if accepted.encoding == Encoding::Protobuf => {
@@ -249,16 +251,14 @@ pub fn list(
             Body::chunks(wire::protobuf::list(&api_version, &call.kind.list_kind, &meta, &messages))
         }
         Shape::Object | Shape::Discovery if accepted.encoding == Encoding::Json && !accepted.pretty => {
-            chunks(&api_version, &call.kind.list_kind, &meta, &reply)
+            chunks(&api_version, &call.kind.list_kind, &meta, &items(call, &reply))
         }
         Shape::MetadataList(version) if accepted.encoding == Encoding::Protobuf => {
             let partial = |object: &Arc<Object>| wire::protobuf::partial(object.value().at(&["metadata"])).into();
             let items: Vec<Bytes> = reply.items.iter().map(partial).collect();
             Body::chunks(wire::protobuf::list(version, "PartialObjectMetadataList", &meta, &items))
         }
-        Shape::Object | Shape::Discovery => {
-            reencoded(wire::list_json(&api_version, &call.kind.list_kind, &meta, &reply.items))
-        }
+        Shape::Object | Shape::Discovery => reencoded(whole()),
         Shape::Table(version) => reencoded(wire::table(&table(x, call, version, include, true), &meta, &reply.items)),
         Shape::MetadataList(version) => reencoded(wire::partial_metadata_list(version, &meta, &reply.items)),
         Shape::Metadata(_) => {
@@ -271,18 +271,36 @@ pub fn list(
     Ok(response)
 }
 
-/// The list as pieces: the objects' own shared bytes with commas between.
-fn chunks(api_version: &str, kind: &str, meta: &ListMeta, reply: &ListReply) -> Body {
+/// An object in a list: its bytes from behind the brace, and behind the type where the list's own says it.
+struct Item(Bytes);
+
+impl wire::Source for Item {
+    fn json(&self) -> Cow<'_, [u8]> {
+        Cow::Owned([b"{", &*self.0].concat())
+    }
+    fn tree(&self) -> Cow<'_, Value> {
+        Cow::Owned(value::parse_lenient(&self.json()).unwrap_or_default())
+    }
+}
+
+/// Items of built-in kinds do not repeat their type, those of custom kinds do: typed clients compare what they list with
+/// what they created.
+fn items(call: &Call, reply: &ListReply) -> Vec<Item> {
+    let head = format!("{{\"apiVersion\":\"{}\",\"kind\":\"{}\",", call.api_version(), call.kind.kind);
+    let head = if call.kind.custom.is_none() { head.as_bytes() } else { b"{" };
+    let bare = |json: &Bytes| json.slice(if json.starts_with(head) { head.len() } else { 1 }..);
+    reply.items.iter().map(|object| Item(bare(Object::json(object)))).collect()
+}
+
+/// The list as pieces: the objects' own shared bytes with what stands between them.
+fn chunks(api_version: &str, kind: &str, meta: &ListMeta, items: &[Item]) -> Body {
     let empty = wire::list_json::<Value>(api_version, kind, meta, &[]);
     let end = empty.len() - 2; // "]}"
-    let comma = Bytes::from_static(b",");
-    let mut pieces = Vec::with_capacity(2 * reply.items.len() + 2);
+    let mut pieces = Vec::with_capacity(2 * items.len() + 2);
     pieces.push(empty.slice(..end));
-    for (i, item) in reply.items.iter().enumerate() {
-        if i > 0 {
-            pieces.push(comma.clone());
-        }
-        pieces.push(Object::json(item).clone());
+    for (i, item) in items.iter().enumerate() {
+        pieces.push(Bytes::from_static(if i > 0 { b",{" } else { b"{" }));
+        pieces.push(item.0.clone());
     }
     pieces.push(empty.slice(end..));
     Body::chunks(pieces)

@@ -3,7 +3,7 @@
 use crate::{
     audit::{self, Level, Objects, Verdict},
     body::RequestBody,
-    dispatch,
+    deadline, dispatch,
     flow::Schema,
     query::{self, Query},
     request_info::RequestInfo,
@@ -30,9 +30,6 @@ use std::{
     time::{Duration, Instant},
 };
 use value::Str;
-
-/// A request that is not long-running is answered by then. Source: upstream's `--request-timeout`.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A request on its way: what it is, and what has been found out about it.
 pub(crate) struct Exchange<'a> {
@@ -132,10 +129,10 @@ pub(crate) async fn run(server: &Inner, caller: &Caller, mut parts: Parts, body:
         if x.info.is_mutating() {
             x.notes.keep_warnings();
         }
+        let deadline = (!x.info.is_long_running()).then(|| deadline::of(&x.query)).transpose()?;
         authenticated?;
         impersonate(x).await?;
         authorize(x).await?;
-        let deadline = (!x.info.is_long_running()).then_some(DEADLINE);
         within(deadline, pin!(seated(x, body))).await
     })
     .await;

@@ -192,17 +192,21 @@ impl Shaper {
                 self.object(delivery.kind.word(), object)
             }
             Shape::Table(api_version) => {
+                // A bookmark is a row, too; the mark that ends the initial events stands in the row's object.
+                let include = if delivery.ends_initial_list() && self.include == Include::None {
+                    Include::Metadata
+                } else {
+                    self.include
+                };
                 let options = TableOptions {
                     api_version,
                     columns: &self.call.kind.versions[self.call.version].columns,
-                    include: self.include,
+                    include,
                     now: self.clock.now(),
                     headers: std::mem::take(&mut self.first),
                 };
                 let meta = ListMeta::at(delivery.object.revision);
-                // A bookmark has no row.
-                let rows = if delivery.kind == EventKind::Bookmark { 0 } else { 1 };
-                let table = wire::table(&options, &meta, &std::slice::from_ref(&delivery.object)[..rows]);
+                let table = wire::table(&options, &meta, std::slice::from_ref(&delivery.object));
                 wire::event_frame(delivery.kind.word(), &table)
             }
         }

@@ -247,6 +247,11 @@ impl Declaration {
         self.0.policy.never_owns = true;
         self
     }
+    /// A deletion that names no propagation policy leaves what the object owns.
+    pub fn orphan_by_default(mut self) -> Self {
+        self.0.policy.orphan_by_default = true;
+        self
+    }
     /// Its keys stand in another directory of the store than one named like its plural.
     pub fn stored_under(mut self, directory: &str) -> Self {
         self.0.policy.stored_under = Some(directory.into());

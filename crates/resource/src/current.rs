@@ -24,14 +24,13 @@ impl Engine {
         if !self.store.is_shared() {
             return Ok(());
         }
-        let committed = self.store.current().await.map_err(Status::internal)?;
+        let unavailable = |why: String| Status::new(base::Reason::ServiceUnavailable, why).with_retry_after(1);
+        let committed = self.store.current().await.map_err(|e| unavailable(e.to_string()))?;
         let mut applied = self.published.applied.subscribe();
         let reached = tokio::time::timeout(PATIENCE, applied.wait_for(|at: &Revision| *at >= committed)).await;
         match reached {
             Ok(Ok(_)) => Ok(()),
-            _ => {
-                Err(Status::internal(format!("the store is at revision {committed}, its watch at {}", self.revision())))
-            }
+            _ => Err(unavailable(format!("the store is at revision {committed}, its watch at {}", self.revision()))),
         }
     }
 }

@@ -90,7 +90,7 @@ impl Engine {
 
 /// Changes an object as its deletion asks; true where nothing holds it and it can go at once.
 fn begin(kind: &Kind, object: &mut Value, asked: &Value, now: time::Timestamp) -> bool {
-    propagation(object, asked);
+    propagation(kind, object, asked);
     let requested = asked.at(&["gracePeriodSeconds"]).as_i64();
     let deleting = !object.at(&["metadata", "deletionTimestamp"]).is_null();
     let grace = if kind.policy.graceful { kind.hooks.grace(object, requested) } else { 0 };
@@ -115,11 +115,15 @@ fn begin(kind: &Kind, object: &mut Value, asked: &Value, now: time::Timestamp) -
     false
 }
 
-/// Sets or removes the finalizers that stand for a propagation policy. Without a word from the client they stay.
-fn propagation(object: &mut Value, asked: &Value) {
+/// Sets or removes the finalizers that stand for a propagation policy. Without a word from the client they stay, and
+/// where there are none the kind's own policy counts.
+fn propagation(kind: &Kind, object: &mut Value, asked: &Value) {
+    let finalizers = object.items_at(&["metadata", "finalizers"]);
+    let said = finalizers.iter().any(|f| *f == *FOREGROUND || *f == *ORPHAN);
     let policy = match (asked.str_at(&["propagationPolicy"]), asked.at(&["orphanDependents"]).as_bool()) {
         ("", Some(true)) => "Orphan",
         ("", Some(false)) => "Background",
+        ("", None) if kind.policy.orphan_by_default && !said => "Orphan",
         (policy, _) => policy,
     };
     let wanted = match policy {

@@ -212,14 +212,9 @@ impl Engine {
         let cx = self.context(call, Operation::Update);
         kind.hooks.prepare_update(&cx, &mut new, old);
         managed::keep_times(&mut new, old);
-        // A write without a change is none, but for moving the object to the storage version or the key of today.
-        if new == *old
-            && encode::api_version(current.json()) == kind.api_version(kind.storage)
-            && !self.is_stale(kind, current).await
-        {
-            let answer = Answer::Stored(self.in_version(call, current).await?);
-            return Ok(Round::Done(Reply { warnings: warnings.take(), ..Reply::ok(answer) }));
-        }
+        // A write without a change is none, but for moving the object to the storage version or the key of today. It is
+        // refused like any other all the same: who may not write an object may not touch it either.
+        let unchanged = new == *old;
         meta::count_generation(kind, &mut new, old);
         kind.hooks.allocate(&cx, &mut new, Some(old), &*self.published)?;
         let mut errors = FieldErrors::default();
@@ -231,6 +226,14 @@ impl Engine {
         warnings.extend(kind.hooks.warnings(&cx, &new, Some(old)));
         let change = Change { object: new, old: Some(old), options, warnings: &mut warnings };
         let new = self.admit(Half::Validating, call, Operation::Update, change).await?;
+        if unchanged
+            && new == *old
+            && encode::api_version(current.json()) == kind.api_version(kind.storage)
+            && !self.is_stale(kind, current).await
+        {
+            let answer = Answer::Stored(self.in_version(call, current).await?);
+            return Ok(Round::Done(Reply { warnings: warnings.take(), ..Reply::ok(answer) }));
+        }
         if options.dry_run {
             let mut made = new;
             made.set(&["metadata", "resourceVersion"], current.revision.to_string());

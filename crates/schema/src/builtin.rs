@@ -73,7 +73,8 @@ const PREFIXES: [(&str, &str); 5] = [
     ("", "io.k8s.api."),
 ];
 
-fn full(short: &str) -> Str {
+/// The full name of a type by its name in the table.
+pub(crate) fn full(short: &str) -> Str {
     let (prefix, long) = PREFIXES.iter().find(|(s, _)| short.starts_with(s)).unwrap_or(&PREFIXES[4]);
     format!("{long}{}", &short[prefix.len()..]).into()
 }

@@ -173,7 +173,8 @@ pub struct Policy {
     /// The directory in stores of Ferry 0.1, before it followed upstream in this.
     pub stored_formerly: Option<Str>,
     pub name: NameRule,
-    /// `orphan` is the default propagation policy of upstream's oldest kinds; all that are served today: background.
+    /// A deletion that names no propagation policy leaves what the object owns: upstream's oldest kinds, whose first
+    /// clients took care of that themselves.
     pub orphan_by_default: bool,
     /// Its objects define kinds ([`Hooks::defines`]): CustomResourceDefinition.
     pub defines_kinds: bool,

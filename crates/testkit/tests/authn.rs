@@ -22,6 +22,8 @@ struct Elsewhere {
     ca: String,
     keys: Arc<Mutex<Vec<pki::SigningKey>>>,
     asked: Arc<Mutex<Vec<(String, Value)>>>,
+    /// What is answered to who shows `Bearer knock` at `/claims`.
+    claims: Arc<Mutex<String>>,
     _stop: Arc<watch::Sender<bool>>,
 }
 
@@ -35,7 +37,7 @@ impl Elsewhere {
         let (stop, stopping) = watch::channel(false);
         let keys = Arc::new(Mutex::new(vec![pki::SigningKey::generate().unwrap()]));
         let ca = pki.ca.cert_pem().to_string();
-        let server = Elsewhere { url, ca, keys, asked: Arc::default(), _stop: Arc::new(stop) };
+        let server = Elsewhere { url, ca, keys, asked: Arc::default(), claims: Arc::default(), _stop: Arc::new(stop) };
         tokio::spawn(net::serve(listener, tls, server.clone(), stopping, Duration::ZERO));
         server
     }
@@ -74,6 +76,7 @@ impl net::Handler for Elsewhere {
     fn connected(&self, _: net::Peer) {}
     async fn handle(&self, (): &(), request: Request<Incoming>) -> Response<net::Body> {
         let path = request.uri().path().to_string();
+        let knocks = request.headers().get("authorization").is_some_and(|shown| shown == "Bearer knock");
         let body = request.into_body().collect().await.unwrap().to_bytes();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         self.asked.lock().push((path.clone(), body.clone()));
@@ -86,6 +89,7 @@ impl net::Handler for Elsewhere {
                     self.keys.lock().iter().map(|key| serde_json::from_str(&key.jwk()).unwrap()).collect();
                 json!({"keys": keys})
             }
+            "/claims" if knocks => return Response::new(self.claims.lock().clone().into()),
             "/review" => {
                 let status = match body["spec"]["token"].as_str() {
                     Some("good") => {
@@ -145,6 +149,34 @@ async fn a_token_of_another_issuer_is_a_user() {
     let other = json!({"spec": {"token": issuer.token(json!({})), "audiences": ["vault"]}});
     let status = cluster.admin().post(TOKENS, &other).await.expect(201)["status"].clone();
     assert_eq!(status["authenticated"], Value::Null, "the token is for the API server alone: {status}");
+}
+
+/// Groups that another issuer vouches for, at the place that the first one names.
+#[tokio::test]
+async fn groups_are_fetched_from_where_they_are() {
+    let (issuer, other, stranger) = (Elsewhere::start().await, Elsewhere::start().await, Elsewhere::start().await);
+    let bundle = format!("{}{}", issuer.ca, other.ca);
+    let cluster = issuer
+        .cluster(json!({"issuer": {"url": issuer.url, "audiences": ["ferry"], "certificateAuthority": bundle}}))
+        .await;
+    let at = |shown: &str| {
+        let place = json!({"endpoint": format!("{}/claims", other.url), "access_token": shown});
+        issuer.sign(&json!({"iss": issuer.url, "aud": "ferry", "sub": "alice", "exp": 4_000_000_000_u64,
+            "_claim_names": {"groups": "src"}, "_claim_sources": {"src": place}}))
+    };
+    *other.claims.lock() = other.token(json!({"groups": ["far", "away"]}));
+    let alice = cluster.token(&at("knock"));
+    assert_eq!(whoami(&alice).await["groups"], json!(["oidc:far", "oidc:away", "system:authenticated"]));
+
+    let refused = async |token: String| cluster.token(&token).post(SELF, &json!({})).await.expect(401);
+    refused(at("wrong")).await;
+    *other.claims.lock() = other.token(json!({"groups": ["far"], "aud": "somebody"}));
+    refused(at("knock")).await;
+    *other.claims.lock() = other.token(json!({"iss": issuer.url, "groups": ["forged"]}));
+    refused(at("knock")).await;
+    // One of whom nobody knows an authority.
+    *other.claims.lock() = stranger.token(json!({"groups": ["forged"]}));
+    refused(at("knock")).await;
 }
 
 #[tokio::test]

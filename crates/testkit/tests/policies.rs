@@ -156,3 +156,22 @@ async fn policies_are_asked_again_where_they_want() {
     let made = admin.create(MAPS, &asked).await;
     assert_eq!(made["metadata"]["labels"], json!({"start": "x", "second": "yes", "first": "yes"}));
 }
+
+/// ValidatingAdmissionPolicy can restrict access by-node: who may not write an object may not touch it either.
+#[tokio::test]
+async fn an_update_that_changes_nothing_is_admitted_like_any_other() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let made = admin.create(MAPS, &map("m", json!({"a": "b"}))).await;
+    let spec = json!({"matchConstraints": rule("", "configmaps"), "validations": [
+        {"expression": "request.operation == 'CREATE'", "message": "no updates"}]});
+    policy(&admin, "Validating", "frozen", spec, json!({"validationActions": ["Deny"]})).await;
+    let path = format!("{MAPS}/m");
+    let told = admin.put(&path, &made).await.expect(422)["message"].to_string();
+    assert!(told.contains("denied request: no updates"), "{told}");
+    admin.patch(&path, "merge", &json!({"data": {"a": "b"}})).await.expect(422);
+    // Allowed again, it still is no write.
+    admin.delete(&format!("{GROUP}/validatingadmissionpolicybindings/frozen"), &Value::Null).await.expect(200);
+    let same = admin.put(&path, &made).await.expect(200);
+    assert_eq!(same["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+}

@@ -9,6 +9,37 @@ use value::{Map, Value};
 /// The key of the token's id among the user's extras.
 const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
 
+/// A claim that somebody else has (OpenID Connect Core 1.0, section 5.6.2).
+#[derive(Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    pub claim: String,
+    pub url: String,
+    /// What to show there; may be empty.
+    pub token: String,
+}
+
+/// Where the groups are, if not among the claims. Upstream looks for no other claim.
+pub fn elsewhere(issuer: &Issuer, claims: &Value) -> Result<Option<Elsewhere>, String> {
+    let Some(Mapping::Claim { claim, .. }) = &issuer.mappings.groups else { return Ok(None) };
+    let names = claims.at(&["_claim_names"]);
+    if claims.get(claim).is_some() || names.is_null() {
+        return Ok(None);
+    }
+    let names = names.as_object().filter(|names| names.iter().all(|(_, source)| source.as_str().is_some()));
+    let names = names.ok_or("oidc: error parsing distributed claim names: want an object of texts")?;
+    let sources = claims.get("_claim_sources").ok_or("oidc: no claim sources")?;
+    let sources = sources.as_object().filter(|sources| sources.iter().all(|(_, source)| source.as_object().is_some()));
+    let sources = sources.ok_or("oidc: could not parse claim sources: want an object of objects")?;
+    let Some(source) = names.get(claim.as_str()).and_then(Value::as_str) else { return Ok(None) };
+    let at = sources
+        .get(source)
+        .ok_or_else(|| format!("id token _claim_names contained a source {source} missing in _claims_sources"))?;
+    let url = at.str_at(&["endpoint"]);
+    // Without one its claims are in the token itself, which upstream does not read either.
+    let found = Elsewhere { claim: claim.clone(), url: url.into(), token: at.str_at(&["access_token"]).into() };
+    Ok((!url.is_empty()).then_some(found))
+}
+
 /// Who the claims speak of, or why they speak of nobody.
 pub fn user_of(issuer: &Issuer, claims: &Value) -> Result<User, String> {
     let m = &issuer.mappings;
@@ -76,14 +107,7 @@ fn groups(mapping: Option<&Mapping>, claims: &Value) -> Result<Vec<String>, Stri
     match mapping {
         None => Ok(Vec::new()),
         Some(Mapping::Claim { claim, prefix }) => {
-            let Some(value) = claims.get(claim) else {
-                // Somebody else has them, who is not asked: nobody gets a group less by that without being told.
-                let elsewhere = claims.at(&["_claim_names"]).get(claim).is_some();
-                return match elsewhere {
-                    true => Err("oidc: could not expand distributed claims: they are not supported".into()),
-                    false => Ok(Vec::new()),
-                };
-            };
+            let Some(value) = claims.get(claim) else { return Ok(Vec::new()) };
             let list = match value {
                 Value::Array(items) => items.iter().map(Value::as_str).collect::<Option<Vec<_>>>(),
                 one => one.as_str().map(|one| vec![one]),
@@ -207,6 +231,45 @@ mod tests {
     }
 
     #[test]
+    fn groups_that_are_elsewhere() {
+        let file = value!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration", "jwt": [{
+            "issuer": {"url": "https://i", "audiences": ["a"]},
+            "claimMappings": {"username": {"claim": "sub", "prefix": ""}, "groups": {"claim": "roles", "prefix": ""}}}]});
+        let config = config::Configuration::of(&file, &[]).unwrap();
+        let found = |claims: Value| match elsewhere(&config.issuers[0], &claims) {
+            Ok(Some(Elsewhere { claim, url, token })) => format!("{claim} {url} {token}"),
+            Ok(None) => String::new(),
+            Err(why) => why,
+        };
+        let names = || value!({"roles": "src"});
+        for (claims, want) in [
+            (value!({"sub": "a"}), ""),
+            (value!({"roles": ["x"], "_claim_names": names()}), ""),
+            (value!({"_claim_names": names()}), "oidc: no claim sources"),
+            (
+                value!({"_claim_names": {"roles": 1}}),
+                "oidc: error parsing distributed claim names: want an object of texts",
+            ),
+            (value!({"_claim_names": {"other": "src"}, "_claim_sources": {}}), ""),
+            (
+                value!({"_claim_names": names(), "_claim_sources": []}),
+                "oidc: could not parse claim sources: want an object of objects",
+            ),
+            (
+                value!({"_claim_names": names(), "_claim_sources": {}}),
+                "id token _claim_names contained a source src missing in _claims_sources",
+            ),
+            (value!({"_claim_names": names(), "_claim_sources": {"src": {"JWT": "x"}}}), ""),
+            (
+                value!({"_claim_names": names(), "_claim_sources": {"src": {"endpoint": "https://e", "access_token": "t"}}}),
+                "roles https://e t",
+            ),
+        ] {
+            assert_eq!(found(claims), want);
+        }
+    }
+
+    #[test]
     fn claims_as_they_are() {
         let all = r#"["system:authenticated"]"#;
         check(value!({}), value!({"sub": "alice"}), &format!("oidc:alice \"\" {all} []"));
@@ -234,11 +297,6 @@ mod tests {
             "oidc: parse groups claim \"roles\": want text or a list of texts",
         );
         check(groups(), value!({"sub": "a"}), "oidc: parse uid claim \"id\": claim not present");
-        check(
-            groups(),
-            value!({"sub": "a", "id": "7", "_claim_names": {"roles": "src"}}),
-            "oidc: could not expand distributed claims: they are not supported",
-        );
         let required = || value!({"claimValidationRules": [{"claim": "hd", "requiredValue": "example.com"}]});
         check(required(), value!({"sub": "a", "hd": "example.com"}), &format!("oidc:a \"\" {all} []"));
         check(required(), value!({"sub": "a"}), "oidc: required claim hd not present in ID token");

@@ -1,14 +1,15 @@
 //! Signed tokens (RFC 7515, compact form) and the keys that verify them (RFC 7517).
 //!
 //! The algorithm that a token names must be one of the issuer's family of keys: a token cannot choose `none`, nor make a
-//! public key a secret. Of upstream's algorithms ES512 is missing, because the cryptography that is linked has no P-521.
+//! public key a secret. Algorithms are upstream's; P-521 has a crate of its own, because `ring` has no such curve.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use p521::ecdsa::signature::Verifier;
 use ring::signature::{self, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey};
 use value::Value;
 
 /// What the issuers of a configuration may sign with.
-pub const ALGORITHMS: [&str; 8] = ["ES256", "ES384", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
+pub const ALGORITHMS: [&str; 9] = ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
 
 /// A token in its parts. Nothing in it is to be believed before [`Token::is_signed_by`] says so.
 #[derive(Debug)]
@@ -74,6 +75,7 @@ enum Material {
     /// An uncompressed point.
     P256(Vec<u8>),
     P384(Vec<u8>),
+    P521(Vec<u8>),
 }
 
 impl Key {
@@ -91,6 +93,7 @@ impl Key {
             ("RSA", _) => Material::Rsa { n: part("n")?, e: part("e")? },
             ("EC", "P-256") => Material::P256(point(32)?),
             ("EC", "P-384") => Material::P384(point(48)?),
+            ("EC", "P-521") => Material::P521(point(66)?),
             _ => return None,
         };
         Some(Key { id: jwk.str_at(&["kid"]).into(), algorithm: jwk.str_at(&["alg"]).into(), material })
@@ -122,6 +125,11 @@ impl Key {
             }
             ("ES384", Material::P384(point)) => {
                 UnparsedPublicKey::new(&signature::ECDSA_P384_SHA384_FIXED, point).verify(message, sign).is_ok()
+            }
+            ("ES512", Material::P521(point)) => {
+                let key = p521::ecdsa::VerifyingKey::from_sec1_bytes(point);
+                let signature = p521::ecdsa::Signature::from_slice(sign);
+                key.is_ok_and(|key| signature.is_ok_and(|signature| key.verify(message, &signature).is_ok()))
             }
             _ => false,
         }
@@ -191,6 +199,21 @@ pub(crate) mod tests {
         let mut cipher = key;
         cipher.set(&["use"], "enc");
         assert_eq!(Key::of(&cipher), None);
+    }
+
+    /// RFC 7515, appendix A.4.
+    #[test]
+    fn a_signature_of_p521() {
+        let key = value!({"kty": "EC", "crv": "P-521",
+            "x": "AekpBQ8ST8a8VcfVOTNl353vSrDCLLJXmPk06wTjxrrjcBpXp5EOnYG_NjFZ6OvLFV1jSfS9tsz4qUxcWceqwQGk",
+            "y": "ADSmRA43Z1DSNx_RvcLI87cdL07l6jQyyBXMoxVg_l2Th-x3S1WDhjDly79ajL4Kkd0AZMaZmh9ubmf63e3kyMj2"});
+        let sign = "AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZqwqT2SI-KGDKB34XO0aw_7XdtAG8GaSwFKdCAPZgoXD2YBJZCPEX3xKpRwcdOO8KpEHwJjyqOgzDO7iKvU8vcnwNrmxYbSW9ERBXukOXolLzeO_Jn";
+        let (key, mut sign) = (Key::of(&key).unwrap(), decode(sign).unwrap());
+        let text = b"eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA";
+        assert!(key.verify("ES512", text, &sign));
+        assert!(!key.verify("ES384", text, &sign) && !key.verify("ES512", b"other", &sign));
+        sign[100] ^= 1;
+        assert!(!key.verify("ES512", text, &sign) && !key.verify("ES512", text, b"short"));
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! pure. Here an issuer's keys are fetched: its document first (OpenID Connect Discovery 1.0), then its key set, when the
 //! first token of it comes, and again when a token names a key that is not known. A fetch that did not help is not
 //! repeated for a while, so nobody makes this server ask an issuer again and again by showing rubbish.
-//! Missing: claims that are kept elsewhere (`_claim_names`); who has them is refused.
+//! Groups may be kept elsewhere (`_claim_names`): they are fetched for each token that says so, and what comes is a token
+//! itself, of whatever issuer it names. Upstream believes any that answers at that address, because the first issuer has
+//! named the place.
 
 mod claims;
 pub mod config;
@@ -13,11 +15,12 @@ pub mod jws;
 pub use config::{Anonymous, Configuration};
 
 use base::{User, clock::Clock};
+use claims::Elsewhere;
 use config::Issuer;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method, header};
 use jws::{Key, Token};
 use net::{
-    Outgoing,
+    Outgoing, Trust,
     outgoing::{Call, Target},
 };
 use parking_lot::Mutex;
@@ -45,6 +48,37 @@ pub struct Oidc {
 
 struct Known {
     issuer: Arc<Issuer>,
+    own: Arc<Signer>,
+    /// Issuers of claims that are kept elsewhere.
+    others: Mutex<Vec<Arc<Signer>>>,
+}
+
+/// So many of them are remembered, of each issuer.
+const OTHERS: usize = 16;
+
+/// Who signs tokens, and for whom.
+#[derive(Clone)]
+struct Source {
+    url: String,
+    /// Where its document is, where not below its URL.
+    discovery_url: Option<String>,
+    trust: Trust,
+    audiences: Vec<String>,
+}
+
+impl Source {
+    fn of(issuer: &Issuer) -> Self {
+        Source {
+            url: issuer.url.clone(),
+            discovery_url: issuer.discovery_url.clone(),
+            trust: issuer.trust.clone(),
+            audiences: issuer.audiences.clone(),
+        }
+    }
+}
+
+struct Signer {
+    source: Source,
     keys: Mutex<Arc<Vec<Key>>>,
     /// Held while keys are fetched: who needs them too waits for the same fetch. When one last did not help.
     fetching: tokio::sync::Mutex<Fetches>,
@@ -59,12 +93,37 @@ struct Fetches {
     error: Option<String>,
 }
 
+impl Signer {
+    fn new(source: Source) -> Arc<Self> {
+        Arc::new(Signer { source, keys: Mutex::default(), fetching: tokio::sync::Mutex::default() })
+    }
+}
+
+impl Known {
+    /// The signer of claims that are kept elsewhere; a new one is asked for its keys when they are needed.
+    fn signer(&self, url: &str) -> Arc<Signer> {
+        if url == self.own.source.url {
+            return self.own.clone();
+        }
+        let mut others = self.others.lock();
+        if let Some(found) = others.iter().find(|other| other.source.url == url) {
+            return found.clone();
+        }
+        let new = Signer::new(Source { url: url.into(), discovery_url: None, ..self.own.source.clone() });
+        if others.len() == OTHERS {
+            others.remove(0);
+        }
+        others.push(new.clone());
+        new
+    }
+}
+
 impl Oidc {
     pub fn new(configuration: &Configuration, outgoing: Arc<Outgoing>, clock: Arc<dyn Clock>) -> Self {
         let known = |issuer: &Arc<Issuer>| Known {
             issuer: issuer.clone(),
-            keys: Mutex::default(),
-            fetching: tokio::sync::Mutex::default(),
+            own: Signer::new(Source::of(issuer)),
+            others: Mutex::default(),
         };
         Oidc { issuers: configuration.issuers.iter().map(known).collect(), outgoing, clock }
     }
@@ -80,15 +139,48 @@ impl Oidc {
     }
 
     async fn verified(&self, known: &Known, text: &str) -> Result<User, String> {
-        let malformed = || "oidc: verify token: oidc: malformed jwt".to_string();
-        let token = Token::parse(text).ok_or_else(malformed)?;
-        check(&known.issuer, &token, self.clock.now().as_second())?;
-        self.signed(known, &token).await?;
-        claims::user_of(&known.issuer, &token.claims)
+        let failed = |why| format!("oidc: verify token: {why}");
+        let mut claims = self.claims(&known.own, text).await.map_err(failed)?;
+        if let Some(wanted) = claims::elsewhere(&known.issuer, &claims)? {
+            let failed = |why| format!("oidc: could not expand distributed claims: {why}");
+            let found = self.resolve(known, &wanted).await.map_err(failed)?;
+            claims.set(&[&wanted.claim], found);
+        }
+        claims::user_of(&known.issuer, &claims)
+    }
+
+    /// The claims of a token that this signer has made, for its audience, and for now.
+    async fn claims(&self, signer: &Signer, text: &str) -> Result<Value, String> {
+        let token = Token::parse(text).ok_or("oidc: malformed jwt")?;
+        check(&signer.source, &token, self.clock.now().as_second())?;
+        self.signed(signer, &token).await?;
+        Ok(token.claims)
+    }
+
+    /// A claim that somebody else has.
+    async fn resolve(&self, known: &Known, wanted: &Elsewhere) -> Result<Value, String> {
+        let Elsewhere { claim, url, token } = wanted;
+        let mut headers = HeaderMap::new();
+        if !token.is_empty() {
+            let value = HeaderValue::from_str(&format!("Bearer {token}"));
+            headers.insert(header::AUTHORIZATION, value.map_err(|_| format!("access token for {url}: no header"))?);
+        }
+        let answer = self.get(&known.own.source, url.clone(), headers).await;
+        let answer = answer.map_err(|why| format!("while getting distributed claim {claim:?}: {why}"))?;
+        let text = std::str::from_utf8(&answer).unwrap_or("").trim();
+        let issuer = jws::issuer_of(text).ok_or_else(|| {
+            format!("getting untrusted issuer from endpoint {url} failed for claim {claim:?}: oidc: malformed jwt")
+        })?;
+        let claims = self.claims(&known.signer(&issuer), text).await;
+        let claims = claims.map_err(|why| format!("verify distributed claim token: {why}"))?;
+        claims
+            .get(claim)
+            .cloned()
+            .ok_or_else(|| format!("jwt returned by distributed claim endpoint {url:?} did not contain claim: {claim}"))
     }
 
     /// Whether one of the issuer's keys has signed it, as they are or as they have become.
-    async fn signed(&self, known: &Known, token: &Token<'_>) -> Result<(), String> {
+    async fn signed(&self, known: &Signer, token: &Token<'_>) -> Result<(), String> {
         let keys = known.keys.lock().clone();
         if signed_by(token, &keys) {
             return Ok(());
@@ -98,13 +190,13 @@ impl Oidc {
         if !Arc::ptr_eq(&keys, &newer) && signed_by(token, &newer) {
             return Ok(());
         }
-        let failed = |why: &str| Err(format!("oidc: verify token: failed to verify signature: {why}"));
+        let failed = |why: &str| Err(format!("failed to verify signature: {why}"));
         let unknown = "failed to verify id token signature";
         if fetches.in_vain.is_some_and(|at| at.elapsed() < PAUSE) {
             return failed(fetches.error.as_deref().unwrap_or(unknown));
         }
         fetches.count += 1;
-        match self.fetch(&known.issuer, &mut fetches.keys_url).await {
+        match self.fetch(&known.source, &mut fetches.keys_url).await {
             Ok(fetched) => {
                 let found = signed_by(token, &fetched);
                 *known.keys.lock() = Arc::new(fetched);
@@ -113,7 +205,7 @@ impl Oidc {
                 if found { Ok(()) } else { failed(unknown) }
             }
             Err(why) => {
-                tracing::warn!(issuer = %known.issuer.url, "oidc: {why}");
+                tracing::warn!(issuer = %known.source.url, "oidc: {why}");
                 fetches.in_vain = Some(Instant::now());
                 let said = failed(&why);
                 fetches.error = Some(why);
@@ -122,26 +214,27 @@ impl Oidc {
         }
     }
 
-    async fn fetch(&self, issuer: &Issuer, keys_url: &mut Option<String>) -> Result<Vec<Key>, String> {
+    async fn fetch(&self, issuer: &Source, keys_url: &mut Option<String>) -> Result<Vec<Key>, String> {
         let url = match keys_url {
             Some(url) => url.clone(),
             None => {
                 let below = || format!("{}/.well-known/openid-configuration", issuer.url.trim_end_matches('/'));
-                let document = self.get(issuer, issuer.discovery_url.clone().unwrap_or_else(below)).await?;
+                let document =
+                    self.get(issuer, issuer.discovery_url.clone().unwrap_or_else(below), HeaderMap::new()).await?;
                 let document = value::parse_lenient(&document)
                     .map_err(|e| format!("failed to decode provider discovery object: {e}"))?;
                 keys_url.insert(keys_of(issuer, &document)?).clone()
             }
         };
-        Key::set(&self.get(issuer, url).await?)
+        Key::set(&self.get(issuer, url, HeaderMap::new()).await?)
     }
 
-    async fn get(&self, issuer: &Issuer, url: String) -> Result<bytes::Bytes, String> {
+    async fn get(&self, issuer: &Source, url: String, headers: HeaderMap) -> Result<bytes::Bytes, String> {
         let call = Call {
             method: Method::GET,
             target: Target::Url(url.clone()),
             query: None,
-            headers: HeaderMap::new(),
+            headers,
             body: bytes::Bytes::new(),
             trust: issuer.trust.clone(),
             identity: None,
@@ -162,7 +255,7 @@ fn signed_by(token: &Token<'_>, keys: &[Key]) -> bool {
 }
 
 /// Where the keys are, by a document that must be the issuer's own.
-fn keys_of(issuer: &Issuer, document: &Value) -> Result<String, String> {
+fn keys_of(issuer: &Source, document: &Value) -> Result<String, String> {
     let said = document.str_at(&["issuer"]);
     if said != issuer.url {
         return Err(format!(
@@ -178,8 +271,8 @@ fn keys_of(issuer: &Issuer, document: &Value) -> Result<String, String> {
 }
 
 /// What a token says of itself: algorithm, audience, and when it lives.
-fn check(issuer: &Issuer, token: &Token<'_>, now: i64) -> Result<(), String> {
-    let failed = |why: String| Err(format!("oidc: verify token: {why}"));
+fn check(issuer: &Source, token: &Token<'_>, now: i64) -> Result<(), String> {
+    let failed = |why: String| Err(why);
     if !jws::ALGORITHMS.contains(&token.algorithm.as_str()) {
         return failed(format!(
             "oidc: id token signed with unsupported algorithm, expected {:?} got {:?}",
@@ -223,11 +316,11 @@ mod tests {
     use super::*;
     use value::value;
 
-    fn issuer(audiences: Value) -> Arc<Issuer> {
+    fn issuer(audiences: Value) -> Source {
         let file = value!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration", "jwt": [{
             "issuer": {"url": "https://i", "audiences": audiences, "audienceMatchPolicy": "MatchAny"},
             "claimMappings": {"username": {"claim": "sub", "prefix": ""}}}]});
-        Configuration::of(&file, &[]).unwrap().issuers[0].clone()
+        Source::of(&Configuration::of(&file, &[]).unwrap().issuers[0])
     }
 
     #[test]
@@ -241,7 +334,7 @@ mod tests {
         let es = || value!({"alg": "ES256"});
         assert_eq!(said(es(), value!({"aud": "a", "exp": 1000})), "");
         assert_eq!(said(es(), value!({"aud": ["x", "b"], "exp": 1000.5, "nbf": 1060})), "");
-        let expired = "oidc: verify token: oidc: token is expired (Token Expiry: 1970-01-01T00:16:39Z)";
+        let expired = "oidc: token is expired (Token Expiry: 1970-01-01T00:16:39Z)";
         assert_eq!(said(es(), value!({"aud": "a", "exp": 999})), expired);
         assert!(said(es(), value!({"aud": "a"})).contains("token is expired"), "a token without an end has none");
         assert!(said(es(), value!({"aud": "a", "exp": 2000, "nbf": 1061})).contains("before the nbf"));

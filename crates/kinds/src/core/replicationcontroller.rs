@@ -13,6 +13,7 @@ pub fn kind() -> Kind {
         .stored_under("controllers")
         .stored_formerly("replicationcontrollers")
         .generation()
+        .orphan_by_default()
         .status()
         .scale()
         .selectable_at("status.replicas", "status.replicas", "0")

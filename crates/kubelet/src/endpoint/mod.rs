@@ -10,6 +10,7 @@ mod forward;
 mod log;
 mod multiplex;
 mod observe;
+mod resource_metrics;
 mod spdy;
 mod streams;
 
@@ -82,6 +83,7 @@ impl NodeEndpoint {
             ["healthz"] => Ok(text("ok")),
             ["pods"] => Ok(observe::pods(self)),
             ["stats", "summary"] => observe::summary(self).await,
+            ["metrics", "resource"] => Ok(text(&observe::resource_metrics(self).await)),
             ["metrics"] => Ok(text(&observe::metrics(self))),
             ["containerLogs", namespace, pod, container] => {
                 log::serve(self, namespace, pod, container, &query(&request)).await

@@ -1,6 +1,6 @@
 //! What there is to know: the node's pods, what they use, and a few figures.
 
-use super::{NodeEndpoint, json};
+use super::{NodeEndpoint, json, resource_metrics};
 use crate::convert::{POD_NAME, POD_NAMESPACE, POD_UID};
 use base::{
     Result, Status,
@@ -81,6 +81,12 @@ fn memory(stats: &[&ContainerStats], at: &str, total: Option<u64>) -> Value {
         out.set(&["availableBytes"], total.saturating_sub(working));
     }
     out
+}
+
+/// `/metrics/resource`
+pub(super) async fn resource_metrics(endpoint: &NodeEndpoint) -> String {
+    let stats = endpoint.node.runtime.list_container_stats(&ContainerFilter::default()).await;
+    resource_metrics::page(stats.as_deref().ok(), endpoint.node.now())
 }
 
 /// `/metrics` in the Prometheus text format.

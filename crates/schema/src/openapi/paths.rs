@@ -45,8 +45,8 @@ pub(crate) fn add(paths: &mut Value, schemas: &mut Schemas, kind: &Kind, index: 
     }
 }
 
-struct Maker<'a> {
-    schemas: &'a mut Schemas,
+struct Maker<'a, 'b> {
+    schemas: &'a mut Schemas<'b>,
     kind: &'a Kind,
     group: &'a str,
     version: &'a str,
@@ -55,7 +55,7 @@ struct Maker<'a> {
     list: Value,
 }
 
-impl Maker<'_> {
+impl Maker<'_, '_> {
     /// The HTTP method and what it does.
     fn operation(&mut self, verb: Verb) -> (&'static str, Value) {
         let gvk = (self.group.to_string(), self.version.to_string(), self.kind.kind.to_string());
@@ -152,7 +152,10 @@ impl Maker<'_> {
         if dialect == Dialect::V2 {
             out.set(&["produces"], ["application/json", "application/yaml"].into_iter().collect::<Value>());
         }
-        out.set(&["parameters"], parameters);
+        // An empty list is none: Go clients do not write one, and compare.
+        if !parameters.is_empty() {
+            out.set(&["parameters"], parameters);
+        }
         out.set(&["responses", "401", "description"], "Unauthorized");
         for code in codes {
             let (code, text) = (code.to_string(), ["OK", "Created", "Accepted"][usize::from(code - 200)]);

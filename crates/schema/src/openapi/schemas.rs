@@ -1,53 +1,28 @@
 //! Schemas of types: from arena nodes for built-in ones, from the definition's own text for custom ones.
 
-use super::Dialect;
+use super::{Dialect, Prose, enums::Enums};
 use crate::{Arena, Field, Kind, ListType, Node, NodeId, Patch, Schema, Type, builtin};
 use std::collections::BTreeMap;
 use value::{Str, Value, value};
 
 /// The schemas of one document. Types are added as they are referred to, each once.
-pub(crate) struct Schemas {
+pub(crate) struct Schemas<'a> {
     dialect: Dialect,
+    prose: Prose<'a>,
+    enums: Enums,
     done: BTreeMap<Str, Value>,
 }
 
-/// What `kubectl explain` says of the two fields that every object has.
-const API_VERSION: &str = "APIVersion defines by which schema the object is written: group and version, or the version alone in the legacy group. The server may answer in the version that was asked for.";
-const KIND: &str = "Kind says what the object is. It is fixed by the endpoint and cannot be changed.";
-
-/// The same of `metadata` and its fields.
-const METADATA: &str = "Standard object's metadata: name, owners, labels and what the server keeps of the object.";
-const OBJECT_META: [(&str, &str); 14] = [
-    ("annotations", "Annotations are strings by key that tools keep beside the object; nothing selects by them."),
-    (
-        "creationTimestamp",
-        "CreationTimestamp is a timestamp in RFC 3339 and UTC of when the server stored the object. Set by the server.",
-    ),
-    ("deletionGracePeriodSeconds", "Seconds between the deletion's request and its end. Set by the server."),
-    (
-        "deletionTimestamp",
-        "When the object is to be gone, at the earliest. Set by the server once the deletion is asked for.",
-    ),
-    ("finalizers", "Who has still to act before a deleted object may go; each removes its own entry."),
-    ("generateName", "A prefix to which the server adds random characters where no name is given."),
-    ("generation", "Counts the changes of what is wanted. Set by the server."),
-    ("labels", "Labels are strings by key that objects are selected by."),
-    ("managedFields", "Which manager set which field, and how; kept by the server."),
-    ("name", "Name is unique within the namespace and the kind, and does not change."),
-    ("namespace", "The namespace that the object lives in; empty for kinds of the whole cluster. It does not change."),
-    ("ownerReferences", "The objects that this one depends on; it is deleted when all of them are."),
-    (
-        "resourceVersion",
-        "The state of the object that this is, for comparing and for watching from. Opaque; set by the server.",
-    ),
-    ("uid", "Tells the object from all others of all times. Set by the server."),
-];
-
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 
-impl Schemas {
-    pub(crate) fn new(dialect: Dialect) -> Self {
-        Schemas { dialect, done: BTreeMap::new() }
+/// Types whose texts of `apiVersion`, `kind` and `metadata` are those of every object, and of every list.
+const OBJECT: &str = "io.k8s.api.core.v1.Pod";
+const LIST: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
+const CONVENTIONS: &str = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md";
+
+impl<'a> Schemas<'a> {
+    pub(crate) fn new(dialect: Dialect, prose: Prose<'a>) -> Self {
+        Schemas { dialect, prose, enums: Enums::read(), done: BTreeMap::new() }
     }
     pub(crate) fn dialect(&self) -> Dialect {
         self.dialect
@@ -63,6 +38,7 @@ impl Schemas {
                 self.node(arena, id)
             }
             None => self.scalar(name).map_or_else(Value::object, |schema| {
+                let schema = self.described(schema, (self.prose)(name, ""));
                 self.done.entry(name.into()).or_insert(schema);
                 self.reference(name)
             }),
@@ -95,8 +71,12 @@ impl Schemas {
         let name = match builtin::of(&group, &version_name, &list_kind) {
             Some(schema) if kind.custom.is_none() => {
                 let (arena, id) = schema.parts();
+                let name = schema.node().name.clone();
                 self.node(arena, id);
-                schema.node().name.to_string()
+                let mut body = self.done.remove(&name).unwrap_or_default();
+                self.describe_list(&mut body, kind);
+                self.done.insert(name.clone(), body);
+                name.to_string()
             }
             _ => {
                 let (name, item, meta) = (
@@ -108,12 +88,28 @@ impl Schemas {
                     "apiVersion": {"type": "string"}, "kind": {"type": "string"}, "items": {"type": "array"}}});
                 body.set(&["properties", "items", "items"], item);
                 body.set(&["properties", "metadata"], meta);
+                self.describe_list(&mut body, kind);
                 self.done.insert(name.clone().into(), body);
                 name
             }
         };
         self.mark(&name, kind, version, &list_kind);
         self.reference(&name)
+    }
+
+    /// Lists have no texts of their own: they are all alike. Source: upstream's lists of custom resources.
+    fn describe_list(&self, list: &mut Value, kind: &Kind) {
+        list.set(&["description"], format!("{} is a list of {}", kind.list_kind, kind.kind));
+        let items = format!("List of {}. More info: {CONVENTIONS}", kind.plural);
+        for (field, text) in [
+            ("apiVersion", (self.prose)(LIST, "apiVersion")),
+            ("kind", (self.prose)(LIST, "kind")),
+            ("metadata", (self.prose)(LIST, "metadata")),
+            ("items", Some(items.as_str())),
+        ] {
+            let property = list.at(&["properties", field]).clone();
+            list.set(&["properties", field], self.described(property, text));
+        }
     }
 
     fn mark(&mut self, name: &str, kind: &Kind, version: usize, as_kind: &str) {
@@ -137,10 +133,13 @@ impl Schemas {
         if !self.done.contains_key(&node.name) {
             // A placeholder first: types refer to themselves.
             self.done.insert(node.name.clone(), Value::object());
-            let body = match self.scalar(&node.name) {
+            let mut body = match self.scalar(&node.name) {
                 Some(scalar) => scalar,
                 None => self.body(arena, node),
             };
+            if let Some(text) = (self.prose)(&node.name, "") {
+                body.set(&["description"], text);
+            }
             self.done.insert(node.name.clone(), body);
         }
         self.reference(&node.name)
@@ -206,11 +205,11 @@ impl Schemas {
                 // The items of a list object are not a field that anybody merges.
                 property.remove(&["x-kubernetes-list-type"]);
             }
-            if node.name.as_str().strip_prefix(META) == Some("ObjectMeta")
-                && let Some((_, text)) = OBJECT_META.iter().find(|(name, _)| field.name == **name)
-            {
-                property = self.described(property, text);
-            }
+            let listed = self.enums.list(&mut property, &node.name, &field.name);
+            property = match ((self.prose)(&node.name, &field.name), listed) {
+                (Some(text), Some(values)) => self.described(property, Some(&format!("{text}\n\n{values}"))),
+                (text, _) => self.described(property, text),
+            };
             out.set(&["properties", &field.name], property);
         }
         let required: Vec<Value> = node.fields.iter().filter(|f| f.required).map(|f| (&f.name).into()).collect();
@@ -249,8 +248,10 @@ impl Schemas {
         out
     }
 
-    fn described(&self, mut schema: Value, text: &str) -> Value {
+    fn described(&self, mut schema: Value, text: Option<&str>) -> Value {
+        let Some(text) = text else { return schema };
         if schema.get("$ref").is_some() && self.dialect == Dialect::V3 {
+            // Beside a reference nothing else may stand.
             schema = value!({"allOf": [serde_json_of(&schema)]});
         }
         schema.set(&["description"], text);
@@ -269,9 +270,10 @@ impl Schemas {
             plain(&mut out);
         }
         let meta = self.builtin(&format!("{META}ObjectMeta"));
-        out.set(&["properties", "apiVersion"], value!({"type": "string", "description": API_VERSION}));
-        out.set(&["properties", "kind"], value!({"type": "string", "description": KIND}));
-        out.set(&["properties", "metadata"], self.described(meta, METADATA));
+        let string = || value!({"type": "string"});
+        for (field, property) in [("apiVersion", string()), ("kind", string()), ("metadata", meta)] {
+            out.set(&["properties", field], self.described(property, (self.prose)(OBJECT, field)));
+        }
         out
     }
 }

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod disruption;
+mod garbage;
 mod namespaces;
 mod pod_security;
 mod quota;

@@ -25,6 +25,7 @@ pub fn kind() -> Kind {
         .categories(["all"])
         .version("v1", "io.k8s.api.batch.v1.Job", columns())
         .generation()
+        .orphan_by_default()
         .status()
         .selectable_at("status.successful", "status.succeeded", "0")
         .hooks(Job)
