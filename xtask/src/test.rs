@@ -33,7 +33,12 @@ pub fn test(args: &[String]) -> Result<(), String> {
         let mut command = cargo();
         command.args(["test", "--package", "store-etcd", "--package", "testkit", "--no-fail-fast"]);
         command.args(["--features", "store-etcd/etcd,testkit/etcd"]);
-        return run(command.args(["--test", "contract", "--test", "members", "--test", "etcd"]).args(filter));
+        command.args(["--test", "answers", "--test", "contract", "--test", "members", "--test", "etcd"]);
+        run(command.args(filter.clone()))?;
+        // Processes of the real binary.
+        let mut command = cargo();
+        command.args(["test", "--package", "ferry", "--features", "etcd", "--test", "e2e", "--"]);
+        return run(command.arg(format!("etcd::{}", filter.last().map_or("", String::as_str))));
     }
     run(cargo().args(["test", "--workspace", "--no-fail-fast"]).args(filter))
 }

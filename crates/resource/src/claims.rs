@@ -4,10 +4,10 @@
 //! Decided against: an allocator with a bitmap of its own (upstream's), which needs a repair loop because it can differ
 //! from the objects.
 
-use crate::publish::Published;
+use crate::{OpenError, publish::Published};
 use schema::{Claim, Kind, Pool};
 use std::{collections::BTreeSet, sync::Arc};
-use store::{Condition, Write};
+use store::{CommitError, Condition, Store, Txn, Write};
 use value::Value;
 
 /// Keys of claims begin with this; the rest is the claim.
@@ -31,6 +31,28 @@ pub(crate) fn transfer(
     let taken = new.difference(&old).map(|c| Write::put(key(c), owner.as_bytes().to_vec()));
     let given_back = old.difference(&new).map(|c| Write::delete(key(c)));
     (conditions, taken.chain(given_back).collect())
+}
+
+/// Claims what objects hold that an API server of upstream's has stored: it keeps no such keys.
+pub(crate) async fn adopt(store: &dyn Store, published: &Published) -> Result<(), OpenError> {
+    let unclaimed = std::mem::take(&mut *published.unclaimed.lock());
+    for (owner, claims) in unclaimed {
+        let failed =
+            |why: &dyn std::fmt::Display| OpenError::Object(format!("{owner}: what it holds is not claimed: {why}"));
+        let Some((revision, _)) = store.get(&owner).await.map_err(|e| failed(&e))? else { continue };
+        for claim in claims.iter().filter(|claim| !published.taken(claim)) {
+            let key = key(claim);
+            let conditions =
+                vec![Condition::At { key: owner.clone(), revision }, Condition::Absent { key: key.clone() }];
+            let writes = vec![Write::put(key, owner.as_bytes().to_vec())];
+            match store.commit(Txn { conditions, writes }).await {
+                // Another server did it, or whoever changed the object.
+                Ok(_) | Err(CommitError::Conflict { .. }) => {}
+                Err(e) => return Err(failed(&e)),
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Pool for Published {

@@ -21,9 +21,6 @@ impl Engine {
         }
         let mut warnings = Warnings::of(&options.notes);
         let object = decode(call, body, options, &mut warnings)?;
-        if !object.str_at(&["metadata", "resourceVersion"]).is_empty() {
-            return Err(Status::plain("resourceVersion should not be set on objects to be created"));
-        }
         self.create_decoded(call, object, options, warnings).await
     }
 
@@ -49,6 +46,7 @@ impl Engine {
     ) -> Result<Reply> {
         let kind = &call.kind;
         meta::adopt_path(call, &mut object)?;
+        let versioned = !object.str_at(&["metadata", "resourceVersion"]).is_empty();
         let given = managed::take(&mut object);
         let managers = match managers {
             Some(managers) => managers,
@@ -92,6 +90,10 @@ impl Engine {
                 }
                 let made = convert::for_reply(call, object)?;
                 return Ok(Reply { answer: Answer::Made(made), created: true, warnings: warnings.take() });
+            }
+            // Told last, as upstream's store does: who may not create the object hears of that first.
+            if versioned {
+                return Err(Status::plain("resourceVersion should not be set on objects to be created"));
             }
             match self.commit(call, &key, None, object).await? {
                 Committed::Done(stored) => {

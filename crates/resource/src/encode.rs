@@ -38,6 +38,15 @@ pub fn stored(object: &Value) -> Bytes {
     out.into()
 }
 
+/// Whether bytes are as [`stored`] makes them: their members in its order, nothing around them.
+pub fn is_stored(json: &[u8]) -> bool {
+    let name = |json: &'_ [u8]| json.iter().position(|b| *b == b'"' || *b == b'\\').filter(|at| json[*at] == b'"');
+    let text = |json: &[u8], key: &[u8]| Some(key.len() + name(json.strip_prefix(key)?)? + 1);
+    let Some(kind) = text(json, b"{\"apiVersion\":\"") else { return false };
+    let Some(metadata) = text(&json[kind..], b",\"kind\":\"").map(|length| kind + length) else { return false };
+    json[metadata..].strip_prefix(b",").is_some_and(|rest| rest.starts_with(METADATA)) && json.ends_with(b"}")
+}
+
 /// The complete JSON, with its revision, from stored bytes.
 pub fn with_revision(stored: &[u8], revision: Revision) -> Bytes {
     splice(stored, revision, false)
@@ -89,6 +98,23 @@ fn member(out: &mut Vec<u8>, key: &str, item: &Value) {
 mod tests {
     use super::*;
     use value::value;
+
+    #[test]
+    fn what_others_stored_is_told_from_ours() {
+        for (json, ours) in [
+            (r#"{"apiVersion":"v1","kind":"K","metadata":{"name":"x"},"data":{}}"#, true),
+            (r#"{"apiVersion":"v1","kind":"K","metadata":{}}"#, true),
+            ("{\"apiVersion\":\"v1\",\"kind\":\"K\",\"metadata\":{}}\n", false),
+            (r#"{"apiVersion":"v1","data":{"metadata":{}},"kind":"K","metadata":{}}"#, false),
+            (r#"{"kind":"K","apiVersion":"v1","metadata":{}}"#, false),
+            (r#"{ "apiVersion":"v1","kind":"K","metadata":{}}"#, false),
+            (r#"{"apiVersion":"v1"}"#, false),
+            ("k8s\0", false),
+            ("", false),
+        ] {
+            assert_eq!(is_stored(json.as_bytes()), ours, "{json}");
+        }
+    }
 
     #[test]
     fn revisions_are_spliced_in() {

@@ -79,6 +79,7 @@ impl Engine {
             return Err(OpenError::Object(why));
         }
         layout::move_old(&*store, &published).await?;
+        claims::adopt(&*store, &published).await?;
         tokio::spawn(publish::age(Arc::downgrade(&published)));
         tokio::spawn(publish::compact(Arc::downgrade(&published)));
         let news = published.sealer.changes();

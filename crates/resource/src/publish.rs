@@ -18,7 +18,7 @@ use crate::{
 use base::Revision;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use schema::{Catalog, Kind};
+use schema::{Catalog, Claim, Kind};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     ops::{Bound, ControlFlow},
@@ -59,6 +59,8 @@ pub(crate) struct Published {
     /// What could not be opened.
     pub unreadable: Unreadable,
     defaulted: Defaulted,
+    /// What objects that were not written by us hold alone, by store key.
+    pub unclaimed: Mutex<Vec<(Arc<str>, Vec<Claim>)>>,
     /// Held by whoever changes what readers see: the sink, and [`unreadable::follow`](crate::unreadable::follow).
     changing: Mutex<()>,
     budget: Arc<Budget>,
@@ -92,6 +94,7 @@ impl Published {
             sealer,
             unreadable: Unreadable::default(),
             defaulted: Defaulted::default(),
+            unclaimed: Mutex::default(),
             changing: Mutex::default(),
             budget,
             wheel: Arc::default(),
@@ -165,13 +168,46 @@ impl Published {
     /// An object from its stored bytes, and these without a seal where defaults were added to them.
     fn read(&self, kind: &Kind, store_key: &str, stored: &Bytes) -> Result<(Prepared, Option<Bytes>), Closed> {
         let Opened { plain, .. } = self.sealer.open(kind, store_key, stored).map_err(Closed::Sealed)?;
-        let mut value =
-            value::parse_lenient(&plain).map_err(|e| Closed::Damaged(format!("{store_key}: not JSON: {e}")))?;
+        let damaged = |what: &dyn std::fmt::Display| Closed::Damaged(format!("{store_key}: {what}"));
+        let mut value = match wire::protobuf::is_envelope(&plain) {
+            true => wire::protobuf::decode(&plain).map_err(|e| damaged(&e))?,
+            false => value::parse_lenient(&plain).map_err(|e| damaged(&format_args!("not JSON: {e}")))?,
+        };
+        let plain = match encode::is_stored(&plain) {
+            true => plain,
+            false => {
+                self.receive(kind, store_key, &mut value).map_err(|why| damaged(&why))?;
+                encode::stored(&value)
+            }
+        };
         let (plain, bare) = match default_stored(kind, &mut value) {
             true => (encode::stored(&value), Some(plain)),
             false => (plain, None),
         };
         Ok((Prepared { meta: meta_of(kind, &value), plain, tree: None }, bare))
+    }
+
+    /// What an API server of upstream's has stored, as if it had been written here. It is written as ours when it
+    /// changes; what it holds alone is claimed by [`claims::adopt`].
+    fn receive(&self, kind: &Kind, store_key: &str, value: &mut Value) -> Result<(), String> {
+        let (given, api_version) = (value.str_at(&["kind"]), value.str_at(&["apiVersion"]));
+        let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+        if given != kind.kind || group != kind.group {
+            return Err(format!("it is a {given:?} of {api_version:?}"));
+        }
+        let name = api_version.rsplit('/').next().unwrap_or_default();
+        let version = kind.version(name).ok_or_else(|| format!("no version {api_version:?} is known"))?;
+        if kind.custom.is_none() {
+            schema::apply_defaults(&kind.versions[version].schema, value);
+            if version == kind.storage {
+                kind.hooks.default(value);
+            }
+        }
+        let claims = kind.hooks.claims(value);
+        if !claims.is_empty() {
+            self.unclaimed.lock().push((store_key.into(), claims));
+        }
+        Ok(())
     }
 
     /// One change; the cache that it touched.

@@ -103,7 +103,8 @@ impl Engine {
                         if call.kind.policy.create_on_update && call.subresource.is_none() =>
                     {
                         let mut warnings = Warnings::of(&options.notes);
-                        let object = decode(call, body, options, &mut warnings)?;
+                        let mut object = decode(call, body, options, &mut warnings)?;
+                        object.remove(&["metadata", "resourceVersion"]);
                         may_create()?;
                         self.create_decoded(call, object, options, warnings).await
                     }

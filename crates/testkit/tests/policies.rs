@@ -170,6 +170,21 @@ async fn an_update_that_changes_nothing_is_admitted_like_any_other() {
     let told = admin.put(&path, &made).await.expect(422)["message"].to_string();
     assert!(told.contains("denied request: no updates"), "{told}");
     admin.patch(&path, "merge", &json!({"data": {"a": "b"}})).await.expect(422);
+    let told = admin.delete(&path, &Value::Null).await.code;
+    assert_eq!(told, 200, "the policy is about writes");
+    // A creation is refused for what the caller may not before it is refused for what it carries.
+    let path = format!("{MAPS}/n");
+    let copied =
+        |name: &str, revision: &str| json!({"metadata": {"name": name, "resourceVersion": revision}, "data": {}});
+    let told = admin.post(MAPS, &copied("n", "7")).await;
+    assert_eq!((told.code, told.text().contains("should not be set")), (500, true), "{}", told.text());
+    let denied = json!({"matchConstraints": rule("", "configmaps"), "validations": [
+        {"expression": "object.metadata.name != 'n'", "message": "not this"}]});
+    policy(&admin, "Validating", "named", denied, json!({"validationActions": ["Deny"]})).await;
+    let told = admin.post(MAPS, &copied("n", "7")).await.expect(422)["message"].to_string();
+    assert!(told.contains("denied request: not this"), "{told}");
+    assert_eq!(admin.get(&path).await.code, 404);
+    let (path, made) = (format!("{MAPS}/m"), admin.create(MAPS, &map("m", json!({"a": "b"}))).await);
     // Allowed again, it still is no write.
     admin.delete(&format!("{GROUP}/validatingadmissionpolicybindings/frozen"), &Value::Null).await.expect(200);
     let same = admin.put(&path, &made).await.expect(200);

@@ -7,6 +7,8 @@
 mod commands;
 mod common;
 mod demo;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod join;
 #[cfg(feature = "kubectl")]
 mod kubectl;

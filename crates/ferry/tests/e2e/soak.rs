@@ -26,7 +26,7 @@ fn rounds() -> u64 {
     std::env::var("FERRY_SOAK_ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(5)
 }
 
-fn random(below: u64) -> u64 {
+pub fn random(below: u64) -> u64 {
     u64::from_le_bytes(base::ids::random()) % below
 }
 
@@ -37,13 +37,13 @@ const WATCHERS: usize = 4;
 
 /// What an object is: who it is, what it says, and since which revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct State {
-    uid: String,
-    content: String,
-    revision: u64,
+pub struct State {
+    pub uid: String,
+    pub content: String,
+    pub revision: u64,
 }
 
-fn state(map: &ConfigMap) -> State {
+pub fn state(map: &ConfigMap) -> State {
     State {
         uid: map.metadata.uid.clone().expect("a uid"),
         content: map.data.as_ref().and_then(|d| d.get("n")).cloned().expect("content"),
@@ -51,22 +51,22 @@ fn state(map: &ConfigMap) -> State {
     }
 }
 
-fn revision(text: Option<&str>) -> u64 {
+pub fn revision(text: Option<&str>) -> u64 {
     text.and_then(|t| t.parse().ok()).expect("a revision")
 }
 
 /// What a writer knows of one of its objects.
 #[derive(Default)]
-struct Known {
+pub struct Known {
     /// As last acknowledged; `None`: deleted, or never made.
-    acknowledged: Option<State>,
+    pub acknowledged: Option<State>,
     /// What was asked for without an answer: the content, or `None` for a deletion.
-    asked: Option<Option<String>>,
+    pub asked: Option<Option<String>>,
 }
 
 impl Known {
     /// Holds what the server has against what was acknowledged and asked for.
-    fn settle(&mut self, key: &str, found: Option<State>) {
+    pub fn settle(&mut self, key: &str, found: Option<State>) {
         let asked = self.asked.take();
         let as_acknowledged = found == self.acknowledged;
         let as_asked = match (&asked, &found) {
@@ -87,22 +87,22 @@ impl Known {
 
 /// What writers were told.
 #[derive(Default)]
-struct Told {
+pub struct Told {
     /// Writes by revision: key and state.
-    writes: BTreeMap<u64, (String, State)>,
+    pub writes: BTreeMap<u64, (String, State)>,
     /// Deleted objects by uid.
-    deletions: HashSet<String>,
+    pub deletions: HashSet<String>,
 }
 
-struct Writer {
-    number: u64,
-    known: HashMap<String, Known>,
-    counter: u64,
+pub struct Writer {
+    pub number: u64,
+    pub known: HashMap<String, Known>,
+    pub counter: u64,
 }
 
 impl Writer {
     /// Writes until the server is gone, after looking at what it kept.
-    async fn run(mut self, client: Client, told: Arc<Mutex<Told>>) -> Self {
+    pub async fn run(mut self, client: Client, told: Arc<Mutex<Told>>) -> Self {
         let api: Api<ConfigMap> = Api::namespaced(client, "default");
         for (key, known) in &mut self.known {
             match api.get_opt(key).await {
@@ -154,7 +154,7 @@ impl Writer {
     }
 }
 
-fn object(name: &str, content: &str, now: Option<&State>) -> ConfigMap {
+pub fn object(name: &str, content: &str, now: Option<&State>) -> ConfigMap {
     let mut map = ConfigMap::default();
     map.metadata.name = Some(name.into());
     map.metadata.labels = Some([("soak".to_string(), "yes".to_string())].into());
@@ -165,22 +165,22 @@ fn object(name: &str, content: &str, now: Option<&State>) -> ConfigMap {
 
 /// One watcher's view, over all restarts.
 #[derive(Default)]
-struct Watcher {
+pub struct Watcher {
     /// Where it goes on; `None`: it has to list.
-    at: Option<u64>,
-    state: BTreeMap<String, State>,
+    pub at: Option<u64>,
+    pub state: BTreeMap<String, State>,
     /// Writes and deletions it heard of, by revision: key, and what it became.
-    heard: BTreeMap<u64, (String, Option<State>)>,
-    deleted: HashSet<String>,
+    pub heard: BTreeMap<u64, (String, Option<State>)>,
+    pub deleted: HashSet<String>,
     /// Ranges of revisions that it skipped by listing again.
-    gaps: Vec<(u64, u64)>,
-    resumed: u64,
-    expired: u64,
+    pub gaps: Vec<(u64, u64)>,
+    pub resumed: u64,
+    pub expired: u64,
 }
 
 impl Watcher {
     /// Watches until the server is gone, or the watcher has reached `until`.
-    async fn run(mut self, client: Client, until: Option<u64>) -> Self {
+    pub async fn run(mut self, client: Client, until: Option<u64>) -> Self {
         let api: Api<ConfigMap> = Api::namespaced(client, "default");
         loop {
             if until.is_some_and(|until| self.at.is_some_and(|at| at >= until)) {
@@ -270,7 +270,7 @@ impl Watcher {
             _ => panic!("{word} {key} at {at}, but before it was {before:?}: an event was lost"),
         }
     }
-    fn skipped(&self, at: u64) -> bool {
+    pub fn skipped(&self, at: u64) -> bool {
         self.gaps.iter().any(|(from, to)| at > *from && at <= *to)
     }
 }

@@ -106,7 +106,7 @@ async fn watch() {
         s.same("out of the selection", kind.as_str(), "DELETED");
         s.same("as it was known", object["metadata"]["labels"]["tier"].as_str(), Some("a"));
         s.same("at the revision of the change", revision(&object), revision(&left));
-        s.admin.delete(&path, &Value::Null).await;
+        s.admin.delete(&path, &json!({"propagationPolicy": "Background"})).await;
         if s.goes_at_once() {
             let (kind, object) = plain.next().await;
             s.same("last", (kind.as_str(), object["metadata"]["name"].as_str()), ("DELETED", Some(name.as_str())));

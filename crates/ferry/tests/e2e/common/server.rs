@@ -6,13 +6,15 @@ use std::{fs, path::PathBuf, process::Command};
 pub struct Server {
     pub dir: Dir,
     pub port: u16,
+    /// What it is started with beside its directory and port.
+    pub args: Vec<String>,
     running: Option<Running>,
 }
 
 impl Server {
     /// An empty directory; nothing runs.
     pub fn new() -> Self {
-        Server { dir: Dir::new(), port: free_port(), running: None }
+        Server { dir: Dir::new(), port: free_port(), args: Vec::new(), running: None }
     }
     pub fn data(&self) -> PathBuf {
         self.dir.0.join("data")
@@ -28,7 +30,9 @@ impl Server {
     }
     /// `ferry server` on its port.
     pub fn server(&self) -> Command {
-        self.command(&["server", "--api-port", &self.port.to_string()])
+        let mut command = self.command(&["server", "--api-port", &self.port.to_string()]);
+        command.args(&self.args);
+        command
     }
     /// Starts it and waits until it is ready; returns the command with which an agent joins.
     pub fn start(&mut self) -> Vec<String> {
