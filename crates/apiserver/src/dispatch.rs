@@ -48,7 +48,7 @@ async fn document(x: &Exchange<'_>) -> Result<Response<Body>> {
             documents::cached(documents::open_id(server))
         }
         path if path.starts_with("/debug/") => {
-            let dump = flow::dump::answer(&server.flow, path, server.config.clock.now());
+            let dump = flow::dump::answer(&server.flow, path, &x.query, server.config.clock.now());
             match dump {
                 Some(dump) => respond::bytes(200, "text/plain; charset=utf-8", dump),
                 None => respond::no_page(),
@@ -78,6 +78,10 @@ async fn resource(x: &mut Exchange<'_>, body: RequestBody) -> Result<Response<Bo
     };
     if let Some(Connector::Proxy(listener)) = connector {
         return proxied(x, &call, listener, body).await;
+    }
+    // Only what is behind a proxy has paths of its own.
+    if !x.info.subresource.is_empty() && !x.info.rest.is_empty() {
+        return Err(Status::no_such_path());
     }
     // Which is a GET to whoever authorizes, and none to the routes.
     if x.parts.method == Method::HEAD {

@@ -77,15 +77,15 @@ fn check_watch(query: &Query<'_>, errors: &mut FieldErrors) {
     if initial && asked != Some("NotOlderThan") {
         errors.forbidden(at, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
     }
+    if given("continue").is_some() {
+        errors.forbidden(at, "resourceVersionMatch is forbidden when continue is provided");
+    }
     let Some(asked) = asked else { return };
     if !initial {
         errors.forbidden(at, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
     }
     if asked != "NotOlderThan" {
         errors.not_supported(at, asked, &["NotOlderThan"]);
-    }
-    if given("continue").is_some() {
-        errors.forbidden(at, "resourceVersionMatch is forbidden when continue is provided");
     }
 }
 
@@ -119,7 +119,13 @@ fn checked_write(
     for (at, c) in manager.char_indices().filter(|(_, c)| c.is_control()) {
         let shown: String = manager
             .chars()
-            .map(|c| if c.is_control() { format!("\\x{:02x}", u32::from(c)) } else { c.to_string() })
+            .map(|c| match c {
+                '\n' => "\\n".into(),
+                '\t' => "\\t".into(),
+                '\r' => "\\r".into(),
+                c if c.is_control() => format!("\\x{:02x}", u32::from(c)),
+                c => c.to_string(),
+            })
             .collect();
         let shown = format!("\"{shown}\"");
         errors.invalid_raw(
@@ -154,7 +160,8 @@ fn checked_write(
 pub fn delete(query: &Query<'_>, body: Option<Value>) -> Result<(Option<Value>, bool)> {
     let mut errors = FieldErrors::default();
     let (options, dry) = match body {
-        Some(body) => {
+        Some(mut body) => {
+            typed(&mut body)?;
             let kind = body.str_at(&["kind"]);
             if !kind.is_empty() && kind != "DeleteOptions" {
                 let version = body.str_at(&["apiVersion"]);
@@ -181,6 +188,19 @@ pub fn delete(query: &Query<'_>, body: Option<Value>) -> Result<(Option<Value>, 
     Ok(((!empty).then_some(options), dry))
 }
 
+/// DeleteOptions are an object whose fields have types.
+fn typed(body: &mut Value) -> Result<()> {
+    if body.as_object().is_none() {
+        let text = "couldn't get version/kind; json parse error: json: cannot unmarshal";
+        let into = r#"Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+        return Err(Status::bad_request(format!("{text} {} into {into}", body.type_name())));
+    }
+    match schema::builtin::schema("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions") {
+        Some(schema) => schema::decode(&schema, body).map(drop).map_err(|why| Status::bad_request(why.to_string())),
+        None => Ok(()),
+    }
+}
+
 fn from_query(query: &Query<'_>) -> Result<Value> {
     let mut options = Value::object();
     if let Some(seconds) = integer(query, "gracePeriodSeconds")? {
@@ -196,7 +216,7 @@ fn from_query(query: &Query<'_>) -> Result<Value> {
 }
 
 fn dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut FieldErrors) -> bool {
-    let values: Vec<&str> = values.filter(|v| !v.is_empty()).collect();
+    let values: Vec<&str> = values.collect();
     if values.iter().any(|v| *v != "All") {
         let shown: Vec<String> = values.iter().map(|v| base::status::quote(v)).collect();
         let shown = Some(format!("[{}]", shown.join(",")));
@@ -214,9 +234,12 @@ fn selector<T: Default>(text: Option<&str>, parse: fn(&str) -> Result<T>) -> Res
 
 fn integer(query: &Query<'_>, key: &str) -> Result<Option<i64>> {
     match query.get(key) {
-        None | Some("") => Ok(None),
+        None => Ok(None),
         Some(text) => text.parse().map(Some).map_err(|_| {
-            Status::new(Reason::BadRequest, format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+            let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+            let number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+            let why = if number { "value out of range" } else { "invalid syntax" };
+            Status::new(Reason::BadRequest, format!("strconv.ParseInt: parsing {text:?}: {why}"))
         }),
     }
 }
@@ -243,6 +266,8 @@ mod tests {
         assert_eq!((all.limit, all.timeout), (Some(5), Some(Duration::from_secs(30))));
         assert_eq!(all.resource_version.as_deref(), Some("0"));
         assert_eq!(read("limit=-1").unwrap().limit, None);
+        assert_eq!(refused(read("limit=")), r#"400 strconv.ParseInt: parsing "": invalid syntax"#);
+        assert!(refused(read("limit=9223372036854775808")).ends_with("value out of range"));
         assert_eq!(refused(read("limit=x")), r#"400 strconv.ParseInt: parsing "x": invalid syntax"#);
         for (query, reading, why) in [
             (
@@ -316,6 +341,12 @@ mod tests {
         assert_eq!(delete(&Query::default(), None).unwrap(), (None, false));
         let body = value::value!({"propagationPolicy": "Sometimes"});
         assert!(refused(delete(&Query::default(), Some(body))).contains("propagationPolicy: Unsupported value"));
+        let number =
+            "json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64";
+        let body = value::value!({"gracePeriodSeconds": "x"});
+        assert_eq!(refused(delete(&Query::default(), Some(body))), format!("400 {number}"));
+        assert!(refused(delete(&Query::default(), Some(value::value!([])))).contains("cannot unmarshal array"));
+        assert!(refused(delete(&Query::parse(Some("dryRun=")), None)).contains("Unsupported value: [\"\"]"));
         let body = value::value!({"kind": "Pod"});
         assert!(refused(delete(&Query::default(), Some(body))).starts_with("400"));
     }

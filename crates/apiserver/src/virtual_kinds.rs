@@ -113,14 +113,45 @@ async fn token_request(
     for (key, want) in [("apiVersion", API_VERSION), ("kind", KIND)] {
         let given = body.value.str_at(&[key]);
         if !given.is_empty() && given != want {
-            let text = format!("the object provided is unrecognized (must be of type {KIND}): {key} is {given:?}");
-            return Err(Status::bad_request(text));
+            return Err(Status::bad_request(foreign(&body.value, KIND)));
         }
         body.value.set(&[key], want);
     }
+    at_path(x, &body.value)?;
     let schema = schema::builtin::of("authentication.k8s.io", "v1", KIND);
     let schema = schema.ok_or_else(|| Status::internal("no schema of TokenRequest"))?;
     checked(&schema, (KIND, "v1"), body, validation)
+}
+
+/// Upstream's words for a body of another kind.
+fn foreign(body: &Value, wanted: &str) -> String {
+    let (api_version, kind) = (body.str_at(&["apiVersion"]), body.str_at(&["kind"]));
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let head = format!("{kind} in version {} cannot be handled as a {wanted}", base::status::quote(version));
+    match schema::builtin::of(group, version, kind) {
+        Some(_) => {
+            format!("{head}: converting ({version}.{kind}) to (authentication.{wanted}): unknown conversion")
+        }
+        None => {
+            let scheme = "pkg/api/legacyscheme/scheme.go:30";
+            format!("{head}: no kind \"{kind}\" is registered for version \"{api_version}\" in scheme \"{scheme}\"")
+        }
+    }
+}
+
+/// Whether a token request names whom the path names, or nobody.
+fn at_path(x: &Exchange<'_>, body: &Value) -> Result<()> {
+    let (name, namespace) = (body.name(), body.namespace());
+    if !name.is_empty() && name != &*x.info.name {
+        let mut errors = base::FieldErrors::default();
+        errors.invalid("metadata.name", name, "must match the service account name if specified");
+        return Err(Status::invalid("authentication.k8s.io", "TokenRequest", name, &errors));
+    }
+    if !namespace.is_empty() && namespace != x.info.namespace {
+        let text = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(Status::bad_request(text));
+    }
+    Ok(())
 }
 
 /// `POST .../bindings`: the same as `pods/<name>/binding`.

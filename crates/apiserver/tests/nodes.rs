@@ -171,7 +171,7 @@ async fn logs_come_from_the_node() {
         ("two/log?container=b", 200, format!("{own} /containerLogs/default/two/b")),
         ("two/log", 400, "a container name must be specified for pod two, choose one of: [a b]".into()),
         ("two/log?container=z", 400, "container z is not valid for pod two".into()),
-        ("new/log", 200, String::new()),
+        ("new/log", 204, String::new()),
         ("none/log", 404, r#"pods \"none\" not found"#.into()),
         ("web/log?tailLines=-1", 422, "must be greater than or equal to 0".into()),
     ] {

@@ -84,10 +84,12 @@ fn bound(view: &dyn View, namespace: &str, account: &str, reference: &Value) -> 
         return Ok(claims);
     }
     let (api_version, kind) = (reference.str_at(&["apiVersion"]), reference.str_at(&["kind"]));
-    let (plural, object_namespace) = match (api_version, kind) {
-        ("v1", "Pod") => ("pods", namespace),
-        ("v1", "Secret") => ("secrets", namespace),
-        ("v1", "Node") => ("nodes", ""),
+    // Of the core group in whatever version, as upstream has it.
+    let core = !api_version.contains('/');
+    let (plural, object_namespace) = match kind {
+        "Pod" if core => ("pods", namespace),
+        "Secret" if core => ("secrets", namespace),
+        "Node" if core => ("nodes", ""),
         _ => {
             let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
             let text = format!("cannot bind token to object of type {group}/{version}, Kind={kind}");
@@ -98,6 +100,12 @@ fn bound(view: &dyn View, namespace: &str, account: &str, reference: &Value) -> 
     let object = view.get("", plural, object_namespace, name).ok_or_else(|| Status::not_found("", plural, name))?;
     let uid = object.meta.uid.to_string();
     let wanted = reference.str_at(&["uid"]);
+    if kind == "Pod" && object.value().str_at(&["spec", "serviceAccountName"]) != account {
+        let text = format!(
+            "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
+        );
+        return Err(Status::new(Reason::BadRequest, text));
+    }
     if !wanted.is_empty() && wanted != uid {
         let why = format!(
             "the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated"
@@ -110,12 +118,6 @@ fn bound(view: &dyn View, namespace: &str, account: &str, reference: &Value) -> 
         "Node" => claims.node = found,
         _ => {
             let pod = object.value();
-            if pod.str_at(&["spec", "serviceAccountName"]) != account {
-                let text = format!(
-                    "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
-                );
-                return Err(Status::new(Reason::BadRequest, text));
-            }
             claims.pod = found;
             let node = pod.str_at(&["spec", "nodeName"]);
             if !node.is_empty() {

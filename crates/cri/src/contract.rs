@@ -213,15 +213,19 @@ pub async fn attach(s: &Subject) {
     drop(streams);
     assert_eq!(s.exited(&id).await.exit_code, 0);
 
-    // Without stdin_once the input waits for the next client.
+    // Without stdin_once the input waits for the next client: the end of one's input is the end of that one alone.
     (config.metadata.attempt, config.stdin_once) = (2, false);
     let id = s.runtime.create_container(&sandbox, &config).await.expect("create");
     s.runtime.start_container(&id).await.expect("start");
     for _ in 0..2 {
         let mut streams = s.runtime.attach(&id, options).await.expect("attach");
-        streams.stdin.take().expect("stdin was asked for").send("hello\n".into()).await.expect("stdin is open");
+        let stdin = streams.stdin.take().expect("stdin was asked for");
+        stdin.send("hello\n".into()).await.expect("stdin is open");
         let stdout = streams.stdout.as_mut().expect("stdout was asked for");
         assert_eq!(&stdout.recv().await.expect("output")[..], b"hello\n");
+        drop(stdin);
+        assert_eq!(stdout.recv().await, None);
+        assert_eq!(streams.exit.await.expect("an end"), Ok(0));
     }
     s.runtime.remove_pod_sandbox(&sandbox).await.expect("remove");
 }

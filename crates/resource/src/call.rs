@@ -23,11 +23,7 @@ pub struct Call {
 impl Call {
     /// What upstream calls the type of the objects inside: `core.ConfigMap`.
     pub fn internal_type(&self) -> String {
-        let kind = &self.kind;
-        match kind.group.as_str() {
-            "" | "events.k8s.io" => format!("core.{}", kind.kind),
-            group => format!("{}.{}", group.split('.').next().unwrap_or(group), kind.kind),
-        }
+        crate::decode::internal(&self.kind.group, &self.kind.kind)
     }
     /// The key of the object that the path names.
     pub fn key(&self) -> ObjectKey {

@@ -92,17 +92,11 @@ fn to_working(call: &Call, mut value: Value, old: &Value) -> Result<Value> {
 }
 
 fn check_type_meta(call: &Call, value: &mut Value) -> Result<(), Refused> {
-    if value.as_object().is_none() {
-        let given = match value.type_name() {
-            "integer" => "number",
-            "boolean" => "bool",
-            name => name,
-        };
-        let text = format!("json: cannot unmarshal {given} into Go value of type map[string]interface {{}}");
-        return Err(Refused::Mistyped(Mistyped(text)));
-    }
+    is_object(value)?;
     let wanted = call.api_version();
-    foreign(call, value, &wanted)?;
+    if call.kind.custom.is_none() {
+        foreign((&wanted, &call.kind.kind), || call.internal_type(), value)?;
+    }
     match value.str_at(&["apiVersion"]) {
         "" => value.set(&["apiVersion"], wanted),
         given if given != wanted => {
@@ -125,21 +119,47 @@ fn check_type_meta(call: &Call, value: &mut Value) -> Result<(), Refused> {
     Ok(())
 }
 
+/// What upstream calls the type of objects inside: `core.ConfigMap`.
+pub(crate) fn internal(group: &str, kind: &str) -> String {
+    match group {
+        "" | "events.k8s.io" => format!("core.{kind}"),
+        group => format!("{}.{kind}", group.split('.').next().unwrap_or(group)),
+    }
+}
+
+/// What a decoder says of a tree that is none.
+pub(crate) fn is_object(value: &Value) -> Result<(), Refused> {
+    if value.as_object().is_none() {
+        let given = match value.type_name() {
+            "integer" => "number",
+            "boolean" => "bool",
+            name => name,
+        };
+        let text = format!("json: cannot unmarshal {given} into Go value of type map[string]interface {{}}");
+        return Err(Refused::Mistyped(Mistyped(text)));
+    }
+    Ok(())
+}
+
 /// Upstream's decoder knows the built-in kinds: one that it does not know is not registered, and one that is another
 /// cannot be converted. Another version of the same kind is found out later.
-fn foreign(call: &Call, value: &Value, wanted: &str) -> Result<(), Refused> {
+pub(crate) fn foreign(
+    (wanted, wanted_kind): (&str, &str),
+    internal: impl FnOnce() -> String,
+    value: &Value,
+) -> Result<(), Refused> {
     let or = |given: &str, default: &str| if given.is_empty() { default.to_string() } else { given.to_string() };
     let api_version = or(value.str_at(&["apiVersion"]), wanted);
-    let kind = or(value.str_at(&["kind"]), &call.kind.kind);
-    if call.kind.custom.is_some() || (api_version == wanted && kind == *call.kind.kind) {
+    let kind = or(value.str_at(&["kind"]), wanted_kind);
+    if api_version == wanted && kind == wanted_kind {
         return Ok(());
     }
     let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
     let why = if schema::builtin::of(group, version, &kind).is_none() {
         let scheme = "pkg/api/legacyscheme/scheme.go:30";
         format!("no kind \"{kind}\" is registered for version \"{api_version}\" in scheme \"{scheme}\"")
-    } else if kind != *call.kind.kind {
-        format!("converting ({version}.{kind}) to ({}): unknown conversion", call.internal_type())
+    } else if kind != wanted_kind {
+        format!("converting ({version}.{kind}) to ({}): unknown conversion", internal())
     } else {
         return Ok(());
     };

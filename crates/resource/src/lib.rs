@@ -28,6 +28,7 @@ mod managed;
 mod meta;
 mod notes;
 mod own;
+mod part;
 mod publish;
 mod seal;
 mod snap_map;

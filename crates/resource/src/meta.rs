@@ -30,9 +30,7 @@ pub(crate) fn adopt_path(call: &Call, object: &mut Value) -> Result<()> {
     }
     if !call.name.is_empty() {
         let name = object.name();
-        if name.is_empty() && call.subresource.is_some() {
-            object.set(&["metadata", "name"], &call.name);
-        } else if name.is_empty() {
+        if name.is_empty() {
             let text = format!(
                 "the name of the object ({} based on URL) was undeterminable: name must be provided",
                 call.name
@@ -73,9 +71,14 @@ pub(crate) fn generate_name(object: &mut Value) -> bool {
 
 /// Takes over from the old object what an update may not set.
 pub(crate) fn keep_system_fields(object: &mut Value, old: &Value) {
-    for field in
-        ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"]
-    {
+    // Whoever says nothing of its deletion keeps it; whoever says something else is refused.
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let kept = old.at(&["metadata", field]);
+        if object.at(&["metadata", field]).is_null() && !kept.is_null() {
+            object.set(&["metadata", field], kept);
+        }
+    }
+    for field in ["uid", "creationTimestamp", "generation", "generateName"] {
         match old.at(&["metadata", field]) {
             Value::Null => drop(object.remove(&["metadata", field])),
             kept => object.set(&["metadata", field], kept),
@@ -161,10 +164,12 @@ pub(crate) fn validate_update(object: &Value, old: &Value, errors: &mut FieldErr
 fn look_at_update(object: &Value, old: &Value, errors: &mut FieldErrors) {
     let root = Path::root();
     let path = root.key("metadata");
-    for field in ["name", "namespace", "uid", "creationTimestamp"] {
+    for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         let (new, old) = (object.at(&["metadata", field]), old.at(&["metadata", field]));
-        if new != old {
-            errors.invalid(path.key(field), new.as_str().unwrap_or(""), "field is immutable");
+        match new.as_i64() {
+            _ if new == old => {}
+            Some(number) => errors.invalid_raw(path.key(field), number, "field is immutable"),
+            None => errors.invalid(path.key(field), new.as_str().unwrap_or(""), "field is immutable"),
         }
     }
     if !old.at(&["metadata", "deletionTimestamp"]).is_null() {

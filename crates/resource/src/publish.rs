@@ -190,6 +190,7 @@ impl Published {
     /// What an API server of upstream's has stored, as if it had been written here. It is written as ours when it
     /// changes; what it holds alone is claimed by [`claims::adopt`].
     fn receive(&self, kind: &Kind, store_key: &str, value: &mut Value) -> Result<(), String> {
+        kind.hooks.receive(value);
         let (given, api_version) = (value.str_at(&["kind"]), value.str_at(&["apiVersion"]));
         let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
         if given != kind.kind || group != kind.group {

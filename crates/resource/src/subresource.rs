@@ -3,8 +3,10 @@
 use crate::{
     Answer, Body, Call, Engine, Notes, Reply, WriteOptions,
     call::given_revision,
+    decode::{self, Refused},
     engine::{Change, Committed, Half, RETRIES},
     notes::Warnings,
+    part,
 };
 use base::{FieldErrors, Result, Status};
 use schema::{ActOutcome, Deletion, Operation, SubresourceAction};
@@ -17,12 +19,15 @@ impl Engine {
         if self.action(call) != Some(&SubresourceAction::Act) {
             return Err(Status::method_not_allowed());
         }
+        let mut said = Vec::new();
+        let body = part::body(call, body, options, &mut said)?;
         for _ in 0..RETRIES {
             let current = self.current(call)?.ok_or_else(|| call.not_found())?;
             let mut old = self.working_value(call, &current).await?;
             old.remove(&["metadata", "resourceVersion"]);
             let mut warnings = Warnings::of(&options.notes);
-            let change = Change { object: body.value.clone(), old: Some(&old), options, warnings: &mut warnings };
+            warnings.extend_from_slice(&said);
+            let change = Change { object: body.clone(), old: Some(&old), options, warnings: &mut warnings };
             let asked = self.admit(Half::Mutating, call, Operation::Create, change).await?;
             let cx = self.context(call, Operation::Create);
             let mut new = old.clone();
@@ -128,12 +133,24 @@ impl Engine {
     }
 
     pub(crate) async fn put_scale(&self, call: &Call, body: Body, options: &WriteOptions) -> Result<Reply> {
-        self.change_scale(call, options, |_| Ok(body.value.clone())).await
+        let mut said = Vec::new();
+        let scale = part::body(call, body, options, &mut said)?;
+        self.change_scale(call, options, said, |_| Ok(scale.clone())).await
     }
 
     pub(crate) async fn patch_scale(&self, call: &Call, patch: &merge::Patch, options: &WriteOptions) -> Result<Reply> {
         let schema = scale_schema().filter(|_| call.kind.custom.is_none());
-        self.change_scale(call, options, |scale| merge::apply(patch, schema.as_ref(), scale)).await
+        // What is unknown in a scale is told of by nobody: it is gone with the patch.
+        self.change_scale(call, options, Vec::new(), |scale| {
+            let result = merge::apply(patch, schema.as_ref(), scale)?;
+            let duplicates = patch.duplicates.clone();
+            part::tree(call, result.clone(), duplicates, options, &mut Vec::new()).map_err(|refused| match refused {
+                Refused::Status(status) => status,
+                Refused::Mistyped(why) => decode::patch_refused(patch, &result, why),
+                Refused::Foreign { why, .. } => decode::patch_refused(patch, &result, schema::Mistyped(why)),
+            })
+        })
+        .await
     }
 
     /// Reads the scale, changes it, and writes the replicas through the main resource's own rules.
@@ -141,6 +158,7 @@ impl Engine {
         &self,
         call: &Call,
         options: &WriteOptions,
+        said: Vec<String>,
         change: impl Fn(&Value) -> Result<Value>,
     ) -> Result<Reply> {
         let mut whole = call.clone();
@@ -149,6 +167,7 @@ impl Engine {
             let current = self.current(call)?.ok_or_else(|| call.not_found())?;
             let mut object = self.working_value(call, &current).await?;
             let scale = change(&scale_of(call, &object)?)?;
+            part::replaces(call, &scale, &current)?;
             let given = given_revision(&scale)?;
             if given.is_some_and(|given| given != current.revision) {
                 return Err(call.stale());
@@ -166,7 +185,8 @@ impl Engine {
             match self.update_through(&main, Body::from(object), options, call).await {
                 Ok(reply) => {
                     let answer = Answer::Made(scale_of(call, &reply.answer.value())?);
-                    return Ok(Reply { answer, ..reply });
+                    let warnings = [said, reply.warnings].concat();
+                    return Ok(Reply { answer, warnings, ..reply });
                 }
                 // A patch carries the revision it was applied to: only the next look tells whether the client's own is stale.
                 Err(status) if status.is(base::Reason::Conflict) => {

@@ -26,7 +26,7 @@ impl Runtime {
         let (out_sender, stdout) = mpsc::channel(16);
         let (err_sender, stderr) = mpsc::channel(16);
         let (exit_sender, exit) = oneshot::channel();
-        tokio::spawn(distribute(session, fed.filter(|_| closes), out_sender, err_sender, exit_sender));
+        tokio::spawn(distribute(session, (fed, closes), out_sender, err_sender, exit_sender));
         Ok(ExecStreams {
             stdin,
             stdout: options.stdout.then_some(stdout),
@@ -37,10 +37,12 @@ impl Runtime {
     }
 }
 
-/// `fed` is over with the client's input, where that is to be the end of the container's.
+/// `fed` is over with the client's input. That is the end of the container's where it `closes`, and otherwise the end of
+/// the client: `kubectl run --stdin --leave-stdin-open` goes and leaves the container to the next one, as it does with
+/// containerd.
 async fn distribute(
     mut session: Session,
-    mut fed: Option<JoinHandle<()>>,
+    (mut fed, closes): (Option<JoinHandle<()>>, bool),
     stdout: mpsc::Sender<Bytes>,
     stderr: mpsc::Sender<Bytes>,
     mut exit: oneshot::Sender<Result<i32>>,
@@ -50,6 +52,11 @@ async fn distribute(
             frame = session.next() => frame,
             () = over(&mut fed) => {
                 fed = None;
+                if !closes {
+                    drop((stdout, stderr));
+                    let _ = exit.send(Ok(0));
+                    return;
+                }
                 // A shim that is gone says so by the end of its frames.
                 let _ = session.send(&Request::CloseStdin).await;
                 continue;

@@ -137,6 +137,10 @@ pub struct Write {
 
 /// The hooks of one kind.
 pub trait Hooks: Send + Sync + Debug {
+    /// Brings what upstream's API server has stored into a version that is known here, where it keeps another one. Called
+    /// when such an object is read from the store.
+    fn receive(&self, _obj: &mut Value) {}
+
     /// Defaults that depend on other fields; runs after the schema's own.
     fn default(&self, _obj: &mut Value) {}
     /// Resets what clients may not set at creation and fills what the server sets. Status is already gone where

@@ -31,12 +31,14 @@ fn stored() -> Vec<(&'static str, Vec<u8>)> {
         "replicas": 0, "selector": {"matchLabels": {"app": "web"}},
         "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
     let definition = json!({
-        "kind": "CustomResourceDefinition", "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition", "apiVersion": "apiextensions.k8s.io/v1beta1",
         "metadata": {"name": "boats.example.com", "uid": UID, "creationTimestamp": "2026-01-02T03:04:05Z"},
         "spec": {"group": "example.com", "scope": "Namespaced", "conversion": {"strategy": "None"},
                  "names": {"plural": "boats", "singular": "boat", "kind": "Boat", "listKind": "BoatList"},
-                 "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
-                     "type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]},
+                 "version": "v1", "preserveUnknownFields": false,
+                 "validation": {"openAPIV3Schema": {
+                     "type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+                 "versions": [{"name": "v1", "served": true, "storage": true}]},
         "status": {"storedVersions": ["v1"],
                    "acceptedNames": {"plural": "boats", "singular": "boat", "kind": "Boat", "listKind": "BoatList"},
                    "conditions": [{"type": "NamesAccepted", "status": "True", "reason": "NoConflicts", "message": "",

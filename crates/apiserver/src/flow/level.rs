@@ -5,7 +5,8 @@ use super::{
     queues::{Arrival, Limit, Queues, Refusal, Running, Started},
     table::Schema,
 };
-use base::{Reason, Result, Status};
+use crate::request_info::RequestInfo;
+use base::{Reason, Result, Status, User};
 use parking_lot::Mutex;
 use std::{
     sync::{
@@ -43,6 +44,46 @@ pub struct Waiter {
     start: oneshot::Sender<Running>,
     pub schema: Arc<Schema>,
     pub flow: String,
+    pub details: Details,
+}
+
+/// What is asked, and by whom.
+pub struct Details {
+    pub user: String,
+    pub verb: &'static str,
+    pub path: String,
+    pub namespace: String,
+    pub name: String,
+    pub api_version: String,
+    pub resource: String,
+    pub subresource: String,
+}
+
+impl Details {
+    fn of(user: &User, info: &RequestInfo<'_>) -> Self {
+        let api_version = match (info.group, info.version) {
+            ("", version) => version.to_string(),
+            (group, version) => format!("{group}/{version}"),
+        };
+        Details {
+            user: user.name.clone(),
+            verb: info.verb,
+            path: info.path.into(),
+            namespace: info.namespace.into(),
+            name: info.name.to_string(),
+            api_version,
+            resource: info.resource.into(),
+            subresource: info.subresource.into(),
+        }
+    }
+}
+
+/// What is known of a request before it waits.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    pub flow: &'a str,
+    pub user: &'a User,
+    pub info: &'a RequestInfo<'a>,
 }
 
 impl Level {
@@ -61,7 +102,7 @@ impl Level {
         }
     }
     /// A seat for a request; waits where there is none, and 429 where too many do.
-    pub async fn seat(&self, schema: &Arc<Schema>, hash: u64, seats: u32, flow: &str) -> Result<Seat> {
+    pub async fn seat(&self, schema: &Arc<Schema>, hash: u64, seats: u32, asked: Asked<'_>) -> Result<Seat> {
         if self.exempt {
             let now = self.free.fetch_add(seats, Relaxed) + seats;
             self.highest.fetch_max(now, Relaxed);
@@ -77,7 +118,9 @@ impl Level {
                 Arrival::Refuse(why) => return Err(self.refuse(schema, why)),
                 Arrival::Wait(queue) => {
                     let (start, told) = oneshot::channel();
-                    let who = Waiter { start, schema: schema.clone(), flow: flow.into() };
+                    let Asked { flow, user, info } = asked;
+                    let who =
+                        Waiter { start, schema: schema.clone(), flow: flow.into(), details: Details::of(user, info) };
                     let (ticket, started) = queues.wait(queue, seats, who);
                     self.start(&mut queues, started);
                     schema.metrics.waiting.add(1);

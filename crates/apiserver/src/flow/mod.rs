@@ -24,6 +24,7 @@ pub use turns::Turns;
 use crate::request_info::RequestInfo;
 use base::{Result, User};
 use http::{HeaderName, HeaderValue};
+use level::Asked;
 use limits::Smoothed;
 use parking_lot::{Mutex, RwLock};
 use schema::By;
@@ -76,7 +77,7 @@ impl FlowControl {
     ) -> Result<Seat> {
         let level = &schema.level;
         if level.exempt {
-            return level.seat(schema, 0, 1, "").await;
+            return level.seat(schema, 0, 1, Asked { flow: "", user, info }).await;
         }
         let flow = schema.by.distinguish(user, info);
         let hash = match schema.by {
@@ -86,7 +87,7 @@ impl FlowControl {
         // A list of one name is a read of it.
         let listed = matches!(info.verb, "list" | "watch") && info.name.is_empty();
         let seats = if listed { width(objects(), level.width.load(Relaxed)) } else { 1 };
-        level.seat(schema, hash, seats, flow).await
+        level.seat(schema, hash, seats, Asked { flow, user, info }).await
     }
     /// Takes over the objects as they are now.
     fn set(&self, schemas: &[Arc<value::Object>], levels: &[Arc<value::Object>]) -> Vec<Reference> {

@@ -11,7 +11,7 @@ use super::limits::Demand;
 use std::collections::VecDeque;
 
 /// What a request is thought to take, in seconds, until it is known. Source: upstream's.
-const ESTIMATE: f64 = 0.003;
+pub const ESTIMATE: f64 = 0.003;
 
 /// Seconds.
 pub type Time = f64;

@@ -138,11 +138,30 @@ async fn who_waits_begins_when_a_seat_is_free_and_who_goes_leaves_none_behind() 
     };
     let (first, second) = (spawn(), spawn());
     tokio::task::yield_now().await;
+    let dump = |what: &str, query: Option<&str>| {
+        let path = format!("/debug/api_priority_and_fairness/{what}");
+        dump::answer(&flow, &path, &Query::parse(query), base::time::Timestamp::UNIX_EPOCH).expect("a dump")
+    };
     assert!(
-        dump::answer(&flow, "/debug/api_priority_and_fairness/dump_requests", base::time::Timestamp::UNIX_EPOCH)
-            .expect("a dump")
-            .contains("low, workers, ")
+        dump("dump_requests", None).lines().any(|line| line.starts_with("low,               workers,")),
+        "{}",
+        dump("dump_requests", None)
     );
+    let details = dump("dump_requests", Some("includeRequestDetails=1"));
+    let line = details.lines().find(|line| line.starts_with("low,")).expect("who waits");
+    let cells: Vec<&str> = line.split(',').map(str::trim).collect();
+    assert_eq!((cells.len(), &cells[6..9]), (18, &["1", "0", "0s"][..]), "{line}");
+    assert_eq!(cells[10..13], ["alice", "get", LEASE], "{line}");
+    let queues = dump("dump_queues", None);
+    let header: Vec<&str> = queues.lines().next().expect("a header").split(',').map(str::trim).collect();
+    assert_eq!(header.len(), 9);
+    let rows = queues.lines().map(|line| line.split(',').map(str::trim).collect::<Vec<_>>());
+    let busy: Vec<Vec<&str>> = rows.filter(|row| row[0] == "low" && row[2] != "0").collect();
+    assert!(!busy.is_empty(), "{queues}");
+    for row in busy {
+        let waiting: f64 = row[2].parse().expect("a number");
+        assert_eq!((row[6], row[7], row[8]), (row[2], row[2], &*format!("{:.8}ss", waiting * 0.003)), "{queues}");
+    }
     first.abort();
     assert!(first.await.is_err());
     seats.pop();

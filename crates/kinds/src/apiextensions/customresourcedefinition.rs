@@ -36,6 +36,10 @@ pub fn kind() -> Kind {
 struct CustomResourceDefinition;
 
 impl Hooks for CustomResourceDefinition {
+    fn receive(&self, obj: &mut Value) {
+        super::v1beta1::to_v1(obj);
+    }
+
     fn default(&self, obj: &mut Value) {
         if obj.at(&["spec"]).as_object().is_none() {
             return;

@@ -4,6 +4,7 @@ mod customresource;
 mod customresourcedefinition;
 mod names;
 mod rules;
+mod v1beta1;
 
 /// All kinds of the group.
 pub fn kinds() -> Vec<schema::Kind> {

@@ -19,7 +19,6 @@ pub fn kind() -> Kind {
         .generation()
         .status()
         .scale()
-        .selectable_at("status.replicas", "status.replicas", "0")
         .hooks(ReplicaSet)
         .build()
 }

@@ -119,6 +119,9 @@ impl Hooks for CertificateSigningRequest {
         request(spec.get("request"), errors);
         usages(spec.get("usages"), errors);
         signer(spec.get("signerName"), errors);
+        if old.is_none() && spec.get("signerName").str() == "kubernetes.io/legacy-unknown" {
+            spec.get("signerName").invalid(errors, "the legacy signerName is not allowed via this API version");
+        }
         let expiration = spec.get("expirationSeconds");
         if expiration.is_set() && expiration.int() < 600 {
             expiration.invalid_int(errors, "may not specify a duration less than 600 seconds (10 minutes)");
