@@ -22,7 +22,9 @@ pub async fn admit(x: &Exchange<'_>, call: &Call) -> Result<()> {
 fn options(x: &Exchange<'_>, call: &Call) -> Value {
     let subresource = call.subresource.as_deref().unwrap_or("");
     let mut options = Value::object();
-    if let Some((group, version, kind)) = call.kind.subresource_of(call.version, subresource).and_then(|s| s.body.as_ref()) {
+    if let Some((group, version, kind)) =
+        call.kind.subresource_of(call.version, subresource).and_then(|s| s.body.as_ref())
+    {
         let api_version = if group.is_empty() { version.to_string() } else { format!("{group}/{version}") };
         options.set(&["kind"], kind);
         options.set(&["apiVersion"], api_version);

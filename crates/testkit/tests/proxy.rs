@@ -246,6 +246,9 @@ fn who_may_and_where_to() {
         let foreign = json!([{"ip": POD_ADDRESS}, {"ip": "10.211.0.8", "targetRef": {"kind": "Pod", "namespace": "default", "name": "p"}}]);
         let subsets = json!([{"addresses": foreign, "ports": [{"port": backend.port()}]}]);
         admin.create(ENDPOINTS, &json!({"metadata": {"name": "s"}, "subsets": subsets})).await;
+        admin.get(&format!("{SERVICES}/s/proxy/")).await.refused(404, "NotFound");
+        let ports = json!([{"port": 80}]);
+        admin.create(SERVICES, &json!({"metadata": {"name": "s"}, "spec": {"ports": ports}})).await;
         admin.get(&format!("{SERVICES}/s/proxy/")).await.refused(503, "ServiceUnavailable");
 
         let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
