@@ -247,7 +247,8 @@ fn who_may_and_where_to() {
         let subsets = json!([{"addresses": foreign, "ports": [{"port": backend.port()}]}]);
         admin.create(ENDPOINTS, &json!({"metadata": {"name": "s"}, "subsets": subsets})).await;
         admin.get(&format!("{SERVICES}/s/proxy/")).await.refused(404, "NotFound");
-        admin.create(SERVICES, &json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}})).await;
+        let ports = json!([{"port": 80}]);
+        admin.create(SERVICES, &json!({"metadata": {"name": "s"}, "spec": {"ports": ports}})).await;
         admin.get(&format!("{SERVICES}/s/proxy/")).await.refused(503, "ServiceUnavailable");
 
         let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
