@@ -145,7 +145,7 @@ fn at_path(x: &Exchange<'_>, body: &Value) -> Result<()> {
     if !name.is_empty() && name != &*x.info.name {
         let mut errors = base::FieldErrors::default();
         errors.invalid("metadata.name", name, "must match the service account name if specified");
-        return Err(Status::invalid("authentication.k8s.io", "TokenRequest", name, &errors));
+        return Err(Status::invalid("authentication.k8s.io", "TokenRequest", &x.info.name, &errors));
     }
     if !namespace.is_empty() && namespace != x.info.namespace {
         let text = "the namespace of the provided object does not match the namespace sent on the request";

@@ -71,10 +71,10 @@ pub(crate) fn generate_name(object: &mut Value) -> bool {
 
 /// Takes over from the old object what an update may not set.
 pub(crate) fn keep_system_fields(object: &mut Value, old: &Value) {
-    // Whoever says nothing of its deletion keeps it; whoever says something else is refused.
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+    // Nobody takes a deletion back; what is said of one that has not begun, or of its grace, is looked at later.
+    for (field, always) in [("deletionTimestamp", true), ("deletionGracePeriodSeconds", false)] {
         let kept = old.at(&["metadata", field]);
-        if object.at(&["metadata", field]).is_null() && !kept.is_null() {
+        if !kept.is_null() && (always || object.at(&["metadata", field]).is_null()) {
             object.set(&["metadata", field], kept);
         }
     }
