@@ -37,6 +37,19 @@ pub fn subdomain(s: &str) -> Check {
     join(faults)
 }
 
+/// A DNS search path: as [`subdomain`], and labels may begin with and hold underscores, as those of services do.
+pub fn search_path(s: &str) -> Check {
+    const RE: &str = r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*";
+    const TEXT: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or \
+                        '.', and must start and end with an alphanumeric character";
+    let plain = |label: &str| is_subdomain(&label.strip_prefix('_').unwrap_or(label).replace('_', "-"));
+    let mut faults = too_long(s, 253);
+    if !s.split('.').all(plain) {
+        faults.push(regex_error(TEXT, RE, &["example.com"]));
+    }
+    join(faults)
+}
+
 /// An RFC 1035 label: as [`label`], but it begins with a letter.
 pub fn label1035(s: &str) -> Check {
     let mut faults = too_long(s, 63);

@@ -139,7 +139,7 @@ fn dns_config(spec: At, errors: &mut FieldErrors) {
     for search in searches.items().filter(|s| s.str() != ".") {
         let name = search.str().strip_suffix('.').unwrap_or(search.str());
         // Underscores are allowed in search paths, nowhere else.
-        search.shape_as(errors, name, base::names::subdomain(&name.replace('_', "-")));
+        search.shape_as(errors, name, base::names::search_path(name));
     }
     for option in config.get("options").items() {
         if option.get("name").is_empty() {
