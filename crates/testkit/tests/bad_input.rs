@@ -575,3 +575,96 @@ async fn one_connection_survives_everything() {
         response.into_body().collect().await.unwrap();
     }
 }
+
+/// A Scale, an Eviction, a Binding and options of a deletion are held to their types, to the path and to the object; nothing
+/// happens to an object by a body that says something else.
+#[tokio::test]
+async fn bodies_beside_objects_are_of_their_kind() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let (pods, sets) = ("/api/v1/namespaces/default/pods", "/apis/apps/v1/namespaces/default/replicasets");
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    admin.create(accounts, &json!({"metadata": {"name": "bot"}})).await;
+    let spec = json!({"serviceAccountName": "bot", "containers": [{"name": "c", "image": "i"}]});
+    admin.create(pods, &json!({"metadata": {"name": "p"}, "spec": spec})).await;
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": spec});
+    let set = json!({"replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "template": template});
+    admin.create(sets, &json!({"metadata": {"name": "r"}, "spec": set})).await;
+
+    let (scale, evict, bind) = (format!("{sets}/r/scale"), format!("{pods}/p/eviction"), format!("{pods}/p/binding"));
+    let token = format!("{accounts}/bot/token");
+    let elsewhere = "the namespace of the provided object does not match the namespace sent on the request";
+    for (method, path, body, code, want) in [
+        (
+            "PUT",
+            &scale,
+            json!({}),
+            400,
+            "the name of the object (r based on URL) was undeterminable: name must be provided",
+        ),
+        (
+            "PUT",
+            &scale,
+            json!({"metadata": {"name": "x"}}),
+            400,
+            "the name of the object (x) does not match the name on the URL (r)",
+        ),
+        ("PUT", &scale, json!({"metadata": {"name": "r", "namespace": "x"}}), 400, elsewhere),
+        (
+            "PUT",
+            &scale,
+            json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "r"}}),
+            400,
+            r#"ReplicaSet in version "v1" cannot be handled as a Scale: converting (v1.ReplicaSet) to (autoscaling.Scale): unknown conversion"#,
+        ),
+        (
+            "PUT",
+            &scale,
+            json!({"metadata": {"name": "r"}, "spec": {"replicas": "x"}}),
+            400,
+            r#"Scale in version "v1" cannot be handled as a Scale: json: cannot unmarshal string into Go struct field ScaleSpec.spec.replicas of type int32"#,
+        ),
+        ("POST", &evict, json!({"metadata": {"name": "p", "namespace": "x"}}), 400, elsewhere),
+        (
+            "POST",
+            &evict,
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}),
+            400,
+            r#"Pod in version "v1" cannot be handled as a Eviction: converting (v1.Pod) to (policy.Eviction): unknown conversion"#,
+        ),
+        ("POST", &bind, json!({"metadata": {"name": "p", "namespace": "x"}, "target": {"name": "n"}}), 400, elsewhere),
+        (
+            "POST",
+            &bind,
+            json!({"metadata": {"name": "p"}, "target": {"name": 1}}),
+            400,
+            r#"Binding in version "v1" cannot be handled as a Binding: json: cannot unmarshal number into Go struct field ObjectReference.target.name of type string"#,
+        ),
+        ("POST", &token, json!({"metadata": {"namespace": "x"}}), 400, elsewhere),
+        (
+            "POST",
+            &token,
+            json!({"metadata": {"name": "x"}}),
+            422,
+            r#"TokenRequest.authentication.k8s.io "bot" is invalid: metadata.name: Invalid value: "x": must match the service account name if specified"#,
+        ),
+        (
+            "DELETE",
+            &format!("{pods}/p"),
+            json!({"gracePeriodSeconds": "x"}),
+            400,
+            "json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64",
+        ),
+    ] {
+        let answer = admin.send(method, path, "application/json", body.to_string()).await;
+        assert_eq!((answer.code, answer.json()["message"].as_str()), (code, Some(want)), "{method} {path} {body}");
+    }
+    for path in [format!("{pods}/p/log/x"), format!("{pods}/p/status/x")] {
+        assert_eq!(admin.get(&path).await.code, 404, "{path}");
+    }
+    let begun = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    let said = admin.patch(&format!("{pods}/p"), "merge", &begun).await.refused(422, "Invalid");
+    assert!(said.contains("metadata.deletionTimestamp: Invalid value"), "{said}");
+    let pod = admin.get(&format!("{pods}/p")).await.expect(200);
+    assert_eq!((&pod["metadata"]["deletionTimestamp"], &pod["spec"]["nodeName"]), (&Value::Null, &Value::Null));
+}
