@@ -64,6 +64,7 @@ async fn a_member_that_dies_under_load_loses_and_repeats_nothing() {
     }
     assert_eq!(acknowledged.len(), WRITERS * ROUNDS);
     store.commit(Txn::default()).await.expect("a barrier");
+    let stored = store.range("/registry/", None, 9999).await.expect("readable");
     let mirror = sink.0.lock();
     assert_eq!(
         (mirror.changes.len(), mirror.resets.len()),
