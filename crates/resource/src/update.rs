@@ -170,7 +170,7 @@ impl Engine {
                 errors.invalid("metadata.uid", uid, "field is immutable");
                 return Err(Status::invalid(&kind.group, &kind.kind, &call.name, &errors));
             }
-            return Err(call.other_uid(uid, &current));
+            return Err(call.other_uid(uid, current));
         }
         // A patched object repeats the revision it was read at; only a patch that names one insists on it.
         let pinned = given.is_some() && !matches!(source, Source::Patch(patch) if !names_revision(patch));

@@ -158,14 +158,14 @@ fn legacy(out: &mut Vec<u8>, e: &Entry<'_>) {
     let groups = if e.user.name.is_empty() { String::new() } else { list(&e.user.groups) };
     let (other, others) = match e.impersonated {
         None => ("<self>".to_string(), "<lookup>".to_string()),
-        Some(user) if user.groups.is_empty() => (user.name.to_string(), "<lookup>".to_string()),
-        Some(user) => (user.name.to_string(), list(&user.groups)),
+        Some(user) if user.groups.is_empty() => (user.name.clone(), "<lookup>".to_string()),
+        Some(user) => (user.name.clone(), list(&user.groups)),
     };
     let namespace = if e.info.is_resource { e.info.namespace } else { "" };
     stamp(out, e.received);
-    let _ = write!(
+    let _ = writeln!(
         out,
-        " AUDIT: id={} stage={} ip={} method={} user={} groups={} as={} asgroups={} user-agent={} namespace={} uri={} response=\"{}\"\n",
+        " AUDIT: id={} stage={} ip={} method={} user={} groups={} as={} asgroups={} user-agent={} namespace={} uri={} response=\"{}\"",
         quote(e.id),
         quote(e.stage.name()),
         or(&ip, "<unknown>"),

@@ -158,7 +158,7 @@ fn requests(flow: &FlowControl, detailed: bool, now: Timestamp) -> Vec<Row> {
                     let (who, details) = (&waiting.who, &waiting.who.details);
                     let mut row = vec![
                         level.name.clone(),
-                        who.schema.name.to_string(),
+                        who.schema.name.clone(),
                         i.to_string(),
                         j.to_string(),
                         who.flow.clone(),
