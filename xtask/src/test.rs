@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// `test [--kubectl|--etcd] [NAME]`
 pub fn test(args: &[String]) -> Result<(), String> {
-    let filter = args.iter().filter(|a| !a.starts_with("--"));
+    let mut filter = args.iter().filter(|a| !a.starts_with("--"));
     if args.iter().any(|a| a == "--kubectl") {
         let found = Command::new("kubectl").args(["version", "--client"]).output();
         if !found.is_ok_and(|out| out.status.success()) {
@@ -38,7 +38,7 @@ pub fn test(args: &[String]) -> Result<(), String> {
         // Processes of the real binary.
         let mut command = cargo();
         command.args(["test", "--package", "ferry", "--features", "etcd", "--test", "e2e", "--"]);
-        return run(command.arg(format!("etcd::{}", filter.last().map_or("", String::as_str))));
+        return run(command.arg(format!("etcd::{}", filter.next_back().map_or("", String::as_str))));
     }
     run(cargo().args(["test", "--workspace", "--no-fail-fast"]).args(filter))
 }
