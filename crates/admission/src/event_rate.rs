@@ -1,14 +1,18 @@
 //! EventRateLimit: so many Events per server, namespace, user, or source and object, and no more.
 //!
 //! A bucket per key, filled as time passes. Keys are as many as the configuration says, and the one that was used longest
-//! ago makes room: it begins again with a full bucket.
+//! ago makes room: it begins again with a full bucket. Of a key its hash is kept: the text is the client's, and as long as
+//! the client likes. The hash is keyed, so nobody can look for a text that shares another's bucket.
 
 use crate::{Plugin, Target, images::joined};
 use base::{Reason, Result, Status, time::Timestamp};
 use parking_lot::Mutex;
 use resource::{Attributes, Call};
 use schema::Operation;
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{BuildHasher, RandomState},
+};
 
 /// How many keys are kept where the configuration does not say.
 pub const KEYS: usize = 4096;
@@ -109,9 +113,11 @@ fn key(by: By, a: &Attributes<'_>) -> String {
 
 #[derive(Default)]
 struct Buckets {
-    by_key: HashMap<String, Bucket>,
-    /// Keys by when they were last used.
-    by_use: BTreeMap<u64, String>,
+    hashing: RandomState,
+    /// By the hash of their key.
+    by_key: HashMap<u64, Bucket>,
+    /// Hashes of keys by when they were last used.
+    by_use: BTreeMap<u64, u64>,
     uses: u64,
 }
 
@@ -126,18 +132,19 @@ impl Buckets {
     fn take(&mut self, limit: &Limit, key: &str, now: Timestamp) -> bool {
         self.uses += 1;
         let full = f64::from(limit.burst);
-        if !self.by_key.contains_key(key) {
+        let key = self.hashing.hash_one(key);
+        if !self.by_key.contains_key(&key) {
             if self.by_key.len() >= limit.keys
                 && let Some((_, oldest)) = self.by_use.pop_first()
             {
                 self.by_key.remove(&oldest);
             }
-            self.by_key.insert(key.to_string(), Bucket { left: full, at: now, used: self.uses });
+            self.by_key.insert(key, Bucket { left: full, at: now, used: self.uses });
         }
-        let Some(bucket) = self.by_key.get_mut(key) else { return true };
+        let Some(bucket) = self.by_key.get_mut(&key) else { return true };
         self.by_use.remove(&bucket.used);
         bucket.used = self.uses;
-        self.by_use.insert(self.uses, key.to_string());
+        self.by_use.insert(self.uses, key);
         // A clock that goes back fills nothing.
         let passed = now.duration_since(bucket.at).as_secs_f64().max(0.0);
         bucket.at = bucket.at.max(now);
