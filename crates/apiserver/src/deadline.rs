@@ -7,7 +7,7 @@ use base::{Result, Status, status::quote};
 use std::time::Duration;
 
 /// A request that is not long-running is answered by then. Source: upstream's `--request-timeout`.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The deadline of a request that is not long-running. Nothing, zero and what is longer than the server waits count as the
 /// server's own; 400 for what is no duration.

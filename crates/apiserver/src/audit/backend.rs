@@ -6,8 +6,12 @@ use super::{
     event::{Entry, Format, Pending},
     policy::Level,
 };
+use crate::deadline::DEADLINE;
 use std::time::Duration;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
 
 /// Whether a request waits for what is written of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,11 +98,20 @@ impl Outcome {
         self.waiting.extend(other.waiting);
         self
     }
-    /// False where the request must not go on.
+    /// False where the request must not go on. Waits as long as a request may take and no longer; the client's own deadline
+    /// does not count, or it could choose not to wait. What is not settled by then is not written as far as anyone knows.
     pub async fn settled(self) -> bool {
+        self.settled_within(DEADLINE).await
+    }
+    async fn settled_within(self, longest: Duration) -> bool {
         let mut kept = self.kept;
+        // Most wait for nobody, and need no clock.
+        if self.waiting.is_empty() {
+            return kept;
+        }
+        let due = Instant::now() + longest;
         for (word, mode) in self.waiting {
-            let taken = word.await.unwrap_or(false);
+            let taken = timeout_at(due, word).await.is_ok_and(|word| word.unwrap_or(false));
             kept &= taken || mode != Mode::BlockingStrict;
         }
         kept
@@ -307,6 +320,11 @@ mod tests {
         ] {
             let told = format!("{outcome:?}");
             assert_eq!(outcome.settled().await, kept, "{told}");
+        }
+        // Nobody says a word.
+        for (mode, kept) in [(Mode::Blocking, true), (Mode::BlockingStrict, false)] {
+            let (_silent, receiver) = oneshot::channel();
+            assert_eq!(Outcome::later(receiver, mode).settled_within(Duration::ZERO).await, kept);
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The file of the audit log, written by a thread of its own, or by the request where that waits; put aside at a size, and
-//! old ones packed, and removed by age and number. Names of old files are upstream's:
+//! The file of the audit log, written by a thread of its own, which tells the requests that wait for it: a disk that is
+//! slow stops none of the runtime's threads. Put aside at a size, and old ones packed, and removed by age and number. Names of old files are upstream's:
 //! `audit-2026-01-02T03-04-05.678.log`, and `.gz` behind it where it is packed.
 
 use super::{
-    backend::{Batching, Limits, Mode, Throttle},
+    backend::{Batching, Limits, Mode, Outcome, Throttle},
     event::Format,
 };
 use base::clock::{Clock, System};
@@ -19,13 +19,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 use telemetry::Counter;
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 /// The most that may wait for the disk, in bytes.
 const BOUND: usize = 16 << 20;
 /// Lines are gathered that long before they are written, and as many as there is room for.
 const GATHERED: Batching =
     Batching { buffer_size: usize::MAX, max_size: usize::MAX, max_wait: Duration::from_millis(50), throttle: None };
+/// Where requests wait nothing gathers longer than the line before it takes.
+const AT_ONCE: Batching = Batching { max_wait: Duration::ZERO, ..GATHERED };
 
 /// Where the log goes, and how much of it is kept. Source of the numbers' meaning: upstream's flags `--audit-log-*`.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,20 +68,9 @@ impl LogConfig {
 
 /// A log that is written. Dropping it writes what is left.
 pub struct Log {
-    way: Way,
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
     config: LogConfig,
-}
-
-enum Way {
-    Gathering {
-        shared: Arc<Shared>,
-        writer: Option<JoinHandle<()>>,
-    },
-    /// By whoever has a line.
-    Direct {
-        target: Mutex<Target>,
-        lost: Arc<Counter>,
-    },
 }
 
 struct Shared {
@@ -91,6 +82,8 @@ struct Shared {
 struct Buffer {
     lines: Vec<u8>,
     count: usize,
+    /// Where requests wait: of each line its end among `lines`, and who is told whether the disk took it.
+    words: Vec<(usize, oneshot::Sender<bool>)>,
     closed: bool,
 }
 
@@ -118,15 +111,12 @@ impl Log {
                 Target::File { file, size, torn: false, config: config.clone(), tidying: Arc::default() }
             }
         };
-        if config.mode != Mode::Batch {
-            let way = Way::Direct { target: Mutex::new(target), lost };
-            return Ok(Log { way, config: config.clone() });
-        }
         let shared = Arc::new(Shared { buffer: Mutex::default(), filled: Condvar::new() });
-        let (theirs, batching) = (shared.clone(), config.batching);
+        let batching = if config.mode == Mode::Batch { config.batching } else { AT_ONCE };
+        let theirs = shared.clone();
         let carry = move || carry(&theirs, target, &batching, &lost);
         let writer = std::thread::Builder::new().name("audit".into()).spawn(carry)?;
-        Ok(Log { way: Way::Gathering { shared, writer: Some(writer) }, config: config.clone() })
+        Ok(Log { shared, writer: Some(writer), config: LogConfig { batching, ..config.clone() } })
     }
     pub fn mode(&self) -> Mode {
         self.config.mode
@@ -141,40 +131,40 @@ impl Log {
     pub fn is_plain(&self) -> bool {
         self.config.format == Format::Json && self.config.limits.is_none()
     }
-    /// Lets `line` append a line; false where too many wait, and nothing is written, or where the disk does not take it.
-    pub fn write(&self, line: impl FnOnce(&mut Vec<u8>)) -> bool {
-        let shared = match &self.way {
-            Way::Gathering { shared, .. } => shared,
-            Way::Direct { target, lost } => {
-                let mut text = Vec::with_capacity(1024);
-                line(&mut text);
-                let gone = target.lock().take(&text);
-                lost.add(gone);
-                return gone == 0;
-            }
-        };
-        let mut buffer = shared.buffer.lock();
-        if buffer.lines.len() >= BOUND || buffer.count >= self.config.batching.buffer_size {
-            return false;
+    /// Lets `line` append a line; false where too many wait, and nothing is written. Where requests wait the outcome says
+    /// whether the disk took it.
+    pub fn write(&self, line: impl FnOnce(&mut Vec<u8>)) -> (bool, Outcome) {
+        let (mode, batching) = (self.config.mode, &self.config.batching);
+        let mut buffer = self.shared.buffer.lock();
+        if buffer.lines.len() >= BOUND || buffer.count >= batching.buffer_size {
+            return (false, Outcome::of(false, mode));
         }
         let first = buffer.lines.is_empty();
         line(&mut buffer.lines);
         buffer.count += 1;
-        let full = buffer.count == self.config.batching.max_size;
+        let outcome = match mode {
+            Mode::Batch => Outcome::default(),
+            Mode::Blocking | Mode::BlockingStrict => {
+                let (word, heard) = oneshot::channel();
+                let end = buffer.lines.len();
+                buffer.words.push((end, word));
+                Outcome::later(heard, mode)
+            }
+        };
+        let full = buffer.count == batching.max_size;
         drop(buffer);
         if first || full {
-            shared.filled.notify_one();
+            self.shared.filled.notify_one();
         }
-        true
+        (true, outcome)
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        let Way::Gathering { shared, writer } = &mut self.way else { return };
-        shared.buffer.lock().closed = true;
-        shared.filled.notify_one();
-        if let Some(writer) = writer.take() {
+        self.shared.buffer.lock().closed = true;
+        self.shared.filled.notify_one();
+        if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }
     }
@@ -185,7 +175,7 @@ fn carry(shared: &Shared, mut target: Target, batching: &Batching, lost: &Counte
     let mut throttle = batching.throttle.map(|(rate, burst)| Throttle::new(rate, burst, Instant::now()));
     let mut taken = Vec::new();
     loop {
-        let closed = {
+        let (closed, words) = {
             let mut buffer = shared.buffer.lock();
             while buffer.lines.is_empty() && !buffer.closed {
                 shared.filled.wait(&mut buffer);
@@ -196,9 +186,10 @@ fn carry(shared: &Shared, mut target: Target, batching: &Batching, lost: &Counte
             }
             std::mem::swap(&mut taken, &mut buffer.lines);
             buffer.count = 0;
-            buffer.closed
+            (buffer.closed, std::mem::take(&mut buffer.words))
         };
         match &mut throttle {
+            _ if !words.is_empty() => each(&mut target, &taken, words, lost),
             None => lost.add(target.take(&taken)),
             Some(throttle) => {
                 for batch in batches(&taken, batching.max_size) {
@@ -215,6 +206,18 @@ fn carry(shared: &Shared, mut target: Target, batching: &Batching, lost: &Counte
         if closed {
             return;
         }
+    }
+}
+
+/// Writes line by line, and tells of each what has become of it.
+fn each(target: &mut Target, lines: &[u8], words: Vec<(usize, oneshot::Sender<bool>)>, lost: &Counter) {
+    let mut begun = 0;
+    for (end, word) in words {
+        let gone = target.take(&lines[begun..end]);
+        lost.add(gone);
+        begun = end;
+        // Who asked may be gone.
+        let _ = word.send(gone == 0);
     }
 }
 
@@ -369,6 +372,7 @@ fn append(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{io::Read, os::fd::AsRawFd};
 
     struct Dir(PathBuf);
     impl Drop for Dir {
@@ -416,7 +420,7 @@ mod tests {
         let config = LogConfig { max_size: 1, ..LogConfig::at("/dev/full".into()) };
         let lost = Arc::new(Counter::default());
         let log = Log::open(&config, lost.clone()).unwrap();
-        assert!(log.write(|out| out.extend_from_slice(b"a\nb\n")));
+        assert!(log.write(|out| out.extend_from_slice(b"a\nb\n")).0);
         drop(log);
         assert_eq!(lost.get(), 2);
     }
@@ -480,18 +484,47 @@ mod tests {
         assert!(names(&dir).is_empty());
     }
 
-    #[test]
-    fn a_line_is_there_before_the_request_goes_on() {
+    #[tokio::test]
+    async fn a_line_is_there_before_the_request_goes_on() {
         let dir = dir();
         let own = LogConfig::at(dir.0.join("audit.log"));
         let log = Log::open(&LogConfig { mode: Mode::Blocking, ..own.clone() }, Arc::default()).unwrap();
-        assert!(log.write(|out| out.extend_from_slice(b"a\n")));
+        assert!(log.write(|out| out.extend_from_slice(b"a\n")).1.settled().await);
         assert_eq!(std::fs::read(&own.path).unwrap(), b"a\n");
         let full = LogConfig { mode: Mode::BlockingStrict, ..LogConfig::at("/dev/full".into()) };
         let lost = Arc::new(Counter::default());
         let log = Log::open(&full, lost.clone()).unwrap();
-        assert!(!log.write(|out| out.extend_from_slice(b"a\n")));
+        let (taken, outcome) = log.write(|out| out.extend_from_slice(b"a\n"));
+        assert_eq!((taken, outcome.settled().await), (true, false));
         assert_eq!(lost.get(), 1);
+    }
+
+    /// On a runtime of one thread: were it stopped by the write, nobody could empty the pipe.
+    #[tokio::test]
+    async fn a_disk_that_is_slow_stops_nobody_else() {
+        let (mut end, start) = io::pipe().unwrap();
+        let path = PathBuf::from(format!("/proc/self/fd/{}", start.as_raw_fd()));
+        let config = LogConfig { mode: Mode::BlockingStrict, ..LogConfig::at(path) };
+        let log = Log::open(&config, Arc::default()).unwrap();
+        let text = [vec![b'x'; 1 << 20], b"\n".to_vec()].concat();
+        let (taken, outcome) = log.write(|out| out.extend_from_slice(&text));
+        let mut settled = Box::pin(outcome.settled());
+        assert!(taken && futures::poll!(&mut settled).is_pending(), "more than a pipe holds");
+        let mut read = vec![0; text.len()];
+        end.read_exact(&mut read).unwrap();
+        assert!(settled.await && read == text);
+    }
+
+    /// Nothing is without bound where requests wait either.
+    #[test]
+    fn what_waits_for_the_disk_is_bounded() {
+        let (end, start) = io::pipe().unwrap();
+        let path = PathBuf::from(format!("/proc/self/fd/{}", start.as_raw_fd()));
+        let log = Log::open(&LogConfig { mode: Mode::Blocking, ..LogConfig::at(path) }, Arc::default()).unwrap();
+        let taken = (0..100).filter(|_| log.write(|out| out.resize(out.len() + (1 << 20), b'\n')).0).count();
+        assert!((16..=32).contains(&taken), "what waits, and what is being written: {taken}");
+        // The writer ends when nobody reads.
+        drop(end);
     }
 
     #[test]

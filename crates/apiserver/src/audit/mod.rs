@@ -146,9 +146,9 @@ impl Audit {
     pub fn record(&self, entry: &Entry<'_>) -> Outcome {
         match (&self.webhook, &self.log) {
             (None, Some(log)) if log.is_plain() => {
-                let logged = log.write(|out| _ = event::write(out, entry));
+                let (logged, outcome) = log.write(|out| _ = event::write(out, entry));
                 self.count(logged);
-                Outcome::of(logged, log.mode())
+                outcome
             }
             _ => self.emit(self.lines(entry), entry.now),
         }
@@ -174,9 +174,12 @@ impl Audit {
         let mut outcome = Outcome::default();
         let mut taken = true;
         if let Some(log) = &self.log {
-            let logged = lines.log.is_some_and(|line| log.write(|out| out.extend_from_slice(&line.at(now))));
+            let (logged, its) = match lines.log {
+                Some(line) => log.write(|out| out.extend_from_slice(&line.at(now))),
+                None => (false, Outcome::of(false, log.mode())),
+            };
             taken &= logged;
-            outcome = outcome.and(Outcome::of(logged, log.mode()));
+            outcome = outcome.and(its);
         }
         if let Some(webhook) = &self.webhook {
             let (sent, its) = match lines.webhook {
