@@ -75,6 +75,7 @@ async fn pursue(shared: &Shared, txn: &Txn, registered: &Registered) -> Result<O
                 let bytes = txn.writes.iter().map(|w| w.key.len() + w.value.as_ref().map_or(0, Bytes::len)).sum();
                 return Err(CommitError::TooLarge { bytes });
             }
+            Next::TooMany => return Err(CommitError::Refused { why: too_many(txn).into() }),
             Next::GiveUp => return Err(CommitError::Unavailable { why: why().into() }),
             Next::AgainBehindFence => {
                 shared.fence.raise(&shared.members, fence).await.map_err(|e| unavailable(&e))?;
@@ -117,6 +118,14 @@ async fn settle(shared: &Shared, registered: &Registered, fence: i64, deadline: 
     }
     let (shown, gap) = registered.seen();
     after_fence(Seen { shown, came, gap })
+}
+
+fn too_many(txn: &Txn) -> String {
+    // With the fence's comparison, and the trace.
+    let operations = (txn.conditions.len() + 1).max(txn.writes.len() + usize::from(wants_trace(txn)));
+    format!(
+        "etcd does not take a transaction of {operations} operations: start it with a larger --max-txn-ops (128 by default)"
+    )
 }
 
 fn unavailable(e: &Status) -> CommitError {

@@ -33,6 +33,8 @@ pub enum Heard {
     LeaseGone,
     /// It is larger than etcd takes.
     TooLarge,
+    /// It has more operations than etcd takes.
+    TooMany,
     /// etcd does not want it, now or later.
     Refused,
     /// Nothing that says whether it took place, or will.
@@ -56,6 +58,7 @@ pub enum Next {
     /// No attempt so far may take place afterwards; then [`after_fence`].
     Fence,
     TooLarge,
+    TooMany,
     /// It did not take place.
     GiveUp,
 }
@@ -85,6 +88,7 @@ pub fn after_attempt(heard: Heard, in_time: bool) -> Next {
         Heard::Done(at) => Next::Done(at),
         Heard::Conflict { key, current, at } => Next::Conflict { key, current, at },
         Heard::TooLarge => Next::TooLarge,
+        Heard::TooMany => Next::TooMany,
         Heard::Nothing => Next::Fence,
         Heard::Fenced if in_time => Next::AgainBehindFence,
         Heard::LeaseGone if in_time => Next::AgainWithLease,
@@ -125,6 +129,10 @@ pub fn failed(status: &Status) -> Heard {
     // etcd's `--max-request-bytes`, or its limit for a message.
     if message.contains("request is too large") || message.contains("received message larger than max") {
         return Heard::TooLarge;
+    }
+    // etcd's `--max-txn-ops`: of the conditions, of the writes and of the reads of a conflict, each by themselves.
+    if message.contains("too many operations") {
+        return Heard::TooMany;
     }
     match status.code() {
         Code::NotFound if message.contains("lease") => Heard::LeaseGone,
@@ -193,6 +201,8 @@ mod tests {
             (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", Heard::Refused),
             (Code::InvalidArgument, "etcdserver: request is too large", Heard::TooLarge),
             (Code::ResourceExhausted, "grpc: received message larger than max (9 vs. 8)", Heard::TooLarge),
+            (Code::InvalidArgument, "etcdserver: too many operations in txn request", Heard::TooMany),
+            (Code::InvalidArgument, "etcdserver: key is not provided", Heard::Refused),
             (Code::NotFound, "etcdserver: requested lease not found", Heard::LeaseGone),
             (Code::PermissionDenied, "etcdserver: permission denied", Heard::Refused),
             (Code::Unknown, "etcdserver: user name is empty", Heard::Refused),
@@ -212,10 +222,11 @@ mod tests {
             (|| Heard::LeaseGone, Next::AgainWithLease, Next::GiveUp),
             (|| Heard::Unsent, Next::Again, Next::GiveUp),
             (|| Heard::TooLarge, Next::TooLarge, Next::TooLarge),
+            (|| Heard::TooMany, Next::TooMany, Next::TooMany),
             (|| Heard::Refused, Next::GiveUp, Next::GiveUp),
             // However late it is: what may have taken place is not given up as if it had not.
             (|| Heard::Nothing, Next::Fence, Next::Fence),
-        ] as [(fn() -> Heard, Next, Next); 8]
+        ] as [(fn() -> Heard, Next, Next); 9]
         {
             assert_eq!((after_attempt(heard(), true), after_attempt(heard(), false)), (in_time, late));
         }

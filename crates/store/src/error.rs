@@ -18,6 +18,8 @@ pub enum CommitError {
     /// The disk failed. The store is read-only from the first such failure until it is opened again: after a failed
     /// fsync nobody can say what is on the disk. Whether this commit took place is not known.
     Io(Arc<io::Error>),
+    /// A store outside of this process does not take it as it is, now or later: nothing took place. `why` names what to change.
+    Refused { why: Arc<str> },
     /// A store outside of this process refused, or could not be asked: nothing took place, nor will. The next one may succeed.
     Unavailable { why: Arc<str> },
     /// The answer of a store outside of this process was lost: whether the commit took place, or will before the next one
@@ -37,7 +39,7 @@ impl fmt::Display for CommitError {
             CommitError::BadKey { key } => write!(f, "{key} is written twice in one transaction"),
             CommitError::Closed => write!(f, "the store is closed"),
             CommitError::Io(e) => write!(f, "the store is read-only since its disk failed: {e}"),
-            CommitError::Unavailable { why } => why.fmt(f),
+            CommitError::Refused { why } | CommitError::Unavailable { why } => why.fmt(f),
             CommitError::InDoubt { why } => write!(f, "whether it was written is not known: {why}"),
         }
     }
