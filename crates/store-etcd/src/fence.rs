@@ -4,10 +4,12 @@
 //!
 //! A fence costs nothing until it is needed: a process that never missed an answer compares with the absence of the key.
 //! Raising it may be repeated, and may itself arrive late: revisions never come back, so it can only make transactions
-//! fail that are then sent again. The key goes with its lease; a process that is still there raises another.
+//! fail that are then sent again. The key goes with its lease, which is granted anew with each raise: however long a process
+//! has been there, its fence stands [`LEASE`] from when it was raised. A process that is still there raises another.
 //!
 //! Decided against: an epoch that is counted (a raise that arrives late would bring an old number back), a lease per
-//! transaction or a mark in each value (both cost every write).
+//! transaction or a mark in each value (both cost every write), a lease that is kept alive (it ends with the connection that
+//! renews it, which is when a fence is needed).
 
 use crate::{
     client::Members,
@@ -16,14 +18,20 @@ use crate::{
 };
 use bytes::Bytes;
 use grpc::Status;
-use std::sync::atomic::{
-    AtomicBool, AtomicI64, AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+use std::{
+    sync::atomic::{
+        AtomicBool, AtomicI64, AtomicU64,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
+    },
+    time::Duration,
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 
-/// Seconds: longer than any request is under way. A process's keys go so long after they were written last.
+/// Seconds: longer than any request is under way. A fence goes so long after it was raised, a trace up to [`SHARED`]
+/// sooner after it was written.
 const LEASE: i64 = 7 * 24 * 3600;
+/// How long traces are written with one lease.
+const SHARED: Duration = Duration::from_secs(24 * 3600);
 
 pub struct Fence {
     key: Bytes,
@@ -33,8 +41,13 @@ pub struct Fence {
     /// Something sent behind the present fence is without an answer, and no other could be raised yet.
     doubtful: AtomicBool,
     /// Held by who raises one: the others wait for that.
-    lease: Mutex<Option<i64>>,
+    lease: Mutex<Option<Lease>>,
     traces: AtomicU64,
+}
+
+struct Lease {
+    id: i64,
+    granted: Instant,
 }
 
 impl Fence {
@@ -73,7 +86,8 @@ impl Fence {
         // Until it is known to stand, whoever comes must raise it first.
         self.doubtful.store(true, Release);
         loop {
-            let id = self.granted(&mut lease, members).await?;
+            // Never one that is there already: the fence would go when that ends, and what is to stay behind it would not.
+            let id = grant(&mut lease, members).await?;
             let put = PutRequest { key: self.key(), value: Bytes::new(), lease: id };
             let request = TxnRequest { success: vec![RequestOp { op: Some(Op::Put(put)) }], ..Default::default() };
             match members.read::<_, TxnResponse>("/etcdserverpb.KV/Txn", request).await {
@@ -93,7 +107,11 @@ impl Fence {
     /// For a transaction that sets nothing by which the watch could tell it from somebody else's: one more write, of a
     /// value that comes once.
     pub async fn trace(&self, members: &Members) -> Result<PutRequest, Status> {
-        let lease = self.granted(&mut *self.lease.lock().await, members).await?;
+        let mut lease = self.lease.lock().await;
+        let lease = match &*lease {
+            Some(Lease { id, granted }) if serves_a_trace(granted.elapsed()) => *id,
+            _ => grant(&mut lease, members).await?,
+        };
         Ok(PutRequest { key: self.trace.clone(), value: Bytes::new(), lease })
     }
 
@@ -115,16 +133,34 @@ impl Fence {
     pub async fn forget(&self) {
         *self.lease.lock().await = None;
     }
+}
 
-    async fn granted(&self, lease: &mut Option<i64>, members: &Members) -> Result<i64, Status> {
-        if let Some(id) = *lease {
-            return Ok(id);
+/// A new lease in the place of the present one, which ends by itself.
+async fn grant(lease: &mut Option<Lease>, members: &Members) -> Result<i64, Status> {
+    // Before it is asked for: a lease is never taken for younger than it is.
+    let granted = Instant::now();
+    let answer: LeaseGranted = members.read("/etcdserverpb.Lease/LeaseGrant", LeaseGrant { ttl: LEASE, id: 0 }).await?;
+    match answer.error.is_empty() {
+        true => Ok(lease.insert(Lease { id: answer.id, granted }).id),
+        false => Err(Status::internal(answer.error)),
+    }
+}
+
+/// Whether a trace may be written with a lease of this age. A fence never is: each has its own.
+fn serves_a_trace(age: Duration) -> bool {
+    age < SHARED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_stays_six_days_at_least() {
+        let hours = |n: u64| Duration::from_secs(n * 3600);
+        for (age, expected) in [(hours(0), true), (hours(23), true), (hours(24), false), (hours(7 * 24 - 1), false)] {
+            assert_eq!(serves_a_trace(age), expected, "{age:?}");
         }
-        let answer: LeaseGranted =
-            members.read("/etcdserverpb.Lease/LeaseGrant", LeaseGrant { ttl: LEASE, id: 0 }).await?;
-        match answer.error.is_empty() {
-            true => Ok(*lease.insert(answer.id)),
-            false => Err(Status::internal(answer.error)),
-        }
+        assert!(SHARED.as_secs() as i64 <= LEASE - 6 * 24 * 3600);
     }
 }

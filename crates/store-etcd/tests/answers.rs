@@ -124,10 +124,15 @@ async fn what_took_place_without_an_answer_is_acknowledged_once() {
     for (number, fate) in [(|| Fate::LoseAnswer) as fn() -> Fate, || Fate::LoseRequest].into_iter().enumerate() {
         let known = Mutex::new(HashSet::new());
         let meddler = Meddler::to(&lab, move |path, message| match writes(path, message, "/registry/") {
-            // Each first attempt: a fence is another's, what is written is not.
+            // Each first attempt: a fence is another's, and so is the lease of a trace; what is written is not.
             true => {
-                let request = TxnRequest::decode(message).map(|request| format!("{:?}", request.success));
-                if known.lock().insert(request.unwrap_or_default()) { fate() } else { Fate::Pass }
+                let mut request = TxnRequest::decode(message).unwrap_or_default();
+                for op in &mut request.success {
+                    if let Some(Op::Put(put)) = &mut op.op {
+                        put.lease = 0;
+                    }
+                }
+                if known.lock().insert(format!("{:?}", request.success)) { fate() } else { Fate::Pass }
             }
             false => Fate::Pass,
         })
@@ -218,6 +223,62 @@ async fn what_is_found_in_a_state_read_anew_is_acknowledged_and_what_is_not_stay
         assert_eq!(log.0.lock().resets, 1);
         store.commit(Txn::create("/registry/c", "1")).await.expect("the next one goes on");
     }
+}
+
+/// The leases with which a transaction writes keys below `ferry/fence/`.
+fn fence_leases(path: &str, message: &[u8]) -> Vec<i64> {
+    let Some(request) = (path == TXN).then(|| TxnRequest::decode(message).ok()).flatten() else { return Vec::new() };
+    let lease = |op| match op {
+        Some(Op::Put(put)) if put.key.starts_with(b"ferry/fence/") => Some(put.lease),
+        _ => None,
+    };
+    request.success.into_iter().filter_map(|op| lease(op.op)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fence_does_not_go_with_the_lease_of_another() {
+    let lab = Lab::one("leases");
+    let leases: Arc<Mutex<Vec<i64>>> = Arc::default();
+    let (heard, first, second) =
+        (leases.clone(), once("/registry/a", || Fate::LoseAnswer), once("/registry/b", || Fate::LoseAnswer));
+    let meddler = Meddler::to(&lab, move |path, message| {
+        heard.lock().extend(fence_leases(path, message));
+        match first(path, message) {
+            Fate::Pass => second(path, message),
+            fate => fate,
+        }
+    })
+    .await;
+    let store = through(&meddler).await;
+    follow(&store).await;
+    let mut used: Vec<HashSet<i64>> = Vec::new();
+    for key in ["/registry/a", "/registry/b"] {
+        store.commit(Txn::create(key, "1")).await.expect("it took place");
+        used.push(std::mem::take(&mut *leases.lock()).into_iter().collect());
+    }
+    assert!(used.iter().all(|leases| !leases.is_empty() && !leases.contains(&0)), "each raised a fence: {used:?}");
+    assert!(used[0].is_disjoint(&used[1]), "{used:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_more_operations_than_etcd_takes_is_not_told_as_worth_repeating() {
+    let lab = Lab::one("operations");
+    let store = lab.store("/registry/").await;
+    let creation = |n: usize| {
+        let each: Vec<Txn> = (0..n).map(|i| Txn::create(format!("/registry/{n}/{i}").as_str(), "1")).collect();
+        Txn {
+            conditions: each.iter().flat_map(|txn| txn.conditions.clone()).collect(),
+            writes: each.into_iter().flat_map(|txn| txn.writes).collect(),
+        }
+    };
+    // The fence is the 128th.
+    store.commit(creation(127)).await.expect("etcd's default takes it");
+    let told = store.commit(creation(128)).await;
+    assert!(
+        matches!(&told, Err(CommitError::Refused { why }) if why.contains("129") && why.contains("--max-txn-ops")),
+        "{told:?}"
+    );
+    assert_eq!(store.get("/registry/128/0").await.expect("readable"), None);
 }
 
 /// Numbers that look random and are the same in every run.
