@@ -5,8 +5,10 @@
 //! ends. Source of the wait: `k8s.io/cri-streaming/pkg/streaming/portforward`.
 //!
 //! All streams come over one connection, and its clients do not wait to be told that there is room: a stream that the pod
-//! does not take ends up in front of all others. Each has a share of the bytes for itself before that, and a stream that
-//! takes nothing of a full share for a while is reset where it holds up others.
+//! does not take ends up in front of all others. Each has a share of the bytes for itself before that, and a stream whose
+//! share stays too full for its next piece is reset after a while where it holds up others. Several that are not taken can
+//! use up the room of the whole connection: then those are reset that hold it and have taken nothing for longest, as many
+//! as the next piece needs. Decided against resetting the stream that the piece is for: its pod may well take all it gets.
 
 use super::{
     forward::pump,
@@ -14,6 +16,7 @@ use super::{
 };
 use bytes::Bytes;
 use cri::ByteStream;
+use parking_lot::Mutex;
 use std::{
     collections::{HashMap, hash_map::Entry},
     io,
@@ -40,13 +43,53 @@ pub(super) const QUEUED: usize = 32 << 20;
 pub(super) const SHARE: usize = 2 << 20;
 /// What a piece counts for beside its bytes, about what it takes.
 const PIECE: usize = 64;
-/// How long a stream may take nothing while it holds up others.
+/// How long a piece waits for room before a stream is reset for it, and how long that one has taken nothing at least
+/// where the room is not its own share.
 const STALL: Duration = Duration::from_secs(30);
+/// How long until the next look for such streams, where there was none.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Bytes on their way into the pod, and the room that they take.
 pub(super) struct Piece {
     bytes: Bytes,
+    held: Arc<Held>,
     _room: [OwnedSemaphorePermit; 2],
+}
+
+impl Piece {
+    /// What so many bytes count for.
+    fn count(bytes: &Bytes) -> usize {
+        bytes.len().saturating_add(PIECE)
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.held.change(|held| held.saturating_sub(Piece::count(&self.bytes)));
+    }
+}
+
+/// What the pieces of one stream take, and since when none of them has been taken (or the first has waited).
+struct Held(Mutex<(usize, Instant)>);
+
+impl Held {
+    fn new() -> Self {
+        Held(Mutex::new((0, Instant::now())))
+    }
+
+    fn get(&self) -> (usize, Instant) {
+        *self.0.lock()
+    }
+
+    /// A piece behind others that wait is no progress; the first one, and what is taken, begins the time anew.
+    fn change(&self, to: impl FnOnce(usize) -> usize) {
+        let mut state = self.0.lock();
+        let (before, after) = (state.0, to(state.0));
+        state.0 = after;
+        if before == 0 || after < before {
+            state.1 = Instant::now();
+        }
+    }
 }
 
 impl AsRef<[u8]> for Piece {
@@ -60,20 +103,23 @@ impl AsRef<[u8]> for Piece {
 pub(super) struct Input {
     sender: mpsc::Sender<Piece>,
     share: Arc<Semaphore>,
+    held: Arc<Held>,
 }
 
 impl Input {
     pub(super) fn new() -> (Self, mpsc::Receiver<Piece>) {
         let (sender, receiver) = mpsc::channel(SHARE / PIECE + 1);
-        (Input { sender, share: Arc::new(Semaphore::new(SHARE)) }, receiver)
+        (Input { sender, share: Arc::new(Semaphore::new(SHARE)), held: Arc::new(Held::new()) }, receiver)
     }
+
     /// Waits for room, first of the stream's own and then of all (`room`, [`QUEUED`]).
     pub(super) async fn send(self, bytes: Bytes, room: Arc<Semaphore>) {
-        let count = bytes.len().saturating_add(PIECE);
+        let count = Piece::count(&bytes);
         let of = |most: usize| u32::try_from(count.min(most)).unwrap_or(u32::MAX);
         let Ok(own) = self.share.acquire_many_owned(of(SHARE)).await else { return };
         let Ok(all) = room.acquire_many_owned(of(QUEUED)).await else { return };
-        let _ = self.sender.send(Piece { bytes, _room: [own, all] }).await;
+        self.held.change(|held| held.saturating_add(count));
+        let _ = self.sender.send(Piece { bytes, held: self.held, _room: [own, all] }).await;
     }
 }
 
@@ -90,6 +136,8 @@ struct Data {
 struct Opened {
     /// Of a data stream; dropped when the client has said all.
     input: Option<Input>,
+    /// Of a data stream: what waits, also after the client has said all.
+    held: Option<Arc<Held>>,
     /// Of a data stream; dropped when the client wants no more of it.
     _wanted: Option<oneshot::Sender<()>>,
 }
@@ -148,7 +196,7 @@ impl Table {
             "data" => {
                 let ((to, input), (wanted, gone)) = (Input::new(), oneshot::channel());
                 pair.data = Some(Data { stream, input, gone });
-                Opened { input: Some(to), _wanted: Some(wanted) }
+                Opened { held: Some(to.held.clone()), input: Some(to), _wanted: Some(wanted) }
             }
             _ if pair.error.is_some() => return Taken::Refused,
             _ => {
@@ -174,6 +222,32 @@ impl Table {
     /// Whether there is a data stream beside this one.
     fn others(&self, stream: u32) -> bool {
         self.opened.iter().any(|(other, opened)| *other != stream && opened.input.is_some())
+    }
+
+    /// What to reset for a piece of a stream that has waited for [`STALL`]: the stream itself where its own share is full and
+    /// there are others; otherwise those that hold the room, who has taken nothing for longest first, until there is enough.
+    ///
+    /// Where the room is full, one at least holds an average part of it: it takes, which makes room, or is among these.
+    fn in_the_way(&self, stream: u32, count: usize, now: Instant) -> Vec<u32> {
+        let held = |opened: &Opened| opened.held.as_ref().map(|held| held.get());
+        let own = self.opened.get(&stream).and_then(held).map_or(0, |(bytes, _)| bytes);
+        if own.saturating_add(count) > SHARE {
+            return if self.others(stream) { vec![stream] } else { Vec::new() };
+        }
+        let holders = self.opened.iter().filter_map(|(stream, opened)| Some((*stream, held(opened)?)));
+        let mut holders: Vec<_> = holders.filter(|(_, (bytes, _))| *bytes > 0).collect();
+        holders.sort_unstable_by_key(|(stream, (_, since))| (*since, *stream));
+        let all: usize = holders.iter().map(|(_, (bytes, _))| bytes).sum();
+        let little = all / holders.len().max(1) / 2;
+        let mut missing = all.saturating_add(count).saturating_sub(QUEUED);
+        let mut chosen = Vec::new();
+        for (stream, (bytes, since)) in holders {
+            if missing > 0 && bytes >= little && since + STALL <= now {
+                missing = missing.saturating_sub(bytes);
+                chosen.push(stream);
+            }
+        }
+        chosen
     }
 
     /// The client has said all on a stream.
@@ -308,21 +382,27 @@ where
         Ok(self.sender.send(answer).await.is_ok())
     }
 
-    /// Waits until there is room; what ends meanwhile makes some.
+    /// Waits until there is room; what ends meanwhile makes some, and so does, after a while, what is reset.
     async fn deliver(&mut self, stream: u32, input: Input, bytes: Bytes) {
+        let count = Piece::count(&bytes);
         let mut delivery = pin!(input.send(bytes, self.room.clone()));
         let mut patience = pin!(tokio::time::sleep(STALL));
         loop {
             let due = self.table.due();
-            let shared = self.table.others(stream);
             tokio::select! {
                 () = &mut delivery => return,
                 Some(ended) = self.tasks.join_next() => self.table.ended(ended.into_iter().flatten()),
                 () = until(due) => self.expire().await,
-                () = &mut patience, if shared => {
-                    self.table.reset(stream);
-                    let _ = self.sender.send(spdy::reset(stream)).await;
-                    return;
+                () = &mut patience => {
+                    let chosen = self.table.in_the_way(stream, count, Instant::now());
+                    for other in &chosen {
+                        self.table.reset(*other);
+                        let _ = self.sender.send(spdy::reset(*other)).await;
+                    }
+                    if chosen.contains(&stream) {
+                        return;
+                    }
+                    patience.as_mut().reset(Instant::now() + AGAIN);
                 }
             }
         }
@@ -559,5 +639,100 @@ mod tests {
             assert_eq!(told.recv().await.unwrap()[..4], [0x80, 3, 0, 2]);
         }
         assert_eq!(told.recv().await.unwrap(), spdy::reset(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_hold_the_room_make_some() {
+        let mut table = Table::default();
+        let begin = Instant::now();
+        // Stream, bytes, seconds at which it last took something.
+        let holders = [(1, SHARE, 5), (3, SHARE, 3), (5, 1000, 0), (7, SHARE, 35), (9, SHARE / 2, 1), (11, 0, 0)];
+        let rest = (0..15).map(|i| (101 + i * 2, SHARE, 20));
+        let mut left = QUEUED;
+        for (stream, bytes, at) in holders.into_iter().chain(rest) {
+            let (input, _) = Input::new();
+            *input.held.0.lock() = (bytes.min(left), begin + Duration::from_secs(at));
+            left -= bytes.min(left);
+            table.opened.insert(stream, Opened { held: Some(input.held.clone()), input: Some(input), _wanted: None });
+        }
+        assert_eq!(left, 0);
+        // It has said all, and holds what it holds.
+        table.said(3);
+        for (stream, count, at, want) in [
+            (11, 100, 30, vec![]),
+            (11, 100, 31, vec![9]),
+            (11, SHARE / 2 + 1, 31, vec![9]),
+            (11, SHARE / 2 + 1, 33, vec![9, 3]),
+            (11, SHARE, 60, vec![9, 3]),
+            // Its own share is full.
+            (7, 100, 31, vec![7]),
+        ] {
+            let chosen = table.in_the_way(stream, count, begin + Duration::from_secs(at));
+            assert_eq!(chosen, want, "{stream} {count} {at}");
+        }
+        table.reset(9);
+        let later = begin + Duration::from_secs(60);
+        assert!(table.in_the_way(11, 100, later).is_empty(), "what was reset is about to make room");
+    }
+
+    /// Streams that use up the room of all are reset one after the other as room is needed, and not those that are taken.
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_is_taken_gets_its_bytes_where_others_hold_the_room() {
+        let (mut to, mut told, mut dialled) = begun();
+        let (mut client, mut pods) = (ClientSide::new(), Vec::new());
+        let (heard, mut resets) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(frame) = told.recv().await {
+                // Other answers are of no interest here.
+                if frame[..4] == spdy::reset(0)[..4] {
+                    heard.send((frame, Instant::now())).unwrap();
+                }
+            }
+        });
+        let stalled = u32::try_from(QUEUED / SHARE).unwrap();
+        let data = |i: u32| i * 4 + 3;
+        for i in 0..stalled + 2 {
+            let (id, request) = (data(i) - 2, i.to_string());
+            let pair = [open(&mut client, id, "error", &request), open(&mut client, id + 2, "data", &request)];
+            to.write_all(&pair.concat()).await.unwrap();
+            pods.push(dialled.recv().await.unwrap());
+        }
+        let quarter = vec![7; SHARE / 4 - PIECE];
+        // The last opened is the first that stalls.
+        for i in (0..stalled).rev() {
+            for _ in 0..4 {
+                to.write_all(&spdy::data(data(i), false, &quarter)).await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        // Much more than the room that one of them leaves.
+        let (mut start, pieces) = (Instant::now(), 3 * SHARE / quarter.len());
+        let mut healthy = pods.remove(usize::try_from(stalled).unwrap());
+        let mut fresh = pods.pop().unwrap();
+        for (turn, i) in (0..stalled).rev().take(2).enumerate() {
+            let taken = tokio::spawn(async move {
+                let mut all = vec![0; pieces * (SHARE / 4 - PIECE)];
+                healthy.read_exact(&mut all).await.unwrap();
+                healthy
+            });
+            for _ in 0..pieces {
+                to.write_all(&spdy::data(data(stalled), false, &quarter)).await.unwrap();
+            }
+            healthy = taken.await.unwrap();
+            let (frame, at) = resets.recv().await.unwrap();
+            assert_eq!((frame, (at - start).as_secs()), (spdy::reset(data(i)), STALL.as_secs()), "turn {turn}");
+            assert_eq!(start.elapsed().as_secs(), STALL.as_secs(), "turn {turn}: it waits once");
+            // Its room is used up by one that stalls anew, and is younger than all.
+            if turn == 0 {
+                for _ in 0..4 {
+                    to.write_all(&spdy::data(data(stalled + 1), false, &quarter)).await.unwrap();
+                }
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            start = Instant::now();
+        }
+        assert!(resets.try_recv().is_err(), "no more than was needed");
+        let mut some = [0; 64];
+        fresh.read_exact(&mut some).await.unwrap();
     }
 }
