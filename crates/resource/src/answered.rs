@@ -64,7 +64,7 @@ pub struct Askers {
 /// What somebody asks for; dropped when it is answered, or when nobody waits for it any more.
 pub struct Asking<'a> {
     askers: &'a Askers,
-    places: Vec<Place>,
+    places: HashSet<Place>,
 }
 
 impl Drop for Asking<'_> {
