@@ -37,7 +37,44 @@ fn columns() -> Vec<Column> {
 #[derive(Debug)]
 struct PodDisruptionBudget;
 
+/// The version of stores that were filled before Kubernetes 1.21, and the label that its selectors have meanings by.
+/// Source: `pkg/apis/policy/v1beta1/conversion.go`.
+const OLD: &str = "policy/v1beta1";
+const OLD_LABEL: &str = "pdb.kubernetes.io/deprecated-v1beta1-empty-selector-match";
+
+/// What an old selector says: the empty one matched nothing, and there was another one for everything.
+fn selector_of_old(old: &Value) -> Value {
+    let empty = |v: &Value| v.is_null() || v.as_object().is_some_and(|o| o.is_empty());
+    let expressions = old.items_at(&["matchExpressions"]);
+    if empty(old.at(&["matchLabels"])) {
+        match expressions {
+            [] => return value!({"matchExpressions": [{"key": OLD_LABEL, "operator": "Exists"}]}),
+            [all] if all.str_at(&["key"]) == OLD_LABEL && all.str_at(&["operator"]) == "DoesNotExist" => {
+                return Value::object();
+            }
+            _ => {}
+        }
+    }
+    let mut new = old.clone();
+    if expressions.iter().any(|e| e.str_at(&["key"]) == OLD_LABEL) {
+        let rest: Vec<Value> = expressions.iter().filter(|e| e.str_at(&["key"]) != OLD_LABEL).cloned().collect();
+        new.set(&["matchExpressions"], rest);
+    }
+    new
+}
+
 impl Hooks for PodDisruptionBudget {
+    fn receive(&self, obj: &mut Value) {
+        if obj.str_at(&["apiVersion"]) != OLD {
+            return;
+        }
+        obj.set(&["apiVersion"], "policy/v1");
+        let selector = obj.at(&["spec", "selector"]);
+        if selector.as_object().is_some() {
+            let selector = selector_of_old(selector);
+            obj.set(&["spec", "selector"], selector);
+        }
+    }
     fn prepare_create(&self, _cx: &Context, obj: &mut Value) {
         let status = value!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
         obj.set(&["status"], status);
@@ -134,6 +171,25 @@ mod tests {
                 status.conditions[0].reason: Required value
                 status.disruptionsAllowed: Invalid value: -1: must be greater than or equal to 0"#]],
         );
+    }
+
+    #[test]
+    fn old_versions_are_received() {
+        let (one, none) =
+            (value!({"key": "a", "operator": "Exists"}), value!({"key": OLD_LABEL, "operator": "Exists"}));
+        let all = value!({"key": OLD_LABEL, "operator": "DoesNotExist"});
+        for (version, selector, want) in [
+            (OLD, value!({}), value!({"matchExpressions": [none.clone()]})),
+            (OLD, value!({"matchExpressions": [all.clone()]}), value!({})),
+            (OLD, value!({"matchExpressions": [one.clone(), all]}), value!({"matchExpressions": [one]})),
+            (OLD, value!({"matchLabels": {"a": "b"}}), value!({"matchLabels": {"a": "b"}})),
+            (OLD, Value::Null, Value::Null),
+            ("policy/v1", value!({}), value!({})),
+        ] {
+            let mut obj = value!({"apiVersion": version, "spec": {"selector": selector}});
+            kind().hooks.receive(&mut obj);
+            assert_eq!(obj, value!({"apiVersion": "policy/v1", "spec": {"selector": want}}), "{version}");
+        }
     }
 
     #[test]
