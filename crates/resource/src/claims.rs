@@ -35,7 +35,7 @@ pub(crate) fn transfer(
 
 /// Claims what objects hold that an API server of upstream's has stored: it keeps no such keys.
 pub(crate) async fn adopt(store: &dyn Store, published: &Published) -> Result<(), OpenError> {
-    let unclaimed = std::mem::take(&mut *published.unclaimed.lock());
+    let unclaimed = published.unclaimed.lock().take().unwrap_or_default();
     for (owner, claims) in unclaimed {
         let failed =
             |why: &dyn std::fmt::Display| OpenError::Object(format!("{owner}: what it holds is not claimed: {why}"));

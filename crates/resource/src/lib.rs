@@ -30,6 +30,7 @@ mod notes;
 mod own;
 mod part;
 mod publish;
+mod respecified;
 mod seal;
 mod snap_map;
 mod subresource;

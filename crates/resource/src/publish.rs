@@ -10,7 +10,7 @@ use crate::{
     claims,
     convert::Conversions,
     defaulted::Defaulted,
-    encode,
+    encode, respecified,
     seal::{Opened, Sealer},
     unreadable::{One, Unreadable},
     wheel::Wheel,
@@ -31,6 +31,7 @@ use std::{
 use store::{Change, Item, Sink};
 use tokio::sync::watch;
 use value::{Meta, Object, ObjectKey, Str, Value};
+use wire::protobuf;
 
 /// What the writer of an object knows, by the address of the bytes that it gave to the store.
 pub(crate) struct Prepared {
@@ -40,6 +41,9 @@ pub(crate) struct Prepared {
     /// What they were made of; `None` for what is no news.
     pub tree: Option<Value>,
 }
+
+/// What one object holds alone, by its store key.
+type Held = (Arc<str>, Vec<Claim>);
 
 /// Everything that readers see.
 pub(crate) struct Published {
@@ -56,17 +60,17 @@ pub(crate) struct Published {
     pub compacted: AtomicU64,
     pub prepared: Mutex<HashMap<usize, Prepared>>,
     pub sealer: Arc<dyn Sealer>,
-    /// What could not be opened.
+    /// What could not be opened, or is no object.
     pub unreadable: Unreadable,
     defaulted: Defaulted,
-    /// What objects that were not written by us hold alone, by store key.
-    pub unclaimed: Mutex<Vec<(Arc<str>, Vec<Claim>)>>,
+    /// What objects that were not written by us hold alone; `None` once it is claimed, which is at opening.
+    pub unclaimed: Mutex<Option<Vec<Held>>>,
     /// Held by whoever changes what readers see: the sink, and [`unreadable::follow`](crate::unreadable::follow).
     changing: Mutex<()>,
     budget: Arc<Budget>,
     /// The timers of watchers.
     pub wheel: Arc<Wheel>,
-    /// The first object that could not be read; opening fails with it.
+    /// The first object of our own writing that could not be read; opening fails with it.
     pub damage: Mutex<Option<String>>,
     pub conversions: Arc<Conversions>,
 }
@@ -94,7 +98,7 @@ impl Published {
             sealer,
             unreadable: Unreadable::default(),
             defaulted: Defaulted::default(),
-            unclaimed: Mutex::default(),
+            unclaimed: Mutex::new(Some(Vec::new())),
             changing: Mutex::default(),
             budget,
             wheel: Arc::default(),
@@ -142,14 +146,12 @@ impl Published {
             Some(prepared) => (prepared, None),
             None => match self.read(kind, store_key, stored) {
                 Ok(read) => read,
-                Err(Closed::Sealed(why)) => {
-                    tracing::error!(key = store_key, "an object cannot be opened: {why}");
+                Err(Closed { why, ours }) => {
+                    tracing::error!(key = store_key, "an object cannot be read: {why}");
+                    if ours {
+                        self.damage.lock().get_or_insert_with(|| format!("{store_key}: {why}"));
+                    }
                     self.unreadable.insert(store_key, One { revision, stored: stored.clone(), why });
-                    return None;
-                }
-                Err(Closed::Damaged(why)) => {
-                    tracing::error!(key = store_key, "unreadable object: {why}");
-                    self.damage.lock().get_or_insert(why);
                     return None;
                 }
             },
@@ -167,16 +169,18 @@ impl Published {
 
     /// An object from its stored bytes, and these without a seal where defaults were added to them.
     fn read(&self, kind: &Kind, store_key: &str, stored: &Bytes) -> Result<(Prepared, Option<Bytes>), Closed> {
-        let Opened { plain, .. } = self.sealer.open(kind, store_key, stored).map_err(Closed::Sealed)?;
-        let damaged = |what: &dyn std::fmt::Display| Closed::Damaged(format!("{store_key}: {what}"));
-        let mut value = match wire::protobuf::is_envelope(&plain) {
-            true => wire::protobuf::decode(&plain).map_err(|e| damaged(&e))?,
-            false => value::parse_lenient(&plain).map_err(|e| damaged(&format_args!("not JSON: {e}")))?,
+        let opened = self.sealer.open(kind, store_key, stored);
+        let Opened { plain, .. } = opened.map_err(|why| Closed { why, ours: false })?;
+        let ours = encode::is_stored(&plain);
+        let damaged = |why: String| Closed { why, ours };
+        let mut value = match protobuf::is_envelope(&plain) {
+            true => enveloped(kind, &plain).map_err(|e| damaged(e.to_string()))?,
+            false => value::parse_lenient(&plain).map_err(|e| damaged(format!("not JSON: {e}")))?,
         };
-        let plain = match encode::is_stored(&plain) {
+        let plain = match ours {
             true => plain,
             false => {
-                self.receive(kind, store_key, &mut value).map_err(|why| damaged(&why))?;
+                self.receive(kind, store_key, &mut value).map_err(damaged)?;
                 encode::stored(&value)
             }
         };
@@ -197,7 +201,11 @@ impl Published {
             return Err(format!("it is a {given:?} of {api_version:?}"));
         }
         let name = api_version.rsplit('/').next().unwrap_or_default();
-        let version = kind.version(name).ok_or_else(|| format!("no version {api_version:?} is known"))?;
+        // What upstream stores in another version than we do has the shape of ours, or the hook has given it that.
+        let same = || kind.policy.hashed_as.as_deref().filter(|stored| *stored == name).map(|_| kind.storage);
+        let version = kind.version(name).or_else(same);
+        let version = version.ok_or_else(|| format!("no version {api_version:?} is known"))?;
+        value.set(&["apiVersion"], kind.api_version(version));
         if kind.custom.is_none() {
             schema::apply_defaults(&kind.versions[version].schema, value);
             if version == kind.storage {
@@ -205,8 +213,10 @@ impl Published {
             }
         }
         let claims = kind.hooks.claims(value);
-        if !claims.is_empty() {
-            self.unclaimed.lock().push((store_key.into(), claims));
+        if !claims.is_empty()
+            && let Some(unclaimed) = &mut *self.unclaimed.lock()
+        {
+            unclaimed.push((store_key.into(), claims));
         }
         Ok(())
     }
@@ -230,7 +240,6 @@ impl Published {
             }
             return None;
         };
-        self.unreadable.remove(&change.key);
         let object = match &change.value {
             Some(stored) => Some(self.object(&entry.kind, &change.key, key.clone(), change.revision, stored)?),
             None => {
@@ -238,6 +247,7 @@ impl Published {
                 None
             }
         };
+        self.unreadable.remove(&change.key);
         if entry.kind.policy.defines_kinds {
             // First the kind, then its definition: whoever reads that this is there or gone finds all that follows from it.
             let old = entry.cache.get(&key);
@@ -259,8 +269,10 @@ impl Published {
         }
         let catalog = self.catalog.read().clone();
         let defined = |o: &Object| definer.hooks.defines(&o.value());
-        let spec = |o: Option<&Object>| o.map(|o| o.value().at(&["spec"]).clone());
-        let respecified = spec(old) != spec(new);
+        let respecified = match (old, new) {
+            (Some(old), Some(new)) => !respecified::alike(&old.value(), &new.value()),
+            _ => true,
+        };
         let (old, new) = (old.and_then(defined), new.and_then(defined));
         let mut next = (*catalog).clone();
         if let Some(old) = &old
@@ -286,8 +298,8 @@ impl Published {
                 cache.load(revision, []);
                 cache
             });
-            self.caches.write().insert(prefix, Entry { kind, cache });
-            self.adopt(revision);
+            self.caches.write().insert(prefix.clone(), Entry { kind, cache });
+            self.adopt(&prefix, revision);
         }
         *self.catalog.write() = Arc::new(next);
         self.generation.send_modify(|g| *g += 1);
@@ -376,17 +388,13 @@ impl Published {
         }
     }
 
-    /// Gives orphans to the kinds that have come.
-    fn adopt(&self, revision: Revision) {
-        let waiting = std::mem::take(&mut *self.orphans.lock());
-        for (key, (at, bytes)) in waiting {
-            match self.route(&key) {
-                Some((entry, object_key)) => {
-                    if let Some(object) = self.object(&entry.kind, &key, object_key, at, &bytes) {
-                        entry.cache.load(revision, [object]);
-                    }
-                }
-                None => drop(self.orphans.lock().insert(key, (at, bytes))),
+    /// Gives orphans to the kind that has come.
+    fn adopt(&self, prefix: &str, revision: Revision) {
+        for (key, _) in self.unknown_below(prefix) {
+            let Some((entry, object_key)) = self.route(&key) else { continue };
+            let Some((at, bytes)) = self.orphans.lock().remove(&key) else { continue };
+            if let Some(object) = self.object(&entry.kind, &key, object_key, at, &bytes) {
+                entry.cache.load(revision, [object]);
             }
         }
     }
@@ -396,12 +404,25 @@ fn cache_of(kind: &Kind, budget: &Arc<Budget>) -> KindCache {
     KindCache::new(budget.clone(), kind.selectable.iter().position(|field| field.indexed))
 }
 
-/// Why stored bytes are no object.
-enum Closed {
-    /// They do not open, for now.
-    Sealed(String),
-    /// They open, and are none.
-    Damaged(String),
+/// Why stored bytes are no object: they do not open, for now, or are none.
+struct Closed {
+    why: String,
+    /// They were written here, by all that shows: somebody has damaged them.
+    ours: bool,
+}
+
+/// The tree of an object in upstream's envelope. A version that is served no more has no message of its own here: it is
+/// read as the one that is stored, and [`Published::receive`] refuses what the kind does not know to be like it.
+fn enveloped(kind: &Kind, bytes: &[u8]) -> Result<Value, protobuf::Malformed> {
+    let unknown = protobuf::open(bytes)?;
+    let known = !unknown.content_type.is_empty() || protobuf::schema_of(&unknown.api_version, &unknown.kind).is_some();
+    if known || kind.custom.is_some() || unknown.kind != kind.kind.as_str() {
+        return protobuf::decode(bytes);
+    }
+    let mut value = protobuf::parse_message(&kind.versions[kind.storage].schema, unknown.raw)?;
+    value.set(&["apiVersion"], &*unknown.api_version);
+    value.set(&["kind"], &*unknown.kind);
+    Ok(value)
 }
 
 /// For so long what is published is news, or a little longer: a change is read by controllers within milliseconds, and a
@@ -582,5 +603,51 @@ impl Sink for Published {
         for cache in touched {
             cache.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Unsealed;
+    use schema::{NoHooks, Policy, Scope, Version, builtin};
+
+    fn config_maps() -> Kind {
+        let schema = builtin::of("", "v1", "ConfigMap").expect("built in");
+        Kind {
+            group: "".into(),
+            kind: "ConfigMap".into(),
+            list_kind: "ConfigMapList".into(),
+            plural: "configmaps".into(),
+            singular: "configmap".into(),
+            short_names: vec![],
+            categories: vec![],
+            scope: Scope::Namespaced,
+            versions: vec![Version { name: "v1".into(), served: true, deprecated: None, schema, columns: vec![] }],
+            storage: 0,
+            verbs: vec![],
+            subresources: vec![],
+            selectable: vec![],
+            policy: Policy::default(),
+            hooks: Arc::new(NoHooks),
+            custom: None,
+        }
+    }
+
+    /// A store that has lost the history between gives its whole state anew.
+    #[test]
+    fn what_is_no_object_after_a_gap_is_told_of() {
+        let published = Published::new(Catalog::new([config_maps()]), Arc::new(Unsealed::default()));
+        let item = |name: &str, at, bytes: &str| {
+            (format!("/registry/configmaps/ns/{name}").into(), Revision(at), Bytes::copy_from_slice(bytes.as_bytes()))
+        };
+        let good = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x","namespace":"ns"}}"#;
+        published.base(Revision(2), &mut [item("a", 1, good), item("b", 2, good)].into_iter());
+        assert!(published.unreadable.is_empty());
+        published.reset(Revision(4), &mut [item("a", 3, "no object"), item("b", 4, good)].into_iter());
+        let told = published.unreadable.below("/registry/configmaps/").unwrap_or_default();
+        assert!(told.starts_with(r#"unable to transform key "/registry/configmaps/ns/a": not JSON"#), "{told}");
+        published.reset(Revision(5), &mut [item("a", 5, good), item("b", 4, good)].into_iter());
+        assert!(published.unreadable.is_empty());
     }
 }

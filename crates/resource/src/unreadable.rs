@@ -1,4 +1,5 @@
-//! Objects that are in the store and cannot be opened: their key is gone, or its service does not answer.
+//! Objects that are in the store and cannot be opened: their key is gone, or its service does not answer. Or they are no
+//! objects that anybody here can read: somebody else wrote them.
 //!
 //! Readers are told so, by name, and so is whoever lists what they belong to: a list without them would say that they
 //! do not exist, and a garbage collector would believe it. Other objects are not touched by it. When the sealer has

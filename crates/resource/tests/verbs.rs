@@ -7,7 +7,7 @@ use resource::*;
 use schema::*;
 use sealer::Marked;
 use std::{net::IpAddr, sync::Arc, time::Duration};
-use store::{Memory, Store};
+use store::{Memory, Store, Txn, Write};
 use value::{Object, Str, Value, value};
 
 /// A kind with status, generation, grace and a claim on `spec.address`.
@@ -78,6 +78,7 @@ fn kind(group: &str, name: &str, plural: &str, schema: Schema, hooks: Arc<dyn Ho
 fn catalog() -> Catalog {
     let schema = |name| builtin::schema(name).unwrap();
     let widget = Policy { status_apart: true, generation: Generation::Spec, graceful: true, ..Policy::default() };
+    let widget = Policy { hashed_as: Some("v1beta9".into()), ..widget };
     Catalog::new([
         kind(
             "",
@@ -107,13 +108,17 @@ fn catalog() -> Catalog {
 }
 
 async fn engine_on(store: Arc<dyn Store>) -> Arc<Engine> {
+    open(store).await.unwrap()
+}
+
+async fn open(store: Arc<dyn Store>) -> Result<Arc<Engine>, OpenError> {
     let options = Options {
         cluster: ClusterConfig { service_cidr: (IpAddr::from([10, 0, 0, 0]), 24), ..ClusterConfig::default() },
         clock: Arc::new(System),
         admission: Arc::new(AdmitAll),
         sealer: Arc::new(Marked::default()),
     };
-    Engine::open(store, catalog(), options).await.unwrap()
+    Engine::open(store, catalog(), options).await
 }
 
 struct Door(Arc<Engine>);
@@ -571,4 +576,68 @@ async fn revisions_and_strings_are_checked() {
         wrong.message(),
         "the namespace of the provided object does not match the namespace sent on the request"
     );
+}
+
+/// A version that is stored elsewhere and not served here, as JSON and as a message that the table does not have.
+#[tokio::test]
+async fn another_version_of_the_same_shape_is_read() {
+    let store: Arc<dyn Store> = Memory::new();
+    let spec = r#"{"replicas":3,"selector":{},"template":{}}"#;
+    let json = |version: &str| {
+        format!(r#"{{"kind":"Deployment","apiVersion":"apps/{version}","metadata":{{"name":"x"}},"spec":{spec}}}"#)
+    };
+    let message = wire::protobuf::encode(&value::parse_lenient(json("v1").as_bytes()).unwrap());
+    let message = wire::protobuf::open(&message).unwrap().raw.to_vec();
+    let message = |version: &str| wire::protobuf::envelope(&format!("apps/{version}"), "Deployment", &message);
+    for (name, bytes) in [
+        ("json", json("v1beta9").into()),
+        ("message", message("v1beta9")),
+        ("old-json", json("v1beta8").into()),
+        ("old-message", message("v1beta8")),
+    ] {
+        store.commit(Txn::create(format!("/registry/deployments/ns/{name}"), bytes)).await.unwrap();
+    }
+    let door = Door(engine_on(store).await);
+    for name in ["json", "message"] {
+        let read = door.get("deployments", name).await.unwrap();
+        assert_eq!((read.str_at(&["apiVersion"]), read.at(&["spec", "replicas"])), ("apps/v1", &3.into()), "{name}");
+    }
+    for name in ["old-json", "old-message"] {
+        let why = door.get("deployments", name).await.unwrap_err().message().to_string();
+        let key = format!("/registry/deployments/ns/{name}");
+        assert_eq!(
+            why,
+            format!(r#"Internal error occurred: unable to transform key "{key}": no version "apps/v1beta8" is known"#)
+        );
+    }
+}
+
+/// Readers are told of bytes that are no object, whenever these come; nobody is shown what stood there before, or nothing.
+#[tokio::test]
+async fn what_is_no_object_is_an_error_of_who_reads_it() {
+    const KEY: &str = "/registry/configmaps/ns/a";
+    let store: Arc<dyn Store> = Memory::new();
+    store.commit(Txn::create("/registry/configmaps/ns/odd", "k8s\0odd")).await.unwrap();
+    let door = Door(engine_on(store.clone()).await);
+    door.get("configmaps", "odd").await.unwrap_err();
+    door.list("configmaps", ListQuery::default()).await.unwrap_err();
+    store.commit(Txn { conditions: vec![], writes: vec![Write::delete("/registry/configmaps/ns/odd")] }).await.unwrap();
+
+    let first = door.create("configmaps", config_map("a")).await.unwrap();
+    let (at, bytes) = store.get(KEY).await.unwrap().unwrap();
+    store.commit(Txn::update(KEY, at, "no object")).await.unwrap();
+    let why = door.get("configmaps", "a").await.unwrap_err().message().to_string();
+    assert!(why.contains(&format!("unable to transform key \"{KEY}\": not JSON")), "{why}");
+    door.list("configmaps", ListQuery::default()).await.unwrap_err();
+    store.commit(Txn { conditions: vec![], writes: vec![Write::put(KEY, bytes.clone())] }).await.unwrap();
+    let again = door.get("configmaps", "a").await.unwrap();
+    assert_eq!(again.at(&["metadata", "uid"]), first.at(&["metadata", "uid"]));
+    assert_eq!(names(&door.list("configmaps", ListQuery::default()).await.unwrap().items), ["a"]);
+
+    // What was written here is not passed over when it is damaged.
+    let damaged = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":oops}}"#;
+    store.commit(Txn::create("/registry/configmaps/ns/b", damaged)).await.unwrap();
+    door.get("configmaps", "b").await.unwrap_err();
+    let refused = open(store).await.err().expect("damage").to_string();
+    assert!(refused.contains("/registry/configmaps/ns/b: not JSON"), "{refused}");
 }

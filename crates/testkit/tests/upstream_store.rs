@@ -51,6 +51,18 @@ fn stored() -> Vec<(&'static str, Vec<u8>)> {
         meta("ferry")
     );
     let proto = |value: &Value| protobuf::encode(&tree(value)).to_vec();
+    let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1beta1", "kind": "MutatingAdmissionPolicy",
+        "metadata": {"name": "policy", "uid": UID, "creationTimestamp": "2026-01-02T03:04:05Z"},
+        "spec": {"failurePolicy": "Fail", "reinvocationPolicy": "Never",
+                 "matchConstraints": {"resourceRules": [{"operations": ["CREATE"], "apiGroups": [""],
+                                                         "apiVersions": ["v1"], "resources": ["pods"]}]},
+                 "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}]}});
+    let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta("budget"),
+                        "spec": {"minAvailable": 1, "selector": {}}});
+    let budget = protobuf::encode(&tree(&budget));
+    // The table of messages does not know the old version.
+    let budget =
+        protobuf::envelope("policy/v1beta1", "PodDisruptionBudget", protobuf::open(&budget).expect("ours").raw);
     vec![
         ("/registry/configmaps/default/map", proto(&map)),
         ("/registry/secrets/default/secret", proto(&secret)),
@@ -61,6 +73,9 @@ fn stored() -> Vec<(&'static str, Vec<u8>)> {
             format!("{definition}\n").into(),
         ),
         ("/registry/example.com/boats/default/ferry", boat.into()),
+        ("/registry/mutatingadmissionpolicies/policy", proto(&policy)),
+        ("/registry/poddisruptionbudgets/default/budget", budget.to_vec()),
+        ("/registry/configmaps/odd/map", b"k8s\0odd".to_vec()),
         ("/registry/configmaps/sealed/map", b"k8s:enc:aescbc:v1:key1:gibberish".to_vec()),
     ]
 }
@@ -97,9 +112,21 @@ async fn what_upstream_stored_is_read_and_written_as_ours_when_it_changes() {
     let boat = admin.get("/apis/example.com/v1/namespaces/default/boats/ferry").await.expect(200);
     assert_eq!((&boat["metadata"]["name"], &boat["cargo"]["metadata"]["name"]), (&"ferry".into(), &"no".into()));
     assert!(boat["metadata"]["resourceVersion"].is_string() && boat["cargo"]["metadata"]["resourceVersion"].is_null());
-    // What cannot be opened says so, and nothing else is touched by it.
-    let sealed = admin.get("/api/v1/namespaces/sealed/configmaps/map").await;
-    assert_ne!(sealed.code, 200, "{}", sealed.text());
+    // Versions that are not served here, and what they meant.
+    let policy = admin.get("/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies/policy").await.expect(200);
+    assert_eq!(
+        (&policy["apiVersion"], &policy["spec"]["mutations"][0]["jsonPatch"]["expression"]),
+        (&"admissionregistration.k8s.io/v1".into(), &"[]".into()),
+        "{policy}"
+    );
+    let budget = admin.get("/apis/policy/v1/namespaces/default/poddisruptionbudgets/budget").await.expect(200);
+    assert_eq!((&budget["apiVersion"], &budget["spec"]["minAvailable"]), (&"policy/v1".into(), &1.into()), "{budget}");
+    assert_eq!(budget["spec"]["selector"]["matchExpressions"][0]["operator"], "Exists", "{budget}");
+    // What cannot be opened, or read, says so, and nothing else is touched by it.
+    for namespace in ["sealed", "odd"] {
+        let closed = admin.get(&format!("/api/v1/namespaces/{namespace}/configmaps/map")).await;
+        assert_ne!(closed.code, 200, "{}", closed.text());
+    }
     // Nothing is written before it changes; then as ours, and Secrets sealed.
     for (key, path, at) in [
         (
