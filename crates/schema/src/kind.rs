@@ -179,7 +179,8 @@ pub struct Policy {
     /// Its objects define kinds ([`Hooks::defines`]): CustomResourceDefinition.
     pub defines_kinds: bool,
     /// The version that upstream stores, where that is not the one stored here: discovery's `storageVersionHash` is made
-    /// of its name, and clients hold it against what they know.
+    /// of its name, and clients hold it against what they know. Objects that upstream stored are read under it, in the
+    /// shape of the version stored here.
     pub hashed_as: Option<Str>,
     /// Who converts between the versions, where [`Hooks::convert`] does not.
     pub conversion: Option<Arc<ConversionWebhook>>,
