@@ -282,10 +282,16 @@ impl Reconciler for Garbage {
             }
             Verdict::Trim(uids) => trim(&api, &node, &uids).await,
         };
-        match result {
-            Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
-            _ => Ok(Outcome::Done),
-        }
+        settled(result)
+    }
+}
+
+/// What is gone needs nothing more. What has changed meanwhile is looked at again: its event may say nothing that a node
+/// holds (a status), and then nobody else would.
+fn settled(result: Result<(), client::Error>) -> Result<Outcome, client::Error> {
+    match result {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(Outcome::Done),
     }
 }
 
@@ -363,6 +369,14 @@ async fn trim(api: &client::Api, node: &Node, uids: &[Str]) -> Result<(), client
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_changed_meanwhile_is_looked_at_again() {
+        let refused = |reason| Err(client::Error::Status(base::Status::new(reason, "no")));
+        assert!(matches!(settled(refused(base::Reason::NotFound)), Ok(Outcome::Done)));
+        assert!(settled(refused(base::Reason::Conflict)).is_err_and(|error| error.is_conflict()));
+        assert!(matches!(settled(Ok(())), Ok(Outcome::Done)));
+    }
 
     #[test]
     fn verdicts() {
