@@ -68,7 +68,9 @@ fn said(value: &Value) -> Value {
 /// Takes them out; whether the value itself holds nothing.
 fn empties(value: &mut Value) -> bool {
     if let Some(items) = value.as_array_mut() {
-        items.iter_mut().for_each(|item| drop(empties(item)));
+        for item in items.iter_mut() {
+            empties(item);
+        }
         return items.is_empty();
     }
     let Some(fields) = value.as_object_mut() else { return value.is_null() };
