@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use cri::{ContainerEventKind, ContainerExit};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use sandbox::process::Ended;
 use sandbox::{ContainerSpec, PidNamespace, Stdio};
 
@@ -177,14 +178,14 @@ impl Shim {
             State::Running { pidfd, .. } => Some(pidfd),
             _ => None,
         }) {
-            let mut fds = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
-            let _ = rustix::event::poll(&mut fds, None);
+            dies_now(pidfd);
             self.reap();
         }
         if let Some((_, pidfd)) = self.pause.take() {
             let _ = sandbox::process::signal(pidfd.as_fd(), libc::SIGKILL);
-            let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
-            let _ = rustix::event::poll(&mut fds, None);
+            while !dies_now(&pidfd) {
+                self.reap();
+            }
             self.reap();
         }
         for container in self.containers.values() {
@@ -198,4 +199,12 @@ impl Shim {
             eprintln!("shim: {e}");
         }
     }
+}
+
+/// Whether a killed process has died, after a moment's wait. Not for ever: the first of a pid namespace dies only when all
+/// others in it have been reaped, and those of an exec are ours to reap.
+fn dies_now(pidfd: &OwnedFd) -> bool {
+    let moment = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    rustix::event::poll(&mut fds, Some(&moment)).is_ok_and(|ready| ready > 0)
 }

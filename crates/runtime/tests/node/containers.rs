@@ -48,6 +48,20 @@ async fn exec_sees_the_container() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_inside_does_not_hold_up_the_end() {
+    let node = Node::new().await;
+    let (sandbox, id) = node.run("visited", &node.container("main", &["sleep", "1000"])).await;
+    let (rt, inside) = (node.rt().clone(), id.clone());
+    let script = crate::common::strings(&["sh", "-c", "echo on >/dev/shm/on; sleep 100"]);
+    let visit = tokio::spawn(async move { rt.exec_sync(&inside, &script, Duration::ZERO).await });
+    while node.exec(&id, &["cat", "/dev/shm/on"]).await.exit_code != 0 {}
+    // The first process of a pid namespace dies only when who came in from outside has been reaped.
+    let ended = tokio::time::timeout(Duration::from_secs(60), node.rt().remove_pod_sandbox(&sandbox)).await;
+    ended.expect("an end").unwrap();
+    visit.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stopping_is_polite_first() {
     let node = Node::new().await;
     let (_, id) = node.run("polite", &node.container("main", &["polite", "5"])).await;
